@@ -1,0 +1,1 @@
+"""Serves any registry version over HTTP with continuous batching. Dependencies point inwards."""
