@@ -1,0 +1,211 @@
+"""A Llama-style decoder, written out: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+Parameter names and shapes are those of transformers' `LlamaForCausalLM`, so a `state_dict` goes from one to the
+other unchanged and both give the same logits. Shapes in the comments: B rows, T new tokens, S tokens seen so far
+(S = T without a cache), H query heads, K key/value heads, D = hidden_size / H.
+
+Papers: Llama 2 (arXiv 2307.09288), RMSNorm (1910.07467), RoPE (2104.09864), GQA (2305.13245), SwiGLU (2002.05202).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lifecycle.model.presets import ModelConfig
+
+IGNORE = -100
+"""Target of a position that the loss leaves out: padding, or someone else's words."""
+
+Cache = list[tuple[Tensor, Tensor]]
+"""Keys and values of every layer, each [B, K, S, D]."""
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root of the mean square of the last dimension, then scale."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+
+
+def rotary_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of every position's angles, each [context_length, D / 2] in fp32."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    frequencies = 1.0 / config.rope_theta**exponents  # [D / 2]
+    angles = torch.arange(config.context_length, dtype=torch.float32)[:, None] * frequencies  # [context_length, D / 2]
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + D / 2]) by its position's angle: x [B, heads, T, D], cos and sin [T, D / 2]."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention in which H / K query heads share one key and value head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, config.num_heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, config.num_kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.num_kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(config.num_heads * self.head_dim, config.hidden_size, bias=False)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, H, T, D]
+        k = self.k_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, D]
+        v = self.v_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, D]
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)  # [B, K, S, D]
+        # SDPA's `is_causal` lines the mask up at the top left, which is wrong once there is a past; a single new
+        # token may look at everything, so it needs no mask.
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=True)  # [B, H, T, D]
+        return self.o_proj(x.transpose(1, 2).reshape(B, T, -1)), (k, v)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: one projection gates the other."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each on a normalised copy and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        attended, present = self.self_attn(self.input_layernorm(x), cos, sin, past)
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x)), present
+
+
+class Trunk(nn.Module):
+    """Everything below the output layer: tokens [B, T] to hidden states [B, T, hidden_size]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        cos, sin = rotary_tables(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        past = cache[0][0].shape[2] if cache else 0
+        x = self.embed_tokens(tokens)  # [B, T, hidden_size]
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # else the residual stream stays fp32 and every op casts it
+        cos, sin = (table[past : past + tokens.shape[1]].to(x.dtype) for table in (self.cos, self.sin))  # [T, D / 2]
+        for index, layer in enumerate(self.layers):
+            x, present = layer(x, cos, sin, cache[index] if past else None)
+            if cache is not None:
+                cache[index : index + 1] = [present]
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """The language model: next-token logits, or their loss against given targets."""
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Trunk(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        self.initialise(seed)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Normal weights of standard deviation 0.02; what writes into the residual stream starts smaller.
+
+        The 2 x num_layers projections that add to the stream are divided by the root of their number (GPT-2), so
+        its variance does not grow with depth and the first loss is ln(vocab_size).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        residual_std = 0.02 / math.sqrt(2 * self.config.num_layers)
+        for name, weight in self.named_parameters():
+            if weight.dim() == 1:
+                weight.fill_(1.0)
+            else:
+                std = residual_std if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+                weight.normal_(0.0, std, generator=generator)
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits [B, T, vocab_size], or with `targets` the mean loss in nats over those that are not `IGNORE`.
+
+        tokens, targets: [B, T] int64; `targets[b, t]` is the token that should follow `tokens[b, : t + 1]`. Rows
+        shorter than T are padded at the end with any token: causality keeps padding out of what comes before it.
+        cache: an empty list to be filled, or what an earlier call filled; then `tokens` is one new token per row.
+        """
+        if cache and tokens.shape[1] != 1:
+            raise ValueError(f"with a filled cache give one new token per row, not {tokens.shape[1]}")
+        hidden = self.model(tokens, cache)  # [B, T, hidden_size]
+        if targets is None:
+            return self.lm_head(hidden)
+        counted = targets != IGNORE
+        logits = self.lm_head(hidden[counted])  # [counted, vocab_size]: the output layer never sees padding
+        return F.cross_entropy(logits.float(), targets[counted])
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        tokens: Tensor,
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        stop: Collection[int] = (),
+        generator: torch.Generator | None = None,
+        use_cache: bool = True,
+    ) -> Tensor:
+        """Continue rows of equal length: [B, T] to [B, T + new]; temperature 0 takes the likeliest token.
+
+        Ends when every row has produced a token of `stop` (a finished row repeats its stop token), after
+        `max_new_tokens`, or at `context_length`. The plainest loop that is right: no batching of unequal prompts.
+        """
+        cache: Cache | None = [] if use_cache else None
+        done = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        for _ in range(min(max_new_tokens, self.config.context_length - tokens.shape[1])):
+            new = tokens[:, -1:] if cache else tokens
+            logits = self(new, cache=cache)[:, -1].float()  # [B, vocab_size]
+            if temperature > 0:
+                chosen = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)  # [B, 1]
+            else:
+                chosen = logits.argmax(dim=-1, keepdim=True)  # [B, 1]
+            chosen = torch.where(done[:, None], tokens[:, -1:], chosen)
+            tokens = torch.cat((tokens, chosen), dim=1)
+            done |= torch.isin(chosen[:, 0], torch.tensor(list(stop), device=tokens.device))
+            if done.all():
+                break
+        return tokens
