@@ -1,0 +1,86 @@
+"""Aliases: names such as "production" that move from version to version.
+
+One append-only file is both the state and its history: the last line about an alias is where it points. A move is
+one line appended under the registry lock and synced; a line counts once its newline is there, so a reader sees
+either the old place or the new one, and there is no second file that a crash could leave out of step.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lifecycle.errors import LifecycleError
+from lifecycle.registry.files import sync
+
+ALIASES = "aliases.jsonl"
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """Who moved an alias, when (ISO 8601, UTC), from which version (None: it is new) to which, and why."""
+
+    alias: str
+    source: str | None
+    target: str
+    reason: str
+    user: str
+    time: str
+
+
+def read_moves(root: Path) -> list[AliasMove]:
+    """Every move ever made, oldest first; raises LifecycleError naming the line that cannot be read."""
+    file = root / ALIASES
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return []
+    complete = content[: content.rfind(b"\n") + 1]  # a last line without newline never happened
+    moves = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            loaded = json.loads(line)
+            if not isinstance(loaded, dict) or loaded.keys() != {field.name for field in fields(AliasMove)}:
+                raise ValueError("not an alias move")
+            moves.append(AliasMove(**loaded))
+        except ValueError as error:
+            raise LifecycleError(f"corrupt alias log: {file}, line {number}: {error}. Mend or delete that line") from error
+    return moves
+
+
+def read_aliases(root: Path) -> dict[str, str]:
+    return {move.alias: move.target for move in read_moves(root)}
+
+
+def append_move(root: Path, alias: str, target: str, reason: str) -> AliasMove:
+    """Point `alias` at `target`. Call it inside `staging.exclusive`."""
+    move = AliasMove(
+        alias, read_aliases(root).get(alias), target, reason, _who(), datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    line = json.dumps(asdict(move), ensure_ascii=False).encode() + b"\n"
+    with open(root / ALIASES, "a+b", buffering=0) as file:
+        file.seek(0)
+        end = file.read().rfind(b"\n") + 1
+        file.truncate(end)  # what a crash left of an unfinished line
+        try:
+            if file.write(line) != len(line):
+                raise OSError("the disk took only part of the line")
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
+    sync(root)
+    return move
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,81 @@
+"""What differs between two versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from lifecycle.registry.manifest import ModelVersion
+
+Change = tuple[Any, Any]  # (in a, in b); None: absent there
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Only what differs, as (in a, in b); nested keys are joined with dots. Falsy when nothing does."""
+
+    a: str
+    b: str
+    config: Mapping[str, Change]
+    data: Mapping[str, Change]
+    metrics: Mapping[str, Change]
+    files: Mapping[str, Change]  # sha256
+    tokenizer: Mapping[str, Change]
+
+    def __bool__(self) -> bool:
+        return any(changes for _, changes in self.sections())
+
+    def sections(self) -> list[tuple[str, Mapping[str, Change]]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
+
+
+def difference(a: ModelVersion, b: ModelVersion) -> Difference:
+    def changes(facts) -> dict[str, Change]:
+        left, right = _flat(facts(a)), _flat(facts(b))
+        return {key: (left.get(key), right.get(key)) for key in left | right if left.get(key) != right.get(key)}
+
+    return Difference(
+        a.ref,
+        b.ref,
+        config=changes(lambda version: version.manifest.config),
+        data=changes(lambda version: asdict(version.manifest.data) if version.manifest.data else {}),
+        metrics=changes(lambda version: version.manifest.metrics),
+        files=changes(lambda version: {path: record.sha256 for path, record in version.manifest.files.items()}),
+        tokenizer=changes(lambda version: _tokenizer(version.path)),
+    )
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in facts.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _tokenizer(directory: Path) -> dict[str, Any]:
+    """The facts about a tokenizer that decide whether two models can read each other's tokens."""
+    tokenizer = _json(directory / "tokenizer.json")
+    config = _json(directory / "tokenizer_config.json")
+    template = directory / "chat_template.jinja"
+    vocabulary = tokenizer.get("model", {}).get("vocab", {})
+    return {
+        "vocabulary_size": len(vocabulary),
+        "merges": len(tokenizer.get("model", {}).get("merges", ())),
+        "added_tokens": [token["content"] for token in tokenizer.get("added_tokens", ())],
+        "pre_tokenizer": tokenizer.get("pre_tokenizer"),
+        "bos_token": config.get("bos_token"),
+        "eos_token": config.get("eos_token"),
+        "pad_token": config.get("pad_token"),
+        "chat_template": template.read_text(encoding="utf-8") if template.exists() else config.get("chat_template"),
+    }
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_bytes()) if file.exists() else {}
+    except ValueError as error:
+        raise LifecycleError(f"corrupt file: {file} is not JSON: {error}") from error
