@@ -1,0 +1,182 @@
+"""Paged KV memory: who owns which block, and which blocks already hold a prefix that somebody asks for again.
+
+The pool hands out block *numbers*; the tensors behind them live with the backend. Every block is in exactly one state:
+
+    free    never written, or its content was given up
+    used    in at least one sequence's table (shared prefixes are counted, not copied)
+    cached  in no table, but its content is kept until the block is needed for something else
+
+so `free + used + cached == total` always. Only *full* blocks are shared, hence nothing is ever copied on write.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+
+class BlockChain:
+    """The full blocks of one token list as a chain of digests: equal digests mean equal tokens *and* equal history.
+
+    `tokens` is a live reference and may grow (never shrink). `namespace` holds what must match besides tokens: the
+    tenant, an adapter, the hash of an image. It comes from the server, never from a request's body (CVE-2025-46570).
+    """
+
+    __slots__ = ("tokens", "block_size", "_digests", "_root")
+
+    def __init__(self, tokens: list[int], namespace: Sequence[str], block_size: int) -> None:
+        self.tokens = tokens
+        self.block_size = block_size
+        self._digests: list[bytes] = []
+        # Lengths keep ("ab", "c") and ("a", "bc") apart.
+        self._root = blake2b("".join(f"{len(part)}:{part}" for part in namespace).encode(), digest_size=16).digest()
+
+    def block(self, index: int) -> tuple[int, ...]:
+        return tuple(self.tokens[index * self.block_size : (index + 1) * self.block_size])
+
+    def parent(self, index: int) -> bytes:
+        return self.digest(index - 1) if index else self._root
+
+    def digest(self, index: int) -> bytes:
+        while len(self._digests) <= index:
+            parent = self._digests[-1] if self._digests else self._root
+            content = array("q", self.block(len(self._digests))).tobytes()
+            self._digests.append(blake2b(parent + content, digest_size=16).digest())
+        return self._digests[index]
+
+
+@dataclass(slots=True)
+class _Table:
+    chain: BlockChain
+    blocks: list[int] = field(default_factory=list)
+    sealed: int = 0  # leading blocks already offered to the prefix cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    digest: bytes
+    parent: bytes
+    tokens: tuple[int, ...]
+
+
+class BlockPool:
+    """Block tables by sequence id, reference counts, and a least-recently-used prefix cache. All operations are O(blocks touched)."""
+
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.total = num_blocks
+        self.block_size = block_size
+        self._free = list(range(num_blocks - 1, -1, -1))
+        self._references = [0] * num_blocks
+        # An OrderedDict is a doubly linked list with an index: O(1) append, removal from the middle, pop of the oldest.
+        self._cached: OrderedDict[int, None] = OrderedDict()
+        self._contents: dict[int, _Content] = {}
+        self._index: dict[bytes, int] = {}
+        self._tables: dict[str, _Table] = {}
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    @property
+    def cached(self) -> int:
+        return len(self._cached)
+
+    @property
+    def used(self) -> int:
+        return self.total - self.free - self.cached
+
+    @property
+    def available(self) -> int:
+        """Blocks that an allocation may take: the free ones, then the cached ones."""
+        return len(self._free) + len(self._cached)
+
+    def blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+    def table(self, sequence_id: str) -> list[int]:
+        """Block numbers in position order. Read only: the list belongs to the pool."""
+        return self._tables[sequence_id].blocks
+
+    def match(self, chain: BlockChain) -> list[int]:
+        """Blocks that hold the longest cached prefix of `chain`, without taking them.
+
+        The last token is always left out: somebody has to compute it to get the logits that follow it.
+        """
+        blocks = []
+        for index in range((len(chain.tokens) - 1) // self.block_size):
+            block = self._index.get(chain.digest(index))
+            if block is None or not self._holds(block, chain, index):
+                break
+            blocks.append(block)
+        return blocks
+
+    def hint(self, chain: BlockChain) -> tuple[int, int]:
+        """(cached prefix in tokens, how many of its blocks are in use anyway and so cost no memory)."""
+        blocks = self.match(chain)
+        return len(blocks) * self.block_size, sum(1 for block in blocks if self._references[block])
+
+    def open(self, sequence_id: str, chain: BlockChain) -> int:
+        """Start a table with whatever the prefix cache has; returns that many tokens."""
+        if sequence_id in self._tables:
+            raise ValueError(f'sequence "{sequence_id}" has a table already')
+        blocks = self.match(chain)
+        for block in blocks:
+            if not self._references[block]:
+                del self._cached[block]
+            self._references[block] += 1
+        self._tables[sequence_id] = _Table(chain, blocks, sealed=len(blocks))
+        return len(blocks) * self.block_size
+
+    def grow(self, sequence_id: str, num_tokens: int) -> bool:
+        """Make the table cover `num_tokens` positions. False, and nothing changed, when the pool cannot."""
+        table = self._tables[sequence_id]
+        missing = self.blocks_for(num_tokens) - len(table.blocks)
+        if missing > self.available:
+            return False
+        table.blocks.extend(self._take() for _ in range(missing))
+        return True
+
+    def commit(self, sequence_id: str, computed: int) -> None:
+        """Offer the blocks that are full now that `computed` tokens have their keys and values to the prefix cache."""
+        table = self._tables[sequence_id]
+        for index in range(table.sealed, computed // self.block_size):
+            digest = table.chain.digest(index)
+            if digest not in self._index:  # else another sequence computed the same block at the same time
+                block = table.blocks[index]
+                self._index[digest] = block
+                self._contents[block] = _Content(digest, table.chain.parent(index), table.chain.block(index))
+            table.sealed = index + 1
+
+    def close(self, sequence_id: str) -> None:
+        """Give a table's blocks back, tail first: the head of a prefix is the last to be forgotten."""
+        for block in reversed(self._tables.pop(sequence_id).blocks):
+            self._references[block] -= 1
+            if self._references[block]:
+                continue
+            if block in self._contents:
+                self._cached[block] = None
+            else:
+                self._free.append(block)
+
+    def forget(self) -> None:
+        """Drop the prefix cache, for example because the weights changed. Tables stay, but are shared no more."""
+        self._free.extend(self._cached)
+        self._cached.clear()
+        self._index.clear()
+        self._contents.clear()
+
+    def _take(self) -> int:
+        if self._free:
+            block = self._free.pop()
+        else:
+            block, _ = self._cached.popitem(last=False)
+            del self._index[self._contents.pop(block).digest]
+        self._references[block] = 1
+        return block
+
+    def _holds(self, block: int, chain: BlockChain, index: int) -> bool:
+        content = self._contents[block]
+        return content.tokens == chain.block(index) and content.parent == chain.parent(index)
