@@ -1,0 +1,120 @@
+"""What a policy sees, what it answers, and what it is told afterwards. All of it immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+
+class SequenceView(NamedTuple):
+    """One sequence as a policy sees it. A tuple rather than a dataclass because every step makes one per sequence."""
+
+    id: str
+    arrival: float
+    priority: int
+    tenant: str
+    deadline: float | None
+    prompt_tokens: int
+    max_tokens: int
+    generated: int
+    computed: int
+    target: int
+    blocks: int
+    """Blocks in its table, shared ones included."""
+    cached: int
+    """Waiting only: tokens that the prefix cache would spare. A hint: the cache may change before admission."""
+    shared: int
+    """Waiting only: how many of the cached blocks are in use anyway and cost no memory."""
+
+    @property
+    def remaining(self) -> int:
+        """Tokens to compute before the next one can be sampled."""
+        return self.target - max(self.computed, self.cached)
+
+    @property
+    def prefilling(self) -> bool:
+        return self.generated == 0 or self.remaining > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no step may exceed. Constant while an engine lives."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    prefill_chunk: int
+    block_size: int
+    total_blocks: int
+
+    def blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerView:
+    """The engine between two steps. `running` in order of admission; `waiting` in queue order, preempted ones first."""
+
+    running: tuple[SequenceView, ...]
+    waiting: tuple[SequenceView, ...]
+    available_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """A policy's answer: (sequence id, tokens to compute) for the next step; earlier entries get memory first.
+
+    `admitted` are the waiting sequences among them. `preempted` give their memory up before the step. `victims` are those
+    to preempt, in this order, if the pool runs dry all the same; when it is empty the youngest go first.
+    """
+
+    work: tuple[tuple[str, int], ...] = ()
+    admitted: tuple[str, ...] = ()
+    preempted: tuple[str, ...] = ()
+    victims: tuple[str, ...] = ()
+
+
+class PlanError(Exception):
+    """A policy planned something that cannot be done; the message says what."""
+
+
+def check(plan: StepPlan, view: SchedulerView, limits: Limits) -> None:
+    """Raise PlanError unless `plan` keeps every limit and names only sequences that exist."""
+    running = {sequence.id for sequence in view.running}
+    waiting = {sequence.id for sequence in view.waiting}
+    worked = [sequence_id for sequence_id, _ in plan.work]
+    if len(set(worked)) != len(worked):
+        raise PlanError("a sequence appears twice in one step")
+    if not set(plan.admitted) <= waiting or not set(plan.preempted) <= running:
+        raise PlanError("admitted sequences must be waiting and preempted ones running")
+    if stray := set(worked) - (running - set(plan.preempted)) - set(plan.admitted):
+        raise PlanError(f"work for sequences that do not run: {sorted(stray)}")
+    if any(count < 1 for _, count in plan.work):
+        raise PlanError("work of less than one token")
+    if (tokens := sum(count for _, count in plan.work)) > limits.max_num_batched_tokens:
+        raise PlanError(f"{tokens} tokens in one step, {limits.max_num_batched_tokens} allowed")
+    if (seqs := len(running) - len(plan.preempted) + len(plan.admitted)) > limits.max_num_seqs:
+        raise PlanError(f"{seqs} sequences running, {limits.max_num_seqs} allowed")
+
+
+class SequenceWork(NamedTuple):
+    """One sequence's share of a step that ran."""
+
+    id: str
+    kind: Literal["prefill", "decode"]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One step as it happened; times in seconds of the engine's monotonic clock. For policies, charts and metrics."""
+
+    step: int
+    start: float
+    duration: float
+    work: tuple[SequenceWork, ...]
+    waiting: int
+    running: int
+    kv_used: int
+    kv_total: int
+    preemptions: int
+    """Since the engine started."""

@@ -1,0 +1,228 @@
+"""Carries a policy's plans out: the queue, the running sequences and their blocks, without a model or a thread.
+
+The engine calls `schedule`, lets the model compute, and calls `complete`; a simulator does the same with a clock of its own.
+Whatever a policy plans, three things hold: no step exceeds the limits, every sequence ends exactly once, and there is
+always progress. When the pool runs dry the youngest sequences give their memory up and are recomputed later; the oldest
+always keeps its own, and an empty pool is large enough for any one sequence, so the oldest always gets to its end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal, NamedTuple
+
+from serving.domain.blocks import BlockPool
+from serving.domain.config import SchedulerConfig
+from serving.domain.events import Event, Finished, FinishReason, TokenLogprob, TokensGenerated
+from serving.domain.plan import Limits, SchedulerView, SequenceView, StepPlan, check
+from serving.domain.policies import BatchingPolicy
+from serving.domain.sequence import Sequence
+
+
+class Work(NamedTuple):
+    """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    kind: Literal["prefill", "decode"]
+    samples: bool
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the start; they only grow."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    preemptions: int = 0
+    finished: Counter[str] = field(default_factory=Counter)
+
+
+class Scheduler:
+    """Not thread-safe: belongs to the thread that steps."""
+
+    def __init__(self, config: SchedulerConfig, policy: BatchingPolicy, pool: BlockPool) -> None:
+        self.policy = policy
+        self.pool = pool
+        self.limits = Limits(
+            config.max_num_seqs, config.max_num_batched_tokens, config.prefill_chunk, pool.block_size, pool.total
+        )
+        self.counters = Counters()
+        self._waiting: OrderedDict[str, Sequence] = OrderedDict()
+        self._running: dict[str, Sequence] = {}
+        self._queue: tuple[SequenceView, ...] | None = ()  # views of `_waiting`; None after it has changed
+        self._deadlines: list[tuple[float, str]] = []
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    def add(self, sequence: Sequence) -> None:
+        self._waiting[sequence.id] = sequence
+        self._queue = None
+        if sequence.request.deadline is not None:
+            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.id))
+
+    def view(self) -> SchedulerView:
+        """A snapshot for the policy. Prefix-cache hints are looked up for as many waiting sequences as could run."""
+        running = tuple(self._snapshot(s, len(self.pool.table(s.id))) for s in self._running.values())
+        if self._queue is None:
+            self._queue = tuple(self._snapshot(s, 0) for s in self._waiting.values())
+        waiting = self._queue
+        if waiting and len(running) < self.limits.max_num_seqs:
+            head = islice(zip(waiting, self._waiting.values(), strict=True), self.limits.max_num_seqs)
+            hinted = [(view, *self.pool.hint(sequence.chain)) for view, sequence in head]
+            waiting = (
+                *(view._replace(cached=cached, shared=shared) if cached else view for view, cached, shared in hinted),
+                *waiting[len(hinted) :],
+            )
+        return SchedulerView(running, waiting, self.pool.available)
+
+    def schedule(self, now: float) -> list[Work]:
+        """Decide and reserve the next step; empty only when there is nothing to do (or the policy holds back).
+
+        Raises PlanError, or whatever a policy raises; nothing has changed then.
+        """
+        for _ in range(self.num_running + 1):
+            view = self.view()
+            plan = self.policy.plan(view, self.limits, now)
+            check(plan, view, self.limits)
+            before = self.counters.preemptions
+            work = self._apply(plan)
+            # An empty step that only preempted would look like idling: plan again with the memory it freed.
+            if work or self.counters.preemptions == before:
+                return work
+        return []
+
+    def complete(self, work: Seq[Work], sampled: Seq[TokenLogprob | int]) -> list[Event]:
+        """Book a step that ran. `sampled`: one token per work that samples, in order, with its log-probability or bare."""
+        events: list[Event] = []
+        tokens = iter(sampled)
+        for item in work:
+            sequence = item.sequence
+            sequence.advance(item.count)
+            self.pool.commit(sequence.id, sequence.computed)
+            if item.samples:
+                events += self._accept(sequence, next(tokens))
+        return events
+
+    def finish(self, sequence_id: str, reason: FinishReason, error: str | None = None) -> list[Event]:
+        """End a sequence at once and free its blocks; an empty list when it is unknown or has ended."""
+        sequence = self._running.pop(sequence_id, None)
+        if sequence is not None:
+            self.pool.close(sequence_id)
+        else:
+            sequence = self._waiting.pop(sequence_id, None)
+            self._queue = None
+        if sequence is None:
+            return []
+        sequence.finish(reason)
+        self.counters.finished[reason] += 1
+        prompt = len(sequence.request.prompt_tokens)
+        return [Finished(sequence_id, reason, prompt, sequence.generated, sequence.cached_tokens, error)]
+
+    def expire(self, now: float) -> list[Event]:
+        """End every sequence whose deadline has passed."""
+        events: list[Event] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, sequence_id = heapq.heappop(self._deadlines)
+            events += self.finish(sequence_id, "error", "deadline_exceeded")
+        return events
+
+    def finish_all(self, reason: FinishReason, error: str | None = None) -> list[Event]:
+        events: list[Event] = []
+        for sequence_id in [*self._running, *self._waiting]:
+            events += self.finish(sequence_id, reason, error)
+        return events
+
+    def restart_all(self) -> None:
+        """Have everything recomputed, without old keys and values: the weights have changed."""
+        for sequence_id in list(self._running):
+            self._preempt(sequence_id)
+        self.pool.forget()
+
+    def _apply(self, plan: StepPlan) -> list[Work]:
+        for sequence_id in plan.preempted:
+            self._preempt(sequence_id)
+        for sequence_id in plan.admitted:
+            self._admit(sequence_id)
+        work: dict[str, Work] = {}
+        for sequence_id, count in plan.work:
+            sequence = self._running.get(sequence_id)
+            if sequence is None:  # preempted a moment ago to make room for an earlier one
+                continue
+            count = min(count, sequence.remaining)
+            while not self.pool.grow(sequence_id, sequence.computed + count):
+                victim = self._victim(plan.victims)
+                work.pop(victim, None)
+                self._preempt(victim)
+                if victim == sequence_id:
+                    break
+            else:
+                kind = "prefill" if sequence.prefilling else "decode"
+                work[sequence_id] = Work(sequence, sequence.computed, count, kind, count == sequence.remaining)
+        return list(work.values())
+
+    def _victim(self, victims: Seq[str]) -> str:
+        for sequence_id in victims:
+            if sequence_id in self._running:
+                return sequence_id
+        return max(self._running.values(), key=lambda s: (s.arrival, s.id)).id
+
+    def _admit(self, sequence_id: str) -> None:
+        sequence = self._waiting.pop(sequence_id)
+        self._queue = None
+        sequence.admit(self.pool.open(sequence_id, sequence.chain))
+        self._running[sequence_id] = sequence
+        if not sequence.preemptions:
+            self.counters.prompt_tokens += sequence.target
+            self.counters.cached_tokens += sequence.cached_tokens
+
+    def _preempt(self, sequence_id: str) -> None:
+        sequence = self._running.pop(sequence_id)
+        self.pool.close(sequence_id)
+        sequence.preempt()
+        self._waiting[sequence_id] = sequence
+        self._waiting.move_to_end(sequence_id, last=False)
+        self._queue = None
+        self.counters.preemptions += 1
+
+    def _accept(self, sequence: Sequence, sampled: TokenLogprob | int) -> list[Event]:
+        token = sampled if isinstance(sampled, int) else sampled.token
+        length = sequence.target
+        reason = sequence.append(token)
+        events: list[Event] = []
+        if sequence.target > length:
+            self.counters.generated_tokens += 1
+            logprobs = () if isinstance(sampled, int) else (sampled,)
+            events.append(TokensGenerated(sequence.id, (token,), logprobs))
+        return events + self.finish(sequence.id, reason) if reason else events
+
+    @staticmethod
+    def _snapshot(sequence: Sequence, blocks: int) -> SequenceView:
+        request = sequence.request
+        return SequenceView(
+            id=sequence.id,
+            arrival=sequence.arrival,
+            priority=request.priority,
+            tenant=request.tenant,
+            deadline=request.deadline,
+            prompt_tokens=len(request.prompt_tokens),
+            max_tokens=request.sampling.max_tokens,
+            generated=sequence.generated,
+            computed=sequence.computed,
+            target=len(sequence.tokens),
+            blocks=blocks,
+            cached=0,
+            shared=0,
+        )
