@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serving.domain.events import Event
-from serving.domain.request import Request
+from serving.domain.events import Event, TokenLogprob
+from serving.domain.request import Request, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +114,51 @@ class ModelCatalog(Protocol):
         """By name, version or alias. Raises `ModelNotFound` naming what is served."""
 
     def all(self) -> list[ServedModel]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSlice:
+    """One sequence's share of a packed step: `tokens` at positions `start`, `start + 1`, ...
+
+    `block_table` lists the KV blocks in position order and covers the whole slice; everything before `start` is in them
+    already. `needs_logits` asks for the logits that follow the slice's last token.
+    """
+
+    id: str
+    tokens: Sequence[int]
+    start: int
+    block_table: Sequence[int]
+    needs_logits: bool
+
+
+class ModelBackend(Protocol):
+    """One forward pass over a ragged batch, with keys and values in a pool of blocks."""
+
+    vocab_size: int
+    num_blocks: int
+    block_size: int
+
+    def execute(self, batch: Sequence[SequenceSlice]) -> Any:
+        """Logits [slices that need them, vocab_size], in order, in whatever form the `Sampler` beside it takes.
+
+        Running the same slices again is harmless: an error may leave keys and values half written.
+        """
+
+    def update_weights(self, state_dict: Mapping[str, Any]) -> None:
+        """Replace the model's parameters; what the blocks hold is void afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How to choose one token. The same `seed` and `position` give the same choice from the same logits, always."""
+
+    sampling: SamplingParams
+    seed: int
+    position: int  # how many tokens were generated before
+
+
+class Sampler(Protocol):
+    """Chooses the next token of every sequence in one call."""
+
+    def sample(self, logits: Any, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+        """One token per row of logits: with log-probabilities where `sampling.logprobs` asks for them, else bare."""
