@@ -1,0 +1,136 @@
+"""Next tokens for a whole batch in a handful of tensor operations, each row with its own settings.
+
+Randomness is a function, not a stream: the uniform number of a row is a hash of (request seed, position). So a seeded answer
+does not depend on who else is in the batch, on preemption, or on a step that had to be run twice; and there is no
+generator to keep per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.application.ports import Draw
+from serving.domain.events import TokenLogprob
+
+GREEDY_BELOW = 1e-5  # temperatures that would overflow float32 mean greedy
+FIRST_CANDIDATES = 256  # sorting a whole vocabulary costs 50 times as much as the likeliest 256, which nearly always do
+
+
+class VectorSampler:
+    """Temperature, then top-k, then top-p, as transformers orders them; log-probabilities are those of the raw logits."""
+
+    def sample(self, logits: Tensor, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+        """logits [n, vocab], one draw per row. Raises FloatingPointError when a row has no finite maximum."""
+        raw = logits.float()
+        allowed = _forbid_early_stops(raw, draws)
+        greedy = [draw.sampling.temperature < GREEDY_BELOW for draw in draws]
+        if all(greedy):
+            best, tokens = allowed.max(-1)
+        else:
+            best, tokens = allowed.max(-1) if any(greedy) else (allowed.logsumexp(-1), None)
+            rows = [row for row, is_greedy in enumerate(greedy) if not is_greedy]
+            chosen = self._draw(allowed if tokens is None else allowed[rows], [draws[row] for row in rows])
+            tokens = chosen if tokens is None else tokens.index_copy(0, torch.tensor(rows, device=raw.device), chosen)
+        if not torch.isfinite(best).all():
+            raise FloatingPointError("the model's logits are not finite")
+        return _with_logprobs(raw, tokens.tolist(), draws)
+
+    def _draw(self, logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+        """One token per row by inverting the cumulative distribution."""
+        temperature = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
+        logits = logits / temperature[:, None]
+        uniform = uniforms(draws).to(logits.device)
+        cut = [draw.sampling.top_k > 0 or draw.sampling.top_p < 1 for draw in draws]
+        if not any(cut):
+            return _invert(logits.softmax(-1), uniform)
+        if all(cut):
+            return self._draw_cut(logits, draws, uniform)
+        tokens = torch.empty(len(draws), dtype=torch.long, device=logits.device)
+        for kind in (True, False):
+            rows = [row for row, is_cut in enumerate(cut) if is_cut is kind]
+            where = torch.tensor(rows, device=logits.device)
+            part, seeds = logits[where], uniform[where]
+            tokens[where] = (
+                self._draw_cut(part, [draws[row] for row in rows], seeds) if kind else _invert(part.softmax(-1), seeds)
+            )
+        return tokens
+
+    def _draw_cut(self, logits: Tensor, draws: Sequence[Draw], uniform: Tensor) -> Tensor:
+        vocab = logits.shape[1]
+        top_k = torch.tensor([min(d.sampling.top_k, vocab) or vocab for d in draws], device=logits.device)[:, None]
+        top_p = torch.tensor([d.sampling.top_p for d in draws], device=logits.device)[:, None]
+        bounded = [d.sampling.top_k for d in draws if d.sampling.top_k]
+        width = min(vocab, max([*bounded, 0 if len(bounded) == len(draws) else FIRST_CANDIDATES]))
+        while True:
+            values, candidates = logits.topk(width, -1)
+            kept_k = torch.arange(width, device=logits.device) < top_k
+            total = torch.where(
+                top_k <= width, values.masked_fill(~kept_k, -torch.inf).logsumexp(-1, True), logits.logsumexp(-1, True)
+            )
+            probabilities = (values - total).exp() * kept_k
+            cumulative = probabilities.cumsum(-1)
+            if width == vocab or bool(((top_k <= width) | (cumulative[:, -1:] >= top_p)).all()):
+                break
+            width = vocab  # a flat distribution: the likeliest few do not add up to top_p
+        # A token stays while those before it have not reached top_p: the smallest set that does, never an empty one.
+        kept = (cumulative - probabilities < top_p).index_fill(1, torch.tensor([0], device=logits.device), True)
+        rank = _invert(probabilities * kept, uniform)
+        return candidates.gather(1, rank[:, None])[:, 0]
+
+
+def uniforms(draws: Sequence[Draw]) -> Tensor:
+    """[n] float32 in [0, 1 - 2^-24], hashed from (seed, position) with two rounds of splitmix64's finalizer."""
+    seeds = np.array([draw.seed % 2**64 for draw in draws], dtype=np.uint64)
+    positions = np.array([draw.position for draw in draws], dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        bits = _mix(_mix(seeds) + positions * np.uint64(0x9E3779B97F4A7C15))
+    return torch.from_numpy(((bits >> np.uint64(40)) * 2.0**-24).astype(np.float32))
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The first index whose cumulative weight exceeds uniform * total, so that a weight of zero is never chosen."""
+    cumulative = weights.cumsum(-1)
+    threshold = uniform[:, None] * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    return index.clamp(max=weights.shape[1] - 1)
+
+
+def _forbid_early_stops(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Stop tokens of rows that have not generated `min_tokens` yet become impossible."""
+    early = [
+        (row, token)
+        for row, draw in enumerate(draws)
+        if draw.position < draw.sampling.min_tokens
+        for token in draw.sampling.stop_token_ids
+    ]
+    if not early:
+        return logits
+    rows, tokens = (torch.tensor(part, device=logits.device) for part in zip(*early, strict=True))
+    return logits.index_put((rows, tokens), torch.tensor(-torch.inf, device=logits.device))
+
+
+def _with_logprobs(raw: Tensor, tokens: list[int], draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+    result: list[TokenLogprob | int] = list(tokens)
+    rows = [row for row, draw in enumerate(draws) if draw.sampling.logprobs is not None]
+    if not rows:
+        return result
+    logprobs = raw[rows].log_softmax(-1)
+    widest = min(raw.shape[1], max(draws[row].sampling.logprobs for row in rows))
+    values, candidates = (part.tolist() for part in logprobs.topk(widest, -1)) if widest else ([[]] * len(rows),) * 2
+    own = logprobs.gather(1, torch.tensor([[tokens[row]] for row in rows], device=raw.device))[:, 0].tolist()
+    for place, row in enumerate(rows):
+        count = draws[row].sampling.logprobs
+        top = tuple(zip(candidates[place][:count], values[place][:count], strict=True))
+        result[row] = TokenLogprob(tokens[row], own[place], top)
+    return result
