@@ -1,0 +1,1 @@
+"""The HTTP face: OpenAI-compatible routes on Flask, streaming, metrics, the chat page, the gunicorn server."""

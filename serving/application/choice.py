@@ -1,0 +1,139 @@
+"""One answer on its way out: tokens -> text -> stop strings -> tool calls -> deltas."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from serving.application.deltas import ChoiceFinished, ChoiceReason, Delta, ScoredToken, TextDelta, ToolCallDelta
+from serving.application.ports import TokenizerPort, TokenStream
+from serving.application.stop import StopStrings
+from serving.application.tool_calls import MarkerDetokenizer, ToolCall, ToolCallParser
+from serving.domain.events import Finished, TokenLogprob, TokensGenerated
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRules:
+    """How tokens become an answer. `min_tokens`: a stop string completed by an earlier token does not count."""
+
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    parse_tools: bool = False
+    logprobs: bool = False
+
+    @property
+    def token_by_token(self) -> bool:
+        """Whether the answer depends on which token completed which character."""
+        return bool(self.stop) or self.logprobs
+
+
+class Choice:
+    """Turns the mailbox of one request into deltas; ends with exactly one `ChoiceFinished`."""
+
+    def __init__(self, index: int, stream: TokenStream, tokenizer: TokenizerPort, rules: OutputRules) -> None:
+        self.index = index
+        self.stream = stream
+        self.finished = False
+        self.completion_tokens = 0
+        self.cached_tokens = 0
+        self._tokenizer = tokenizer
+        self._rules = rules
+        self._detokenizer = MarkerDetokenizer(tokenizer) if rules.parse_tools else tokenizer.detokenizer()
+        self._stops = StopStrings(rules.stop)
+        self._tools = ToolCallParser()
+        self._decoded = 0  # characters decoded so far, held back or not
+        self._passed = 0  # characters that are past the stop strings
+        self._scores: deque[ScoredToken] = deque()
+        self._calls = 0
+
+    def receive(self, timeout: float) -> list[Delta]:
+        """Deltas since the last call, waiting up to `timeout` seconds for the first; empty when nothing is new."""
+        pieces: list[str | ToolCall] = []
+        finish = None
+        for event in self.stream.next(timeout):
+            if isinstance(event, Finished):
+                pieces += self._flush()
+                finish = event
+            else:
+                pieces += self._decode(event)
+        deltas = self._deltas(pieces, last=finish is not None)
+        if finish is not None:
+            deltas.append(self._finish(finish))
+        return deltas
+
+    def fail(self, message: str) -> ChoiceFinished:
+        """Give up on an engine that will never send the terminal event."""
+        self.stream.cancel()
+        self.finished = True
+        return ChoiceFinished(self.index, "error", message)
+
+    def _decode(self, event: TokensGenerated) -> Iterator[str | ToolCall]:
+        size = 1 if self._rules.token_by_token else len(event.tokens)
+        for at in range(0, len(event.tokens), size or 1):
+            if self._stops.stopped:
+                return
+            self._scores += (self._score(one) for one in event.logprobs[at : at + size])
+            self.completion_tokens += len(event.tokens[at : at + size])
+            yield from self._pass(self._detokenizer.push(event.tokens[at : at + size]))
+
+    def _flush(self) -> Iterator[str | ToolCall]:
+        """The end of the answer: nothing is held back any more."""
+        if not self._stops.stopped:
+            yield from self._pass(self._detokenizer.flush())
+        yield from self._parse(self._stops.flush())
+        if self._rules.parse_tools:
+            yield from self._tools.flush()
+
+    def _pass(self, text: str) -> Iterator[str | ToolCall]:
+        """New text through the stop strings; one of them ends the request."""
+        self._decoded += len(text)
+        text = self._stops.push(text, armed=self.completion_tokens >= self._rules.min_tokens)
+        self._passed += len(text)
+        if self._stops.stopped:
+            self._scores = deque(score for score in self._scores if score.offset < self._passed)
+            self.stream.cancel()
+        yield from self._parse(text)
+
+    def _parse(self, text: str) -> Iterable[str | ToolCall]:
+        if self._rules.parse_tools:
+            return self._tools.push(text)
+        return [text] if text else []
+
+    def _deltas(self, pieces: list[str | ToolCall], *, last: bool) -> list[Delta]:
+        """Neighbouring pieces of text become one delta."""
+        deltas: list[Delta] = []
+        for is_text, group in groupby(pieces, key=lambda piece: isinstance(piece, str)):
+            if is_text:
+                deltas.append(TextDelta(self.index, "".join(group), self._take_scores()))
+            else:
+                deltas += (self._tool_call(call) for call in group)
+        if last and self._scores:
+            deltas.append(TextDelta(self.index, "", self._take_scores(everything=True)))
+        return deltas
+
+    def _tool_call(self, call: ToolCall) -> ToolCallDelta:
+        self._calls += 1
+        return ToolCallDelta(self.index, self._calls - 1, f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments)
+
+    def _finish(self, event: Finished) -> ChoiceFinished:
+        self.finished = True
+        self.cached_tokens = event.cached_tokens
+        reason: ChoiceReason = "stop" if self._stops.stopped else event.reason
+        if reason == "stop" and self._calls:
+            reason = "tool_calls"
+        return ChoiceFinished(self.index, reason, event.error if reason in ("error", "cancelled") else None)
+
+    def _score(self, token: TokenLogprob) -> ScoredToken:
+        name = self._tokenizer.decode
+        top = tuple((name((other,)), logprob) for other, logprob in token.top)
+        return ScoredToken(name((token.token,)), token.logprob, self._decoded, top)
+
+    def _take_scores(self, *, everything: bool = False) -> tuple[ScoredToken, ...]:
+        """Scores of the tokens whose text begins in what has passed."""
+        taken = []
+        while self._scores and (everything or self._scores[0].offset < self._passed):
+            taken.append(self._scores.popleft())
+        return tuple(taken)

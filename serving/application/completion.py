@@ -1,0 +1,42 @@
+"""Use case: continue texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from serving.application.generation import Generation, Options, admit
+from serving.application.ports import ServedModel
+from serving.domain.errors import InvalidRequest
+
+DEFAULT_MAX_TOKENS = 16  # what OpenAI's completions do
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateText:
+    """Prompts in, as text or as token ids; `options.n` continuations of each out."""
+
+    prompts: list[str | tuple[int, ...]]
+    options: Options = field(default_factory=Options)
+    tenant: str = "default"
+
+    def start(self, model: ServedModel) -> Generation:
+        """Tokenise, check the limits, queue. Raises `InvalidRequest` and what `EnginePort.submit` raises."""
+        encode = model.tokenizer.encode
+        prompts = [tuple(encode(prompt)) if isinstance(prompt, str) else prompt for prompt in self.prompts]
+        if not all(prompts):
+            raise InvalidRequest("a prompt has no tokens: write at least one character", param="prompt")
+        return admit(
+            "cmpl",
+            model,
+            prompts,
+            self.options,
+            tenant=self.tenant,
+            parse_tools=False,
+            default_max_tokens=DEFAULT_MAX_TOKENS,
+            prompt_param="prompt",
+        )
+
+    def echo(self, model: ServedModel) -> list[str]:
+        """The prompts as text, to be sent before their continuations."""
+        decode = model.tokenizer.decode
+        return [prompt if isinstance(prompt, str) else decode(prompt) for prompt in self.prompts]

@@ -1,0 +1,59 @@
+"""What a running generation tells the outside, in the language of the domain; presentation writes it as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ChoiceReason = Literal["stop", "length", "tool_calls", "cancelled", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token as text, its log-probability (nats), where it begins in the answer (characters), and the best others."""
+
+    text: str
+    logprob: float
+    offset: int
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer. `logprobs` cover the tokens whose text begins in what was sent so far."""
+
+    choice: int
+    text: str
+    logprobs: tuple[ScoredToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A complete tool call; `index` counts the calls of one choice."""
+
+    choice: int
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFinished:
+    """Nothing follows for this choice. `error` is a message when `reason` is "error" or "cancelled"."""
+
+    choice: int
+    reason: ChoiceReason
+    error: str | None = None
+
+
+Delta = TextDelta | ToolCallDelta | ChoiceFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens paid for; `cached_tokens` are prompt tokens that were not computed again."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int

@@ -1,0 +1,169 @@
+"""What chat and completion share: limits, admission, and following the answers until the last one is finished."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from serving.application.choice import Choice, OutputRules
+from serving.application.deltas import Delta, Usage
+from serving.application.ports import ServedModel, TokenStream
+from serving.domain.errors import ContextLengthExceeded
+from serving.domain.request import Request, SamplingParams
+
+FAN_IN_SECONDS = 0.02  # how long one of several mailboxes may keep the others waiting
+SEED_SPACE = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client may say about sampling; None means the model's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+    n: int = 1
+
+
+@dataclass(slots=True)
+class Generation:
+    """Admitted requests, one per choice. Iterate `updates`, or `cancel`; `usage` is complete at the end."""
+
+    id: str
+    model: ServedModel
+    created: int
+    prompts: list[tuple[int, ...]]
+    choices: list[Choice] = field(default_factory=list)
+
+    def updates(self, tick: float) -> Iterator[list[Delta]]:
+        """Lists of deltas in order; an empty list after `tick` seconds without any, so that the caller can look around.
+
+        Leaving the loop early, in whatever way, gives the request up.
+        """
+        try:
+            while live := [choice for choice in self.choices if not choice.finished]:
+                deltas = self._receive(live, tick)
+                if not deltas and not self.model.engine.healthy():
+                    deltas = [choice.fail("the engine has stopped working") for choice in live]
+                yield deltas
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give up every choice that is still running. Safe at any time, more than once."""
+        for choice in self.choices:
+            if not choice.finished:
+                choice.stream.cancel()
+
+    @property
+    def usage(self) -> Usage:
+        """A prompt counts once, however many choices it has."""
+        return Usage(
+            prompt_tokens=sum(len(prompt) for prompt in self.prompts),
+            completion_tokens=sum(choice.completion_tokens for choice in self.choices),
+            cached_tokens=sum(choice.cached_tokens for choice in self.choices[:: self._choices_per_prompt]),
+        )
+
+    @property
+    def _choices_per_prompt(self) -> int:
+        return max(1, len(self.choices) // len(self.prompts))
+
+    def _receive(self, live: list[Choice], tick: float) -> list[Delta]:
+        first, *others = live
+        deltas = first.receive(min(tick, FAN_IN_SECONDS) if others else tick)
+        for choice in others:
+            deltas += choice.receive(0)
+        return deltas
+
+
+def admit(
+    kind: str,
+    model: ServedModel,
+    prompts: Sequence[tuple[int, ...]],
+    options: Options,
+    *,
+    tenant: str,
+    parse_tools: bool,
+    default_max_tokens: int,
+    prompt_param: str,
+) -> Generation:
+    """Check the limits and queue one request per prompt and choice: all of them, or none.
+
+    Choices are numbered prompt by prompt. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`.
+    """
+    samplings = [sampling_params(model, len(prompt), options, default_max_tokens, prompt_param) for prompt in prompts]
+    rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None)
+    generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), list(prompts))
+    try:
+        for prompt, sampling in zip(prompts, samplings, strict=True):
+            for copy in range(options.n):
+                stream = _submit(generation, prompt, _reseed(sampling, copy), tenant)
+                generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, rules))
+    except BaseException:
+        generation.cancel()
+        raise
+    return generation
+
+
+def sampling_params(
+    model: ServedModel, prompt_tokens: int, options: Options, default_max_tokens: int, prompt_param: str
+) -> SamplingParams:
+    """The client's wishes over the model's defaults. Raises `ContextLengthExceeded` with the numbers."""
+    room = model.tokenizer.context_length - prompt_tokens
+    if room < 1:
+        raise ContextLengthExceeded(
+            f"the prompt has {prompt_tokens} tokens, and {model.name} takes at most {model.tokenizer.context_length} "
+            "tokens of prompt and answer together: shorten the prompt",
+            param=prompt_param,
+        )
+    if options.max_tokens is not None and options.max_tokens > room:
+        raise ContextLengthExceeded(
+            f"max_tokens is {options.max_tokens}, but after {prompt_tokens} tokens of prompt {model.name} has room "
+            f"for {room} of its {model.tokenizer.context_length} tokens: lower max_tokens or shorten the prompt",
+            param="max_tokens",
+        )
+    defaults = model.default_sampling
+    chosen = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "max_tokens": options.max_tokens,
+    }
+    known = {key: defaults.get(key) if value is None else value for key, value in chosen.items()}
+    if known["max_tokens"] is None:
+        known["max_tokens"] = default_max_tokens
+    known["max_tokens"] = min(known["max_tokens"], room)
+    return SamplingParams(
+        **{key: value for key, value in known.items() if value is not None},
+        min_tokens=min(options.min_tokens, known["max_tokens"]),
+        stop_token_ids=model.tokenizer.stop_token_ids,
+        seed=options.seed,
+        logprobs=options.logprobs,
+    )
+
+
+def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:
+    """Each choice of a seeded request draws its own numbers, the first one the same as with n = 1."""
+    if sampling.seed is None or copy == 0:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + copy) % SEED_SPACE)
+
+
+def _submit(generation: Generation, prompt: tuple[int, ...], sampling: SamplingParams, tenant: str) -> TokenStream:
+    number = len(generation.choices)
+    return generation.model.engine.submit(
+        Request(
+            id=f"{generation.id}-{number}",
+            prompt_tokens=prompt,
+            sampling=sampling,
+            arrival=time.monotonic(),
+            tenant=tenant,
+        )
+    )

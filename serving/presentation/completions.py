@@ -1,0 +1,80 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta
+from serving.application.generation import Generation
+from serving.presentation.body import read_json
+from serving.presentation.peer import Peer
+from serving.presentation.schemas import CompletionRequest
+from serving.presentation.state import ServerState
+from serving.presentation.streaming import Chunks, collect, envelope, event_stream, stream_response, usage_json
+
+KIND = "text_completion"
+
+
+def completions(state: ServerState) -> Response:
+    """Admission happens before there is a response, so a refusal still has its own status."""
+    tenant = state.tenant(request)
+    asked = CompletionRequest.read(read_json(request), tenant)
+    generation = asked.command.start(state.model(asked.delivery.model))
+    peer, meter = Peer(request.environ), state.metrics.meter(generation)
+    prompts = asked.command.echo(generation.model) if asked.echo else [""] * len(generation.prompts)
+    echoes = [prompt for prompt in prompts for _ in range(asked.command.options.n)]
+    if not asked.delivery.stream:
+        return jsonify(answer(generation, echoes, collect(generation, peer, meter, state.config)))
+    chunks = Chunks(generation, KIND, include_usage=asked.delivery.include_usage)
+    opening = [_choice(index, echo) for index, echo in enumerate(echoes) if echo]
+    return stream_response(
+        generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)
+    )
+
+
+def chunk_choices(delta: Delta) -> Sequence[dict[str, Any]]:
+    """A delta as the choices of chunks."""
+    if isinstance(delta, TextDelta):
+        return [_choice(delta.choice, delta.text, logprobs=logprobs_json(delta.logprobs))]
+    if isinstance(delta, ChoiceFinished):
+        return [_choice(delta.choice, "", finish_reason=delta.reason)]
+    return []
+
+
+def answer(generation: Generation, echoes: Sequence[str], deltas: Sequence[Delta]) -> dict[str, Any]:
+    """The whole answer."""
+    choices = []
+    for index, echo in enumerate(echoes):
+        own = [delta for delta in deltas if delta.choice == index]
+        texts = [delta for delta in own if isinstance(delta, TextDelta)]
+        scores = tuple(score for delta in texts for score in delta.logprobs)
+        reason = next(delta.reason for delta in own if isinstance(delta, ChoiceFinished))
+        text = echo + "".join(delta.text for delta in texts)
+        choices.append(_choice(index, text, logprobs=logprobs_json(scores), finish_reason=reason))
+    return {**envelope(generation, KIND), "choices": choices, "usage": usage_json(generation.usage)}
+
+
+def logprobs_json(scores: Sequence[ScoredToken]) -> dict[str, Any] | None:
+    """Log-probabilities in the shape of completions; offsets count characters of the answer."""
+    if not scores:
+        return None
+    return {
+        "tokens": [score.text for score in scores],
+        "token_logprobs": [score.logprob for score in scores],
+        "top_logprobs": [_best(score) for score in scores] if any(score.top for score in scores) else None,
+        "text_offset": [score.offset for score in scores],
+    }
+
+
+def _best(score: ScoredToken) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for text, logprob in score.top:
+        best.setdefault(text, logprob)  # parts of characters look alike; the likeliest stays
+    return best
+
+
+def _choice(index: int, text: str, **fields: Any) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": None, **fields}
