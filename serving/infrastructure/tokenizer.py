@@ -1,0 +1,131 @@
+"""The tokenizer of a version directory behind `TokenizerPort`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from lifecycle.errors import LifecycleError
+from serving.domain.errors import InvalidRequest
+
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+LONGEST_UNFINISHED = (
+    3  # bytes of a UTF-8 character that may be missing their last one; some decoders write one mark each
+)
+
+
+class HFTokenizer:
+    """Any tokenizer that transformers opens. Thread-safe: encoding and decoding keep no state."""
+
+    def __init__(self, directory: str | Path) -> None:
+        try:
+            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            config = AutoConfig.from_pretrained(directory, local_files_only=True).get_text_config()
+        except (OSError, ValueError) as error:
+            raise LifecycleError(
+                f"{directory} holds no tokenizer and config that transformers can open: {error}"
+            ) from None
+        self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
+        self.stop_token_ids = self._stop_tokens(Path(directory))
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a raw prompt, with whatever the tokenizer puts in front of a text."""
+        return self._tokenizer.encode(text)
+
+    def render_chat(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
+        """Chat template applied, generation prompt added. Raises InvalidRequest when the template refuses."""
+        if not self._tokenizer.chat_template:
+            raise InvalidRequest("this model has no chat template: use /v1/completions", param="messages")
+        try:
+            return self._tokenizer.apply_chat_template(
+                [_with_parsed_arguments(message) for message in messages],
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+            )
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InvalidRequest(f"the chat template refuses these messages: {error}", param="messages") from error
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text without special tokens; bytes that are no UTF-8 become U+FFFD."""
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def detokenizer(self) -> IncrementalDetokenizer:
+        return IncrementalDetokenizer(self)
+
+    def _stop_tokens(self, directory: Path) -> frozenset[int]:
+        stops = {self._tokenizer.eos_token_id}
+        file = directory / "generation_config.json"
+        declared = json.loads(file.read_text()).get("eos_token_id") if file.exists() else None
+        stops.update(declared if isinstance(declared, list) else [declared])
+        vocabulary = self._tokenizer.get_vocab()
+        stops.update(vocabulary.get(token) for token in TURN_ENDS)
+        return frozenset(stops - {None})
+
+
+class IncrementalDetokenizer:
+    """Text of a growing token list in O(new tokens): decodes a short window, not everything again.
+
+    The window begins at a token whose text is out already, because many tokenizers treat the first token of a text
+    specially (its space). What may still become a character, a U+FFFD at the very end, is held back.
+    """
+
+    def __init__(self, tokenizer: HFTokenizer) -> None:
+        self._decode = tokenizer.decode
+        self._window: list[int] = []  # tokens not yet settled, after those that give them their context
+        self._context = 0  # how many leading tokens of the window have their text sent
+        self._sent = 0  # characters of the window's text that were sent
+
+    def push(self, tokens: Sequence[int]) -> str:
+        """Text that the new tokens complete; may be empty."""
+        self._window += tokens
+        text = self._decode(self._window)
+        stable = _without_unfinished(text)
+        new = self._emit(stable)
+        if len(stable) == len(text) and new:
+            del self._window[: self._context]
+            self._context = len(self._window)
+            self._sent = len(self._decode(self._window))
+        elif len(self._window) > LONGEST_WINDOW:  # bytes that are no text at all: forget the beginning
+            del self._window[: -LONGEST_WINDOW // 4]
+            self._context = 0
+            self._sent = len(_without_unfinished(self._decode(self._window)))
+        return new
+
+    def flush(self) -> str:
+        """What is left at the end; a character that was never finished becomes U+FFFD."""
+        return self._emit(self._decode(self._window))
+
+    def _emit(self, stable: str) -> str:
+        new = stable[self._sent :]
+        self._sent = max(self._sent, len(stable))
+        return new
+
+
+def _without_unfinished(text: str) -> str:
+    marks = len(text) - len(text.rstrip(REPLACEMENT))
+    return text[: len(text) - min(marks, LONGEST_UNFINISHED)]
+
+
+def _with_parsed_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI sends tool-call arguments as a JSON string; most templates expect the object and would quote it twice."""
+    if not isinstance(message, dict) or not isinstance(calls := message.get("tool_calls"), list):
+        return message
+    parsed = []
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
+            with suppress(ValueError):  # a model's own broken call goes back to it as it was
+                call = {**call, "function": {**function, "arguments": json.loads(arguments)}}
+        parsed.append(call)
+    return {**message, "tool_calls": parsed}
