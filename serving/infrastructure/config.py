@@ -1,0 +1,34 @@
+"""What `lifecycle serve` can be told, as one flat dataclass. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lifecycle.config import near_miss
+from lifecycle.errors import LifecycleError
+from serving.domain.config import SchedulerConfig
+from serving.domain.policies import policy_names
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class ServingConfig(SchedulerConfig):
+    """The scheduler's knobs, and how to load the model. Raises LifecycleError for a value that cannot work."""
+
+    device: str = "auto"
+    """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the model; "auto" is bfloat16 where the hardware multiplies it, else float32."""
+
+    def __post_init__(self) -> None:
+        try:
+            SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
+        except ValueError as error:
+            raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
+        if self.dtype not in DTYPES:
+            raise LifecycleError(f'unknown dtype "{self.dtype}": choose one of {", ".join(DTYPES)}')
+        if self.policy not in (known := policy_names()):
+            hint = near_miss(self.policy, known)
+            raise LifecycleError(f'unknown policy "{self.policy}": choose one of {", ".join(known)}.{hint}')
