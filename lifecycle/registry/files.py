@@ -43,9 +43,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_tree(directory: Path) -> None:
+def settle(directory: Path) -> None:
+    """Sync everything below, and let whoever may read the directory read its files: safetensors saves for the owner only."""
+    mode = directory.stat().st_mode & 0o666
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
+            Path(folder, name).chmod(mode)
             sync(Path(folder, name))
         sync(Path(folder))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.aliases import read_aliases
 from lifecycle.registry.card import CARD, model_card
-from lifecycle.registry.files import disk_is_full, hash_file, hash_tree, sync, sync_tree
+from lifecycle.registry.files import disk_is_full, hash_file, hash_tree, settle, sync
 from lifecycle.registry.lineage import follow
 from lifecycle.registry.manifest import MANIFEST, Manifest, ModelVersion, read_version
 from lifecycle.registry.references import numbers
@@ -31,7 +31,7 @@ def publish(root: Path, draft: Manifest, write: Callable[[Path], None], card: st
             files = hash_tree(content)
             if not files:
                 raise LifecycleError(f'nothing to publish as "{draft.name}": the directory was left empty')
-            sync_tree(content)
+            settle(content)
             with exclusive(root):
                 number = _commit(root, content, replace(draft, files=files), card)
     except Exception as error:

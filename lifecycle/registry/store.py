@@ -111,7 +111,14 @@ class ModelRegistry:
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a name, oldest first; empty when there is none."""
-        return [read_version(self.root, name, number) for number in numbers(self.root).get(name, ())]
+        found = []
+        for number in numbers(self.root).get(name, ()):
+            try:
+                found.append(read_version(self.root, name, number))
+            except LifecycleError:
+                if (self.root / name / str(number)).exists():  # otherwise `gc` was quicker
+                    raise
+        return found
 
     def latest(self, name: str) -> ModelVersion:
         return self.resolve(f"{name}@latest")
