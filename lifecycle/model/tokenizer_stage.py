@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "tokenizer"
 
@@ -20,35 +18,29 @@ class TokenizerConfig:
     vocab_size: int = 1024
     """Tokens, with the reserved ones and the 256 bytes."""
     documents: int = 20_000
-    """Documents to count pairs in, taken evenly from the whole data set."""
+    """Documents to count pairs in, spread evenly over the data: a sorted data set is seen from end to end."""
 
 
-def run(config: TokenizerConfig, registry: ModelRegistry, texts: Iterable[str], data: DataRef) -> ModelVersion:
-    """Train on `texts` and publish "tokenizer/N"; the version is returned at once when it exists already.
+def run(config: TokenizerConfig, registry: ModelRegistry, texts: Sequence[str], data: DataRef) -> ModelVersion:
+    """Train on some of `texts` and publish "tokenizer/N"; the version is returned at once when it exists already.
 
-    `texts` is only read when there is something to train; `data` names where it came from.
+    `texts` may be lazy, like a data set's column; `data` names where they came from.
     """
     from lifecycle.model.tokenizer import train_tokenizer
 
-    settings = asdict(config)
-    fingerprint = registry.fingerprint(NAME, settings, (), data)
-    if (published := registry.find(NAME, fingerprint)) is not None:
+    work = fingerprint(NAME, config, (), data)
+    if (published := registry.find(NAME, work)) is not None:
         return published
     started = time.perf_counter()
-    tokenizer = train_tokenizer(texts, config.vocab_size)
+    stride = max(1, -(-len(texts) // config.documents))
+    tokenizer = train_tokenizer((texts[index] for index in range(0, len(texts), stride)), config.vocab_size)
     return registry.publish(
         NAME,
         tokenizer.save_pretrained,
         stage=NAME,
-        config=settings,
+        config=config,
         data=data,
         metrics={"vocab_size": len(tokenizer)},
-        fingerprint=fingerprint,
+        fingerprint=work,
         seconds=time.perf_counter() - started,
     )
-
-
-def spread(texts: list[str], count: int) -> Iterable[str]:
-    """`count` of the texts, or all of them, evenly spaced: a sorted data set is sampled from end to end."""
-    stride = max(1, -(-len(texts) // count))
-    return (texts[index] for index in range(0, len(texts), stride))

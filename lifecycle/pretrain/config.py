@@ -1,0 +1,118 @@
+"""What pretraining can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lifecycle.config import choose, override
+from lifecycle.errors import LifecycleError
+from lifecycle.model.presets import PRESETS as MODEL_PRESETS
+from lifecycle.model.presets import ModelConfig
+
+CHOICES = {"schedule": ("cosine", "wsd"), "dtype": ("auto", "fp32", "bf16"), "publish_dtype": ("fp32", "bf16")}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides the weights, apart from the data."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Shape of the decoder; on the command line --set model.hidden_size=256 and so on."""
+    seed: int = 0
+    """Decides the initial weights and the order of the data."""
+    tokens: int = 5_000_000
+    """Training budget in tokens; padding does not count. More than the data has means more epochs."""
+    batch_tokens: int = 8192
+    """Tokens per optimizer step, with padding: rows times the longest row."""
+    grad_accumulation: int = 1
+    """Pieces that a batch is cut into when it does not fit into memory; the gradient stays the same."""
+    curriculum: bool = True
+    """Keep the data's own order in the first epoch (the world tells short stories first); else shuffle everything."""
+    bucket_batches: int = 32
+    """Documents of about this many batches are shuffled and sorted by length together, so that rows need little padding."""
+    lr: float = 3e-3
+    """Peak learning rate of AdamW."""
+    min_lr_ratio: float = 0.1
+    """Learning rate at the end, as a part of the peak."""
+    warmup: float = 0.02
+    """Part of the budget during which the learning rate rises from zero."""
+    schedule: str = "cosine"
+    """After the warm-up: "cosine" falls all the way, "wsd" stays at the peak and falls linearly at the end."""
+    decay: float = 0.2
+    """Part of the budget in which "wsd" falls."""
+    weight_decay: float = 0.1
+    """Decoupled decay, on matrices only."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: float = 0.95
+    """AdamW's memory of the squared gradient."""
+    grad_clip: float = 1.0
+    """Longest gradient; longer ones are scaled down to it."""
+    dtype: str = "auto"
+    """Arithmetic: "fp32", "bf16" (autocast; weights and optimizer stay fp32), or "auto": bf16 where the hardware has it."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto": a GPU when there is one."""
+    compile: bool = False
+    """Let torch.compile fuse the model: worth its start-up time on a GPU, not on a small run."""
+    eval_every: int = 100
+    """Steps between two looks at the validation loss."""
+    eval_tokens: int = 20_000
+    """Most validation tokens to look at."""
+    sample_every: int = 200
+    """Steps between two samples of text; 0 for none."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints to resume from."""
+    publish_dtype: str = "fp32"
+    """What the published weights are stored in."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise LifecycleError(f'{name} "{getattr(self, name)}" is unknown: choose one of {", ".join(allowed)}')
+        for name in ("tokens", "batch_tokens", "grad_accumulation", "bucket_batches", "lr", "grad_clip", "eval_every", "eval_tokens"):
+            if not getattr(self, name) > 0:
+                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        if self.batch_tokens // self.grad_accumulation < self.model.context_length:
+            raise LifecycleError(
+                f"batch_tokens / grad_accumulation is {self.batch_tokens // self.grad_accumulation}, less than one row of "
+                f"context_length {self.model.context_length}: raise batch_tokens or lower grad_accumulation"
+            )
+
+
+PRESETS = {
+    "tiny": PretrainConfig(),
+    "laptop": PretrainConfig(
+        model=MODEL_PRESETS["laptop"], tokens=100_000_000, batch_tokens=32_768, grad_accumulation=2, lr=2e-3, eval_every=250, sample_every=500
+    ),
+    "gpu": PretrainConfig(
+        model=MODEL_PRESETS["gpu"],
+        tokens=2_500_000_000,
+        batch_tokens=524_288,
+        grad_accumulation=16,
+        curriculum=False,
+        lr=1e-3,
+        schedule="wsd",
+        compile=True,
+        eval_every=250,
+        eval_tokens=500_000,
+        sample_every=500,
+        checkpoint_every=600.0,
+        publish_dtype="bf16",
+    ),
+}
+
+
+def configure(preset: str, changes: Mapping[str, Any] | None = None) -> PretrainConfig:
+    """A preset with changes; keys that begin with "model." change the shape of the decoder.
+
+    Raises LifecycleError for an unknown preset, key or value.
+    """
+    config = choose("preset", preset, PRESETS)
+    changes = dict(changes or {})
+    shape = {key.removeprefix("model."): changes.pop(key) for key in list(changes) if key.startswith("model.")}
+    if "model" in changes:
+        raise LifecycleError('"model" is not one value: change its fields, for example --set model.num_layers=6')
+    # Both at once: a longer context may only be valid together with the larger batch that comes with it.
+    return override(config, {**changes, "model": override(config.model, shape)})

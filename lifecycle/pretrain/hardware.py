@@ -1,0 +1,48 @@
+"""What the machine can do: where to compute, in which numbers, and how fast at best."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from lifecycle.errors import LifecycleError
+from lifecycle.pretrain.config import PretrainConfig
+
+
+def choose_device(config: PretrainConfig) -> torch.device:
+    """The configured device; "auto" is a GPU when there is one."""
+    name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise LifecycleError('device "cuda" was asked for, but torch sees no GPU: use --set device=cpu')
+    return torch.device(name)
+
+
+def choose_dtype(config: PretrainConfig, device: torch.device) -> torch.dtype:
+    """The configured arithmetic; "auto" is bf16 where the hardware multiplies it and fp32 where it is emulated."""
+    if config.dtype != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[config.dtype]
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """Floating-point operations per second of a large matrix product: what model FLOPs utilisation is measured against."""
+    size = 4096 if device.type == "cuda" else 768
+    a = torch.randn(size, size, device=device).to(dtype)
+    result = a @ a  # the first one sets things up
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        result = a @ a
+        count += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    assert result.shape == a.shape
+    return count * 2 * size**3 / (time.perf_counter() - started)

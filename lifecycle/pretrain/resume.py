@@ -1,0 +1,113 @@
+"""The state of a run that was interrupted: everything that the next step depends on, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from lifecycle.model.decoder import Decoder
+from lifecycle.pretrain.data import Position
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come. Seconds are of work, summed over all interruptions."""
+
+    step: int = 0
+    tokens: int = 0
+    position: Position = field(default_factory=Position)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    flops: float = 0.0
+
+
+class Checkpoints:
+    """The one checkpoint and the log of a workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.state_file = workspace / "resume.pt"
+        self.log_file = workspace / "training_log.jsonl"
+
+    def save(self, model: Decoder, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """Replace the checkpoint: fp32 weights, optimizer, position, random state. A crash leaves the old one."""
+        state = {
+            "format": FORMAT,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": asdict(progress),
+            "random": torch.get_rng_state(),
+        }
+        partial = self.state_file.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.state_file)
+
+    def restore(self, model: Decoder, optimizer: torch.optim.Optimizer) -> Progress:
+        """Load the checkpoint into `model` and `optimizer`, or start from nothing; the log is cut to match."""
+        if not self.state_file.exists():
+            self.log_file.unlink(missing_ok=True)
+            return Progress()
+        device = next(model.parameters()).device
+        state = torch.load(self.state_file, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"].cpu())
+        saved = state["progress"]
+        progress = Progress(**{**saved, "position": Position(**saved["position"])})
+        self._cut_log(progress.step)
+        return progress
+
+    def log(self, record: dict) -> None:
+        """Append one line of JSON."""
+        with open(self.log_file, "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        lines = self.log_file.read_text().splitlines(keepends=True) if self.log_file.exists() else []
+        # A crash may have cut the last line short; it is later than the checkpoint in any case.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        self.log_file.write_text("".join(kept))
+
+
+class Interruption:
+    """True once someone pressed Ctrl-C."""
+
+    requested = False
+
+    def __bool__(self) -> bool:
+        return self.requested
+
+
+@contextmanager
+def between_steps() -> Iterator[Interruption]:
+    """Hold Ctrl-C back until the loop asks, so that it never falls into the middle of an update.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread signals do not arrive: nothing changes.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+
+    def note(signum: int, frame: object) -> None:
+        if interruption.requested:
+            raise KeyboardInterrupt
+        interruption.requested = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interruption
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,112 @@
+"""Where documents come from when they do not come from the world: text files and the hub.
+
+Every source gives the same three things: training documents, validation documents (both a `datasets.Dataset` with a
+column "text") and the `DataRef` that names them in the lineage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from datasets import Dataset, load_dataset
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.tokenizer import END_OF_TEXT
+from lifecycle.registry import DataRef
+
+Corpus = tuple[Dataset, Dataset, DataRef]
+
+SECTION_CHARACTERS = 4000
+"""Texts without document marks are cut at paragraphs into documents of about this size."""
+HELD_OUT_EVERY = 20
+"""Every so many-th document is kept for validation."""
+
+
+def text_files(path: str | Path) -> Corpus:
+    """The documents of one .txt file, or of all .txt files below a directory, in the order of their names.
+
+    Documents end at `<|endoftext|>` or with the file; long ones are cut at paragraphs.
+    Raises LifecycleError naming the file that is missing, empty or not UTF-8 text.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise LifecycleError(f"{path} holds no .txt file: give a text file or a directory with some")
+    digest = hashlib.sha256()
+    documents: list[str] = []
+    for file in files:
+        text = _read(file)
+        digest.update(text.encode())
+        documents += [section for document in text.split(END_OF_TEXT) for section in _sections(document.strip())]
+    reference = DataRef(f"text:{path.name}", digest.hexdigest(), {"files": len(files), "documents": len(documents)})
+    return *_split(documents, str(path)), reference
+
+
+def hub(name: str, subset: str | None = None, *, characters: int, streaming: bool = True) -> Corpus:
+    """The first `characters` characters of a hub data set's training split; streamed, so that no more is downloaded.
+
+    The hash in the reference is that of the text that was taken. Needs a network and a column "text".
+    Raises LifecycleError when the data set cannot be opened or has no such column.
+    """
+    try:
+        rows = load_dataset(name, subset, split="train", streaming=streaming)
+    except Exception as error:  # the hub's clients raise dozens of unrelated classes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LifecycleError(f'cannot open the hub data set "{name}": {reason}. Is there a network, and is HF_HUB_OFFLINE unset?') from error
+    digest = hashlib.sha256()
+    documents = Dataset.from_generator(_taken, gen_kwargs={"rows": rows, "name": name, "characters": characters})
+    for start in range(0, len(documents), 1000):
+        for text in documents[start : start + 1000]["text"]:
+            digest.update(text.encode())
+    held_out = documents.select(range(0, len(documents), HELD_OUT_EVERY * 5))
+    train = documents.select([index for index in range(len(documents)) if index % (HELD_OUT_EVERY * 5)])
+    identity = f"hf:{name}" + (f":{subset}" if subset else "")
+    return train, held_out, DataRef(identity, digest.hexdigest(), {"documents": len(documents), "characters": characters})
+
+
+def _taken(rows: Iterable[dict], name: str, characters: int) -> Iterator[dict[str, str]]:
+    for row in rows:
+        if "text" not in row:
+            raise LifecycleError(f'"{name}" has no column "text", only {", ".join(row)}')
+        yield {"text": row["text"]}
+        characters -= len(row["text"])
+        if characters <= 0:
+            return
+
+
+def _read(file: Path) -> str:
+    if not file.is_file():
+        raise LifecycleError(f"{file} does not exist: give a .txt file or a directory of them")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LifecycleError(f"{file} is not UTF-8 text (byte {error.start}): convert it, or take it out") from None
+    if "\0" in text:
+        raise LifecycleError(f"{file} is binary, not text: take it out")
+    if not text.strip():
+        raise LifecycleError(f"{file} is empty: take it out or fill it")
+    return text
+
+
+def _sections(document: str) -> Iterator[str]:
+    """A document in paragraphs' worth of pieces; a paragraph is never cut."""
+    section: list[str] = []
+    size = 0
+    for paragraph in document.split("\n\n"):
+        if size and size + len(paragraph) > SECTION_CHARACTERS:
+            yield "\n\n".join(section)
+            section, size = [], 0
+        section.append(paragraph)
+        size += len(paragraph)
+    if size:
+        yield "\n\n".join(section)
+
+
+def _split(documents: list[str], where: str) -> tuple[Dataset, Dataset]:
+    if len(documents) < 2:
+        raise LifecycleError(f"{where} is one short document: at least two are needed, one of them to validate on")
+    held_out = documents[1::HELD_OUT_EVERY]
+    train = [document for index, document in enumerate(documents) if index % HELD_OUT_EVERY != 1]
+    return Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out})
