@@ -116,17 +116,19 @@ def sampling_params(
     model: ServedModel, prompt_tokens: int, options: Options, default_max_tokens: int, prompt_param: str
 ) -> SamplingParams:
     """The client's wishes over the model's defaults. Raises `ContextLengthExceeded` with the numbers."""
-    room = model.tokenizer.context_length - prompt_tokens
+    stats = model.engine.stats()
+    capacity = min(model.tokenizer.context_length, stats.kv_total * stats.block_size)
+    room = capacity - prompt_tokens
     if room < 1:
         raise ContextLengthExceeded(
-            f"the prompt has {prompt_tokens} tokens, and {model.name} takes at most {model.tokenizer.context_length} "
-            "tokens of prompt and answer together: shorten the prompt",
+            f"the prompt has {prompt_tokens} tokens, and {model.name} takes at most {capacity} tokens of prompt and "
+            "answer together: shorten the prompt",
             param=prompt_param,
         )
     if options.max_tokens is not None and options.max_tokens > room:
         raise ContextLengthExceeded(
             f"max_tokens is {options.max_tokens}, but after {prompt_tokens} tokens of prompt {model.name} has room "
-            f"for {room} of its {model.tokenizer.context_length} tokens: lower max_tokens or shorten the prompt",
+            f"for {room} of its {capacity} tokens: lower max_tokens or shorten the prompt",
             param="max_tokens",
         )
     defaults = model.default_sampling

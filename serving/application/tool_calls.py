@@ -103,8 +103,9 @@ class MarkerDetokenizer:
         self._tokenizer = tokenizer
         self._inner = tokenizer.detokenizer()
         self._dropped = {}
+        start = len(tokenizer.encode(""))  # some tokenizers begin every text with a token of their own
         for marker in (OPEN, CLOSE):
-            ids = tokenizer.encode(marker)
+            ids = tokenizer.encode(marker)[start:]
             if len(ids) == 1 and not tokenizer.decode(ids):
                 self._dropped[ids[0]] = marker
 

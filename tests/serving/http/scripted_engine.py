@@ -136,7 +136,7 @@ class ScriptedEngine:
         raise NotImplementedError
 
     def stats(self) -> EngineStats:
-        return EngineStats("scripted", 0, 0, 1, 0, 4, 16, 0, 0, 0, 0, 0, {}, 0.0, 1.0)
+        return EngineStats("scripted", 0, 0, 64, 0, 256, 16, 0, 0, 0, 0, 0, {}, 0.0, 1.0)
 
     def healthy(self) -> bool:
         return self.alive
