@@ -16,9 +16,10 @@ from serving.domain.errors import InvalidRequest
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-LONGEST_UNFINISHED = (
-    3  # bytes of a UTF-8 character that may be missing their last one; some decoders write one mark each
-)
+LONGEST_WINDOW = 64
+"""Tokens the detokenizer keeps; only bytes that never become text reach it."""
+LONGEST_UNFINISHED = 3
+"""Bytes of a UTF-8 character without its last one; some decoders write one U+FFFD for each."""
 
 
 class HFTokenizer:
