@@ -41,7 +41,7 @@ def _message(fields: Fields) -> dict[str, Any]:
 
 
 def _content(fields: Fields, *, optional: bool) -> str:
-    """A string, or text parts joined by line breaks. Only a message that calls tools may go without."""
+    """A string, or text parts put together. Only a message that calls tools may go without."""
     value = fields.take("content") if optional else fields.required("content")
     param = fields.param("content")
     if value is None:
@@ -50,7 +50,7 @@ def _content(fields: Fields, *, optional: bool) -> str:
         return value
     if not isinstance(value, list):
         raise wrong(param, "a string or an array of text parts", value)
-    return "\n".join(_text_part(Fields(part, f"{param}.{at}.")) for at, part in enumerate(value))
+    return "".join(_text_part(Fields(part, f"{param}.{at}.")) for at, part in enumerate(value))
 
 
 def _text_part(fields: Fields) -> str:
