@@ -25,6 +25,13 @@ Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of every layer, each [B, K, S, D]."""
 
 
+LOSS_ROWS = 2048
+"""Positions whose loss is computed at a time."""
+
+WRITTEN_OUT_UP_TO = 384
+"""Longest rows for which plain matrix products beat torch's fused attention on a CPU, whose bf16 gradient is slow."""
+
+
 class RMSNorm(nn.Module):
     """Divide by the root of the mean square of the last dimension, then scale."""
 
@@ -34,7 +41,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+        scale = (x.float().square().mean(dim=-1, keepdim=True) + self.eps).rsqrt()  # [..., 1], in fp32: squares of bf16 lose much
+        return x * scale.to(x.dtype) * self.weight.to(x.dtype)
 
 
 def rotary_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -49,6 +57,24 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (x[i], x[i + D / 2]) by its position's angle: x [B, heads, T, D], cos and sin [T, D / 2]."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of q [B, H, T, D] over k and v [B, K, S, D], each shared by H / K query heads: [B, H, T, D].
+
+    The T queries are the last of the S positions; T is S, or 1 with a cache.
+    """
+    B, H, T, D = q.shape
+    K, S = k.shape[1:3]
+    if q.device.type == "cpu" and q.dtype is torch.bfloat16 and T == S <= WRITTEN_OUT_UP_TO:
+        G = H // K  # the queries that share a key, one below the other: [B * K, G * T, D]
+        q, k, v = q.reshape(B * K, G * T, D), k.reshape(B * K, S, D), v.reshape(B * K, S, D)
+        mask = torch.full((T, S), float("-inf"), dtype=q.dtype).triu(1).repeat(G, 1)  # [G * T, S]
+        scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=D**-0.5)  # [B * K, G * T, S]
+        return (scores.softmax(dim=-1) @ v).view(B, H, T, D)
+    # SDPA's `is_causal` lines the mask up at the top left, which is wrong once there is a past; a single new token
+    # may look at everything, so it needs no mask.
+    return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=True)
 
 
 class Attention(nn.Module):
@@ -72,9 +98,7 @@ class Attention(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)  # [B, K, S, D]
-        # SDPA's `is_causal` lines the mask up at the top left, which is wrong once there is a past; a single new
-        # token may look at everything, so it needs no mask.
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=True)  # [B, H, T, D]
+        x = attend(q, k, v)  # [B, H, T, D]
         return self.o_proj(x.transpose(1, 2).reshape(B, T, -1)), (k, v)
 
 
@@ -175,8 +199,11 @@ class Decoder(nn.Module):
         if targets is None:
             return self.lm_head(hidden)
         counted = targets != IGNORE
-        logits = self.lm_head(hidden[counted])  # [counted, vocab_size]: the output layer never sees padding
-        return F.cross_entropy(logits.float(), targets[counted])
+        hidden, targets = hidden[counted], targets[counted]  # the output layer never sees padding
+        # In parts of which logits, their softmax and its gradient stay in a CPU's cache.
+        parts = zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True)
+        losses = [F.cross_entropy(self.lm_head(rows).float(), wanted, reduction="sum") for rows, wanted in parts]
+        return torch.stack(losses).sum() / len(targets)
 
     @torch.inference_mode()
     def generate(
