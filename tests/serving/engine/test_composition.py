@@ -1,0 +1,120 @@
+"""From a registry to answers: the wiring, with everything real and tiny."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from transformers import GenerationConfig
+
+from lifecycle.config import override
+from lifecycle.errors import LifecycleError
+from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.registry import ModelRegistry
+from serving.composition import ServingConfig, build_catalog, build_engine
+from serving.domain.errors import ModelNotFound
+from serving.infrastructure.loading import choose_device, default_sampling
+
+from .support import collect, generate, request
+
+CONFIG = ServingConfig(num_blocks=32, dtype="float32", device="cpu", max_num_seqs=2, max_num_batched_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    """A model whose vocabulary is far smaller than its tokenizer's would be in life; only tokens below it are used."""
+    path = tmp_path_factory.mktemp("checkpoint")
+    model.save_pretrained(path)
+    train_tokenizer(["hello"], 300).save_pretrained(path)
+    GenerationConfig(do_sample=True, temperature=0.8, top_p=0.95, eos_token_id=0).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def registry(checkpoint, tmp_path):
+    registry = ModelRegistry(tmp_path / "registry")
+    registry.import_directory(checkpoint, "sft")
+    registry.set_alias("production", "sft/1")
+    return registry
+
+
+def test_a_plain_directory_is_served(model, checkpoint):
+    served = build_engine(checkpoint, CONFIG)
+    try:
+        assert served.name == served.version == checkpoint.name
+        assert served.default_sampling == {"temperature": 0.8, "top_p": 0.95}
+        assert served.tokenizer.context_length == 256
+        assert collect(served.engine.submit(request("a", [1, 2, 3]))).tokens == generate(model, [1, 2, 3])
+    finally:
+        served.engine.close()
+
+
+def test_a_version_answers_to_its_name_its_ref_and_its_aliases(registry):
+    catalog = build_catalog(["production"], CONFIG, registry)
+    (served,) = catalog.all()
+    try:
+        assert catalog.get("sft") is catalog.get("sft/1") is catalog.get("production") is served
+        assert (served.version, served.aliases, served.lineage) == ("sft/1", ("production",), ("sft/1",))
+        assert served.created > 1_600_000_000
+        with pytest.raises(ModelNotFound, match="production, sft, sft/1"):
+            catalog.get("gpt")
+    finally:
+        served.engine.close()
+
+
+def test_two_versions_of_one_name_go_by_their_refs(registry):
+    path = registry.load("sft/1").path
+    registry.publish(
+        "sft",
+        lambda target: [
+            (target / f.name).write_bytes(f.read_bytes())
+            for f in path.iterdir()
+            if f.name not in ("manifest.json", "README.md")
+        ],
+    )
+    catalog = build_catalog(["sft/1", "sft/2", "production"], CONFIG, registry)
+    try:
+        assert [served.name for served in catalog.all()] == ["sft/1", "sft/2"]
+    finally:
+        for served in catalog.all():
+            served.engine.close()
+
+
+def test_a_damaged_version_is_not_served(registry):
+    file = registry.load("sft/1").path / "model.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(LifecycleError, match="damaged"):
+        build_catalog(["sft/1"], CONFIG, registry)
+
+
+def test_nothing_to_serve_and_no_model_are_named(tmp_path, checkpoint):
+    with pytest.raises(LifecycleError, match="nothing to serve"):
+        build_catalog([], CONFIG, ModelRegistry(tmp_path))
+    for file in checkpoint.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(LifecycleError, match="no causal language model"):
+        build_engine(tmp_path, CONFIG)
+
+
+def test_settings_come_from_the_command_line_and_mistakes_are_named():
+    assert override(CONFIG, {"max_num_seqs": "8", "num_blocks": "none"}).num_blocks is None
+    for changes, message in [
+        ({"policy": "statik"}, 'mean "static"'),
+        ({"dtype": "int4"}, "choose one of auto"),
+        ({"max_num_seqs": "0"}, "at least 1"),
+        ({"max_num_batched_tokens": "1"}, "at least max_num_seqs"),
+        ({"max_seqs": "1"}, 'mean "max_num_seqs"'),
+    ]:
+        with pytest.raises(LifecycleError, match=message):
+            override(CONFIG, changes)
+    with pytest.raises(LifecycleError, match="unknown device"):
+        choose_device("abacus")
+
+
+def test_a_model_that_wants_no_sampling_gets_none(tmp_path):
+    assert default_sampling(tmp_path) == {}
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"do_sample": False, "temperature": 0.7, "max_new_tokens": 9})
+    )
+    assert default_sampling(tmp_path) == {"temperature": 0.0, "max_tokens": 9}

@@ -1,0 +1,103 @@
+"""HFTokenizer and its detokenizer: the pieces add up to the whole, and no piece holds half a character."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.tokenizer import train_tokenizer
+from serving.domain.errors import InvalidRequest
+from serving.infrastructure.tokenizer import LONGEST_WINDOW, REPLACEMENT, HFTokenizer
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("version")
+    train_tokenizer(["hello world, how are you 12 34? naïve café 😀 日本"] * 3, 320).save_pretrained(path)
+    LlamaConfig(max_position_embeddings=77).save_pretrained(path)
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 9]}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(directory):
+    return HFTokenizer(directory)
+
+
+def stream(tokenizer, tokens, sizes):
+    """Push in pieces of these sizes, over and over; returns what came out each time."""
+    detokenizer, pieces, place, turn = tokenizer.detokenizer(), [], 0, 0
+    while place < len(tokens):
+        size = sizes[turn % len(sizes)]
+        pieces.append(detokenizer.push(tokens[place : place + size]))
+        place, turn = place + size, turn + 1
+    return [*pieces, detokenizer.flush()]
+
+
+@given(text=st.text(max_size=60), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_streamed_text_adds_up_and_never_holds_half_a_character(tokenizer, text, sizes):
+    tokens = tokenizer.encode(text)
+    pieces = stream(tokenizer, tokens, sizes)
+    assert "".join(pieces) == tokenizer.decode(tokens)
+    if REPLACEMENT not in text:
+        assert not any(REPLACEMENT in piece for piece in pieces)
+
+
+@given(tokens=st.lists(st.integers(0, 319), max_size=LONGEST_WINDOW), sizes=st.lists(st.integers(1, 4), min_size=1))
+@settings(max_examples=150, deadline=None)
+def test_any_tokens_stream_to_their_text(tokenizer, tokens, sizes):
+    """Random tokens are full of broken characters and special tokens."""
+    assert "".join(stream(tokenizer, tokens, sizes)) == tokenizer.decode(tokens)
+
+
+def test_an_endless_run_of_broken_bytes_stays_bounded(tokenizer):
+    broken = tokenizer.encode("\N{ALCHEMICAL SYMBOL FOR AIR}")[0]  # the first of four bytes, never a text
+    detokenizer = tokenizer.detokenizer()
+    text = "".join(detokenizer.push([broken]) for _ in range(500))
+    assert len(detokenizer._window) <= LONGEST_WINDOW
+    assert set(text) == {REPLACEMENT}
+    assert detokenizer.push(tokenizer.encode(" hello there"))[-11:] == "hello there"
+
+
+def test_context_and_stop_tokens_come_from_the_version(tokenizer):
+    assert tokenizer.context_length == 77
+    assert tokenizer.stop_token_ids == {0, 9, tokenizer.encode("<|im_end|>")[0]}
+
+
+def test_chat_ends_with_the_assistants_turn(tokenizer):
+    text = tokenizer._tokenizer.decode(tokenizer.render_chat([{"role": "user", "content": "hello"}]))
+    assert text == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_tools_reach_the_template(tokenizer):
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    assert "weather(" in tokenizer.decode(tokenizer.render_chat([{"role": "user", "content": "hi"}], [tool]))
+
+
+def test_tool_call_arguments_may_be_json_text_and_are_not_quoted_twice(tokenizer):
+    def conversation(arguments):
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        return tokenizer.render_chat([{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}])
+
+    assert conversation('{"a": 1}') == conversation({"a": 1})
+    assert tokenizer.decode(conversation("{broken")).count("{broken") == 1
+
+
+@pytest.mark.parametrize(
+    "messages", [[{"role": "martian", "content": "x"}], ["text"], [{"role": "user", "content": 3}]]
+)
+def test_messages_that_the_template_refuses_are_the_clients_fault(tokenizer, messages):
+    with pytest.raises(InvalidRequest) as refusal:
+        tokenizer.render_chat(messages)
+    assert refusal.value.param == "messages"
+
+
+def test_a_directory_without_a_tokenizer_is_named(tmp_path):
+    with pytest.raises(LifecycleError, match=tmp_path.name):
+        HFTokenizer(tmp_path)
