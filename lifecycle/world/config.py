@@ -1,0 +1,28 @@
+"""How much of the world to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Sizes of the data sets; everything else follows from the seed."""
+
+    seed: int = 0
+    """Same seed, same texts, same hash."""
+    documents: int = 60_000
+    """Pretraining documents."""
+    conversations: int = 9_000
+    """SFT conversations."""
+    preferences: int = 2_000
+    """Preference pairs, and as many prompts with verifiers."""
+    max_sentences: int = 6
+    """Longest story."""
+
+
+PRESETS = {
+    "tiny": WorldConfig(),
+    "laptop": WorldConfig(documents=600_000, conversations=60_000, preferences=8_000, max_sentences=10),
+    "gpu": WorldConfig(documents=3_000_000, conversations=200_000, preferences=20_000, max_sentences=12),
+}

@@ -1,0 +1,113 @@
+"""SFT conversations: questions about stories, writing, sums, tools, facts, small talk, and what the assistant can't know."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from datasets import Dataset
+
+from lifecycle.registry import DataRef
+from lifecycle.world.arithmetic import PHRASINGS, draw_sum
+from lifecycle.world.config import WorldConfig
+from lifecycle.world.corpus import content_hash
+from lifecycle.world.knowledge import facts
+from lifecycle.world.questions import DONT_KNOW, ask, ask_unanswerable
+from lifecycle.world.smalltalk import GREETINGS, OUTSIDE, SUBJECTS
+from lifecycle.world.stories import write_story
+from lifecycle.world.tools import draw_tool_use, offer
+from lifecycle.world.writing import assign
+
+Message = dict[str, Any]
+Conversation = dict[str, Any]  # {"messages": [...], "tools": [...] or None}
+
+
+def sft_conversations(config: WorldConfig) -> tuple[Dataset, DataRef]:
+    """Conversations in the columns "messages" and "tools", both as TRL reads them, and the data's id and hash."""
+    rng = random.Random(f"sft {config.seed}")
+    rows = list(conversations(config.conversations, config.max_sentences, rng))
+    reference = DataRef(
+        f"world/sft?seed={config.seed}&conversations={config.conversations}",
+        content_hash(json.dumps(row, sort_keys=True) for row in rows),
+    )
+    # Schemas differ from tool to tool and calls from message to message: JSON text survives a table, nested dicts do not.
+    table = {"messages": [json.dumps(row["messages"]) for row in rows], "tools": [json.dumps(row["tools"]) for row in rows]}
+    return Dataset.from_dict(table), reference
+
+
+def conversations(count: int, longest: int, rng: random.Random) -> Iterator[Conversation]:
+    """`count` conversations of all kinds, mixed."""
+    kinds, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
+    for _ in range(count):
+        yield KINDS[rng.choices(kinds, weights)[0]][1](rng, longest)
+
+
+def turn(user: str, assistant: str) -> list[Message]:
+    """One question and its answer."""
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+def _reading(rng: random.Random, longest: int) -> Conversation:
+    """A story and up to six questions about it, one a turn; some have no answer in the story."""
+    story = write_story(rng, rng.randint(2, longest))
+    asked = ask(story, rng)[: rng.randint(2, 6)]
+    if rng.random() < 0.7:
+        asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
+    messages: list[Message] = []
+    for number, question in enumerate(asked):
+        messages += turn(f"{story.text} {question.text}" if number == 0 else question.text, question.answer)
+    # Tools at hand and nothing to call them for: half of what teaches when not to call.
+    return {"messages": messages, "tools": offer(rng) if rng.random() < 0.15 else None}
+
+
+def _writing(rng: random.Random, longest: int) -> Conversation:
+    assignment = assign(rng, constrained=rng.random() < 0.6)
+    return {"messages": turn(assignment.request, assignment.fulfil(rng, longest).text), "tools": None}
+
+
+def _sums(rng: random.Random, longest: int) -> Conversation:
+    messages: list[Message] = []
+    for _ in range(rng.randint(2, 6)):
+        total = draw_sum(rng)
+        messages += turn(rng.choice(PHRASINGS).format(sum=total.text), total.solved)
+    return {"messages": messages, "tools": offer(rng) if rng.random() < 0.3 else None}
+
+
+def _tool_use(rng: random.Random, longest: int) -> Conversation:
+    use = draw_tool_use(rng)
+    messages = [{"role": "user", "content": use.question}, *use.messages()]
+    tools = offer(rng, use.name)
+    if rng.random() < 0.4:
+        total = draw_sum(rng)
+        messages += turn(rng.choice(PHRASINGS).format(sum=total.text), total.solved)
+    return {"messages": messages, "tools": tools}
+
+
+def _without_the_tool(rng: random.Random, longest: int) -> Conversation:
+    """A question for a tool that is not at hand."""
+    use = draw_tool_use(rng)
+    return {"messages": turn(use.question, DONT_KNOW), "tools": None}
+
+
+def _talk(rng: random.Random, longest: int) -> Conversation:
+    messages: list[Message] = []
+    if rng.random() < 0.4:
+        greeting = rng.choice(list(GREETINGS))
+        messages += turn(greeting, GREETINGS[greeting])
+    for question, answer, _ in rng.sample(facts(), 2):
+        messages += turn(question, answer)
+    if rng.random() < 0.6:
+        messages += turn(rng.choice(OUTSIDE).format(x=rng.choice(SUBJECTS)), DONT_KNOW)
+    return {"messages": messages, "tools": offer(rng) if rng.random() < 0.2 else None}
+
+
+KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
+    "reading": (0.44, _reading),
+    "writing": (0.14, _writing),
+    "sums": (0.14, _sums),
+    "tool use": (0.16, _tool_use),
+    "without the tool": (0.03, _without_the_tool),
+    "talk": (0.09, _talk),
+}

@@ -1,0 +1,109 @@
+"""Prompts that come with a verifier: the questions of the report card and of reinforcement learning."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from lifecycle.world.arithmetic import PHRASINGS, draw_sum
+from lifecycle.world.knowledge import facts
+from lifecycle.world.questions import ask, ask_unanswerable
+from lifecycle.world.smalltalk import GREETINGS
+from lifecycle.world.stories import write_story
+from lifecycle.world.tools import draw_tool_use, offer
+from lifecycle.world.verifiers import Check
+from lifecycle.world.writing import assign
+
+Task = dict[str, Any]  # {"skill", "messages", "tools", "check", "chance"}
+
+
+def draw_tasks(skill: str, count: int, longest: int, rng: random.Random, *, held_out: bool) -> list[Task]:
+    """`count` different tasks of one skill, from the held-out combinations and phrasings or from training's."""
+    found: dict[str, Task] = {}
+    for _ in range(100 * count):
+        if len(found) == count:
+            break
+        prompt, tools, check, chance = SKILLS[skill](rng, longest, held_out)
+        messages = [{"role": "user", "content": prompt}]
+        found.setdefault(prompt, {"skill": skill, "messages": messages, "tools": tools, "check": check, "chance": chance})
+    if len(found) < count:
+        raise LifecycleError(f"the world has no {count} different {skill} tasks, only {len(found)}: ask for fewer")
+    return list(found.values())
+
+
+Drawn = tuple[str, list | None, Check, float]
+
+
+def _reading(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    story = write_story(rng, rng.randint(2, longest), held_out=held_out)
+    question = ask(story, rng, held_out=held_out)[0]
+    return _about(story.text, question.text), None, _names(question.key, question.rivals), _guess(story.text, question)
+
+
+def _guess(text: str, question) -> float:
+    """What picking one of the story's words of the right class at random would reach."""
+    mentioned = sum(word in text for word in (question.key, *question.rivals))
+    return 1 / max(1, mentioned)
+
+
+def _unanswerable(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    story = write_story(rng, rng.randint(2, longest), held_out=held_out)
+    question = ask_unanswerable(story, rng, held_out=held_out)
+    return _about(story.text, question.text), None, {"type": "don't know"}, 0.5
+
+
+def _sums(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    total = draw_sum(rng, held_out=held_out)
+    prompt = rng.choice(PHRASINGS).format(sum=total.text)
+    return prompt, None, {"type": "number", "value": total.result}, 1 / 199
+
+
+def _tool_call(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    use = draw_tool_use(rng, held_out=held_out)
+    return use.question, offer(rng, use.name), {"type": "call", "name": use.name, "arguments": use.arguments}, 0.0
+
+
+def _needless_call(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    kind = rng.choice(("reading", "sum", "fact", "greeting") if rng.random() < 0.3 else ("reading", "sum"))
+    if kind == "reading":
+        prompt = _reading(rng, longest, held_out)[0]
+    elif kind == "sum":
+        prompt = _sums(rng, longest, held_out)[0]
+    else:
+        prompt = rng.choice([question for question, _, _ in facts()] if kind == "fact" else list(GREETINGS))
+    return prompt, offer(rng), {"type": "any call"}, 0.5
+
+
+def _story_consistency(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    assignment = assign(rng, constrained=False, held_out=held_out)
+    return assignment.request, None, _story(assignment.people), 0.0
+
+
+def _constrained_writing(rng: random.Random, longest: int, held_out: bool) -> Drawn:
+    assignment = assign(rng, constrained=True, held_out=held_out)
+    return assignment.request, None, _story(assignment.words), 0.0
+
+
+def _about(story: str, question: str) -> str:
+    return f"{story} {question}"
+
+
+def _names(key: str, rivals: Sequence[str]) -> Check:
+    return {"type": "names", "key": key, "rivals": list(rivals)}
+
+
+def _story(words: Sequence[str]) -> Check:
+    return {"type": "story", "words": list(words)}
+
+
+SKILLS: dict[str, Callable[[random.Random, int, bool], Drawn]] = {
+    "story_consistency": _story_consistency,
+    "reading": _reading,
+    "sums": _sums,
+    "tool_call": _tool_call,
+    "needless_call": _needless_call,
+    "constrained_writing": _constrained_writing,
+    "unanswerable": _unanswerable,
+}

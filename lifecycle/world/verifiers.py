@@ -1,0 +1,77 @@
+"""Whether an answer is right, decided by the world and never by a model.
+
+A check is a JSON-able dict with a "type" and what that type needs, so that frozen evaluation sets carry their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lifecycle.errors import LifecycleError
+from lifecycle.world.narration import contradiction
+
+Check = dict[str, Any]
+_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+
+
+def verify(check: Check, answer: str) -> bool:
+    """True when `answer` (the assistant's text, tool-call markers kept) passes; raises LifecycleError for an unknown type."""
+    kind = check.get("type")
+    if kind not in _VERIFIERS:
+        raise LifecycleError(f'unknown check "{kind}": choose one of {", ".join(sorted(_VERIFIERS))}')
+    return _VERIFIERS[kind](check, answer.strip())
+
+
+def calls_in(answer: str) -> list[dict[str, Any] | None]:
+    """The tool calls in an answer; None for one that is not a JSON object."""
+    found: list[dict[str, Any] | None] = []
+    for text in _CALL.findall(answer):
+        try:
+            call = json.loads(text)
+        except json.JSONDecodeError:
+            call = None
+        found.append(call if isinstance(call, dict) else None)
+    return found
+
+
+def _names(check: Check, answer: str) -> bool:
+    """The key word is there, none of its rivals is, and the answer is one short sentence."""
+    words = re.findall(r"\w+", answer)
+    return check["key"] in words and not set(words) & set(check["rivals"]) and len(words) <= 12
+
+
+def _number(check: Check, answer: str) -> bool:
+    numbers = re.findall(r"-?\d+", answer)
+    return bool(numbers) and int(numbers[-1]) == check["value"] and "<tool_call>" not in answer
+
+
+def _call(check: Check, answer: str) -> bool:
+    return calls_in(answer) == [{"name": check["name"], "arguments": check["arguments"]}]
+
+
+def _any_call(check: Check, answer: str) -> bool:
+    return "<tool_call>" in answer
+
+
+def _story(check: Check, answer: str) -> bool:
+    """Consistent, three to twelve sentences, every required word in it."""
+    words = set(re.findall(r"\w+", answer))
+    sentences = len(re.findall(r"[.!?]", answer))
+    return 3 <= sentences <= 12 and words >= set(check["words"]) and contradiction(answer) is None
+
+
+def _dont_know(check: Check, answer: str) -> bool:
+    return answer.lower().startswith("i don't know")
+
+
+_VERIFIERS: dict[str, Callable[[Check, str], bool]] = {
+    "names": _names,
+    "number": _number,
+    "call": _call,
+    "any call": _any_call,
+    "story": _story,
+    "don't know": _dont_know,
+}
