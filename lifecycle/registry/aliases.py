@@ -38,7 +38,7 @@ def read_moves(root: Path) -> list[AliasMove]:
     file = root / ALIASES
     try:
         content = file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     complete = content[: content.rfind(b"\n") + 1]  # a last line without newline never happened
     moves = []
