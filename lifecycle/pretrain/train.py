@@ -7,6 +7,7 @@ interrupted run goes on from, bit for bit.
 
 from __future__ import annotations
 
+import builtins
 import math
 import sys
 import time
@@ -69,7 +70,9 @@ def train(
     optimizer = make_optimizer(model, config)
     checkpoints = Checkpoints(workspace)
     progress = checkpoints.restore(model, optimizer)
-    forward = torch.compile(model, dynamic=True) if config.compile else model
+    if config.compile:
+        for block in model.model.layers:
+            block.compile(dynamic=True)  # in place: names and weights stay; the loss picks rows, which does not compile well
     stream = batches(documents, config, progress.position)
     saved_at = time.perf_counter()
 
@@ -80,7 +83,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             pieces, progress.position = take(stream, config.grad_accumulation)
-            loss, grad_norm = update(forward, optimizer, pieces, config, device, dtype)
+            loss, grad_norm = update(model, optimizer, pieces, config, device, dtype)
             check(loss, grad_norm, progress, config, checkpoints)
 
             seconds = time.perf_counter() - started
@@ -126,7 +129,12 @@ def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Bat
 
 
 def update(
-    forward: Callable, optimizer: torch.optim.Optimizer, pieces: list[Batch], config: PretrainConfig, device: torch.device, dtype: torch.dtype
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    pieces: list[Batch],
+    config: PretrainConfig,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple[float, float]:
     """One optimizer step over the tokens of all pieces; the loss before it and the gradient's length.
 
@@ -136,13 +144,12 @@ def update(
     loss = torch.zeros((), device=device)
     for piece in pieces:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-            mean = forward(piece.tokens.to(device), piece.targets.to(device))
+            mean = model(piece.tokens.to(device), piece.targets.to(device))
         # Weighted by its tokens, so that cutting a batch into pieces changes nothing.
         share = mean * (piece.count / total)
         share.backward()
         loss += share.detach()
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    grad_norm = torch.nn.utils.clip_grad_norm_(weights, config.grad_clip)
+    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
     if torch.isfinite(loss) and torch.isfinite(grad_norm):
         optimizer.step()
     optimizer.zero_grad()
@@ -189,7 +196,7 @@ def look_at_held_out_text(
 
 def progress_bar(config: PretrainConfig, progress: Progress) -> tqdm:
     """Tokens done, rate and time left; silent where nobody looks (a log file), visible in a notebook."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    watched = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
     return tqdm(
         total=config.tokens, initial=progress.tokens, desc="pretrain", unit="tok", unit_scale=True, mininterval=0.5, disable=not watched
     )

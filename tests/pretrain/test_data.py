@@ -1,0 +1,106 @@
+"""Every token is predicted once an epoch, documents stay whole, and the order is a function of seed and position."""
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.pretrain.config import configure
+from lifecycle.pretrain.data import IGNORE, Position, batches, plan_epoch, tokenize
+
+from .conftest import CONFIG
+
+CONTEXT = CONFIG.model.context_length
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["Ann has 3 pears.", "Bob has 12 apples."] * 9, 300)
+
+
+def open_documents(tokenizer, texts, directory):
+    return tokenize(Dataset.from_dict({"text": texts}), tokenizer, CONTEXT, directory)
+
+
+def test_documents_come_back_whole_and_long_ones_in_pieces(tokenizer, tmp_path):
+    texts = ["Ann has 3 pears.", "Bob has 12 apples. " * 20, "é<|im_end|>", ""]
+    documents = open_documents(tokenizer, texts, tmp_path)
+    predicted = [documents.tokens[start + 1 : end] for start, end in zip(documents.starts, documents.ends, strict=True)]
+    assert all(1 <= len(piece) <= CONTEXT for piece in predicted)
+    stream = np.concatenate(predicted).tolist()
+    whole = [0] + stream
+    assert documents.tokens[0] == 0
+    assert tokenizer.decode(whole) == "".join(f"<|endoftext|>{text}<|endoftext|>" for text in texts[:1]) + "".join(
+        f"{text}<|endoftext|>" for text in texts[1:3]
+    )
+    control = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert control not in stream  # spelled out in a document it is only text
+
+
+def test_tokens_are_kept_for_the_next_call(tokenizer, tmp_path):
+    first = open_documents(tokenizer, ["Ann has 3 pears."], tmp_path)
+    again = open_documents(tokenizer, ["something else"], tmp_path)
+    assert first.tokens.tolist() == again.tokens.tolist()
+
+
+def test_half_written_tokens_are_written_again(tokenizer, tmp_path):
+    (tmp_path / "tokens.bin").write_bytes(b"\1\2\3")
+    assert tokenizer.decode(open_documents(tokenizer, ["Ann"], tmp_path).tokens.astype(int)) == "<|endoftext|>Ann<|endoftext|>"
+
+
+def test_only_empty_documents_are_an_error(tokenizer, tmp_path):
+    with pytest.raises(LifecycleError, match="every document is empty"):
+        open_documents(tokenizer, ["", ""], tmp_path)
+
+
+@given(
+    lengths=st.lists(st.integers(1, CONTEXT), min_size=1, max_size=200).map(np.array),
+    seed=st.integers(0, 3),
+    epoch=st.integers(0, 2),
+    curriculum=st.booleans(),
+    bucket_batches=st.integers(1, 5),
+    batch_tokens=st.integers(CONTEXT, 200),
+)
+@settings(deadline=None)
+def test_an_epoch_uses_each_piece_once_within_the_batch_size(lengths, seed, epoch, curriculum, bucket_batches, batch_tokens):
+    changes = dict(seed=seed, curriculum=curriculum, bucket_batches=bucket_batches, batch_tokens=batch_tokens)
+    config = configure("tiny", {"model.context_length": CONTEXT, **changes})
+    plan = plan_epoch(lengths, config, epoch)
+    assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
+    assert all(0 < len(batch) * lengths[batch].max() <= batch_tokens for batch in plan)
+    again = plan_epoch(lengths, config, epoch)
+    assert all(np.array_equal(one, other) for one, other in zip(plan, again, strict=True))
+
+
+def test_a_curriculum_keeps_the_coarse_order_in_the_first_epoch_only():
+    lengths = np.full(4000, 16)
+    config = configure("tiny", {"model.context_length": 32, "batch_tokens": 160, "bucket_batches": 8})
+    middle = lambda plan: np.array([batch.mean() for batch in plan])  # noqa: E731
+    first, second = (middle(plan_epoch(lengths, config, epoch)) for epoch in (0, 1))
+    steps = np.arange(len(first))
+    assert np.corrcoef(first, steps)[0, 1] > 0.99
+    assert abs(np.corrcoef(second, steps)[0, 1]) < 0.2
+
+
+def test_a_position_is_enough_to_go_on(tokenizer, tmp_path):
+    documents = open_documents(tokenizer, [f"Ann has {count} pears." * (1 + count % 4) for count in range(60)], tmp_path)
+    stream = batches(documents, CONFIG, Position())
+    produced = [next(stream) for _ in range(30)]
+    assert produced[-1][1].epoch > 0
+    for index in (3, 11, 25):
+        resumed = batches(documents, CONFIG, produced[index - 1][1])
+        for batch, position in produced[index:]:
+            other, other_position = next(resumed)
+            assert (batch.tokens == other.tokens).all() and position == other_position
+
+
+def test_targets_are_the_next_tokens_and_padding_is_left_out(tokenizer, tmp_path):
+    documents = open_documents(tokenizer, ["Ann has 3 pears.", "Bob", "Ann"], tmp_path)
+    for batch, _ in zip((batch for batch, _ in batches(documents, CONFIG, Position())), range(3), strict=False):
+        counted = batch.targets != IGNORE
+        assert counted.sum() == batch.count
+        inside = counted[:, 1:]
+        assert (batch.tokens[:, 1:][inside] == batch.targets[:, :-1][inside]).all()

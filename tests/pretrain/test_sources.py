@@ -1,0 +1,71 @@
+"""Text files become documents; a file that is none is named."""
+
+import pytest
+from click.testing import CliRunner
+
+from lifecycle.cli import main
+from lifecycle.errors import LifecycleError
+from lifecycle.pretrain.sources import SECTION_CHARACTERS, hub, text_files
+
+
+def test_a_directory_is_read_in_order_and_some_is_held_out(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").write_text(f"story {number}\n")
+    (tmp_path / "notes.md").write_text("not read")
+    train, validation, data = text_files(tmp_path)
+    assert list(validation["text"]) == ["story 1", "story 21"]
+    assert list(train["text"]) == [f"story {number}" for number in range(30) if number not in (1, 21)]
+    assert data.detail["documents"] == 30
+    (tmp_path / "07.txt").write_text("another")
+    assert text_files(tmp_path)[2].hash != data.hash
+
+
+def test_one_file_is_cut_at_document_marks_and_at_paragraphs(tmp_path):
+    file = tmp_path / "book.txt"
+    paragraphs = [f"{number} " + "word " * 100 for number in range(40)]
+    file.write_text("first\n<|endoftext|>\nsecond<|endoftext|>" + "\n\n".join(paragraphs))
+    train, validation, _ = text_files(file)
+    documents = sorted([*train["text"], *validation["text"]], key=len)
+    assert documents[:2] == ["first", "second"]
+    assert all(len(document) <= SECTION_CHARACTERS + 100 for document in documents)
+    assert sum(document.count("word") for document in documents) == 4000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b" \n", "is empty"), (b"ab\0cd", "is binary"), (b"\xff\xfe\xfa", "is not UTF-8"), (b"short", "at least two")]
+)
+def test_a_file_that_is_no_text_is_named(tmp_path, content, message):
+    file = tmp_path / "odd.txt"
+    file.write_bytes(content)
+    with pytest.raises(LifecycleError, match=f"odd.txt {message}|odd.txt is one short document: {message}"):
+        text_files(file)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(LifecycleError, match="does not exist"):
+        text_files(tmp_path / "none.txt")
+    with pytest.raises(LifecycleError, match="holds no .txt"):
+        text_files(tmp_path)
+
+
+def test_without_a_hub_the_error_is_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LifecycleError, match='cannot open the hub data set "nobody/nothing"') as caught:
+        hub("nobody/nothing", characters=10)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_trains_on_a_text_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIFECYCLE_REGISTRY", str(tmp_path / "registry"))
+    book = tmp_path / "book.txt"
+    book.write_text("<|endoftext|>".join(f"Ann has {number} pears. Bob has none." for number in range(80)))
+    shape = "hidden_size=32 num_layers=1 intermediate_size=32 context_length=32 vocab_size=290"
+    changes = [f"model.{word}" for word in shape.split()] + ["tokens=1000", "batch_tokens=256", "sample_every=0", "dtype=fp32"]
+    arguments = ["pretrain", "--data", str(book), *(word for change in changes for word in ("--set", change))]
+    first = CliRunner().invoke(main, arguments)
+    assert first.exit_code == 0, first.output
+    assert "pretrain/1: " in first.output
+    assert "pretrain/1: " in CliRunner().invoke(main, arguments).output
+    missing = CliRunner().invoke(main, ["pretrain", "--data", str(tmp_path / "none")])
+    assert missing.exit_code == 2
+    assert "does not exist" in missing.output
