@@ -6,6 +6,7 @@ The models are loaded in the worker, never before the fork: neither the engine's
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -84,15 +85,19 @@ class Server(BaseApplication):
 
     def run(self) -> None:
         """Serve until a signal. Raises LifecycleError when the models could not be loaded, else SystemExit."""
+        master = os.getpid()
         try:
             super().run()
         except SystemExit:
-            os.set_blocking(self._failure[0], False)
-            try:
-                raise LifecycleError(os.read(self._failure[0], 2**16).decode()) from None
-            except BlockingIOError:
-                pass
-            raise
+            if os.getpid() == master and (reason := self._last_words()):
+                raise LifecycleError(reason) from None
+            raise  # the worker comes by here too, and gunicorn wants to see its exit status
+
+    def _last_words(self) -> str:
+        os.set_blocking(self._failure[0], False)
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._failure[0], 2**16).decode()
+        return ""
 
 
 def listen(host: str, port: int) -> socket.socket:

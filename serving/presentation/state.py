@@ -57,11 +57,12 @@ class ServerState:
     def tenant(self, request: Request) -> str:
         """Who is asking, from the key alone. Raises `Unauthorized`."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        key = key.strip() if scheme.lower() == "bearer" else ""
-        if self.config.api_key is not None and not hmac.compare_digest(key.encode(), self.config.api_key.encode()):
-            wrong = "wrong API key" if key else "no API key"
+        # WSGI hands the bytes of a header over as Latin-1.
+        sent = key.strip().encode("latin-1", "replace") if scheme.lower() == "bearer" else b""
+        if self.config.api_key is not None and not hmac.compare_digest(sent, self.config.api_key.encode()):
+            wrong = "wrong API key" if sent else "no API key"
             raise Unauthorized(f"{wrong}: send the header Authorization: Bearer KEY")
-        return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "default"
+        return hashlib.sha256(sent).hexdigest()[:16] if sent else "default"
 
     def drain(self) -> bool:
         """Refuse new requests, give the running ones their time; True when all of them finished."""

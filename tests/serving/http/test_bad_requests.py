@@ -222,6 +222,8 @@ def test_a_key_is_asked_for_and_compared():
         assert check_error(response, 401)["code"] == "invalid_api_key"
         assert client.get("/v1/models", headers=headers).status_code == 401
     assert client.get("/health").status_code == 200
+    right = {"Authorization": "Bearer " + "sécret".encode().decode("latin-1")}
+    assert client.post("/v1/chat/completions", json=body, headers=right).status_code == 200
 
 
 def test_every_harmless_default_is_accepted(client):

@@ -44,3 +44,22 @@ def test_only_this_machine_is_loopback():
 def test_help_does_not_wait_for_torch():
     code = "import sys, serving.commands; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_command_with_the_reason():
+    script = """
+from lifecycle.errors import LifecycleError
+from serving.presentation.gunicorn_app import listen, serve_forever
+from serving.presentation.state import HttpConfig
+
+def build():
+    raise LifecycleError("tiny/1 is damaged: restore it")
+
+try:
+    serve_forever(build, listen("127.0.0.1", 0), HttpConfig())
+except LifecycleError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "tiny/1 is damaged: restore it\n")
+    assert "Traceback" not in done.stderr
