@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from lifecycle.config import override, parse_assignments
 from lifecycle.errors import LifecycleError
+
+if TYPE_CHECKING:
+    from lifecycle.registry import ModelVersion
 
 
 @click.command()
@@ -38,7 +43,7 @@ def serve(
     from lifecycle.registry import ModelRegistry
     from serving.infrastructure.config import ServingConfig
     from serving.presentation.gunicorn_app import address, listen, serve_forever
-    from serving.presentation.state import HttpConfig
+    from serving.presentation.state import EXAMPLES, HttpConfig
 
     if not api_key and not is_loopback(host):
         raise LifecycleError(f"{host} can be reached by others: protect the server with --api-key KEY")
@@ -46,6 +51,7 @@ def serve(
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
     registry = ModelRegistry()
     versions = [registry.resolve(ref).ref for ref in refs or ("production",)]
+    examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
     listener = listen(host, port)
     url = address(listener)
 
@@ -58,9 +64,21 @@ def serve(
     serve_forever(
         build,
         listener,
-        HttpConfig(api_key=api_key or None),
+        HttpConfig(api_key=api_key or None, examples=examples),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
     )
+
+
+def suggested_prompts(lineage: Sequence[ModelVersion]) -> tuple[str, ...]:
+    """What the chat page offers: `examples` in the data detail of the newest ancestor that has any.
+
+    A small model knows what it was taught, and its data is what knows that best.
+    """
+    for version in lineage:
+        found = version.manifest.data.detail.get("examples") if version.manifest.data else None
+        if isinstance(found, list | tuple) and found and all(isinstance(text, str) for text in found):
+            return tuple(found[:6])
+    return ()
 
 
 def is_loopback(host: str) -> bool:

@@ -108,11 +108,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise LifecycleError(
-                f"port {port} on {host} is in use by another program: choose another one, "
-                f"for example --port {port + 1}"
+                f"port {port} on {host} is in use by another program: choose another one, for example --port {port + 1}"
             ) from None
         if error.errno == errno.EACCES:
-            raise LifecycleError(f"port {port} is reserved for the system: choose one above 1023, for example --port 8000") from None
+            raise LifecycleError(
+                f"port {port} is reserved for the system: choose one above 1023, for example --port 8000"
+            ) from None
         raise LifecycleError(f"cannot listen on {host}: {error.strerror or error}. Try --host 127.0.0.1") from None
     except OverflowError:
         raise LifecycleError(f"there is no port {port}: choose one from 0 (any free one) to 65535") from None

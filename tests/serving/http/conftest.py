@@ -29,7 +29,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
     torch.manual_seed(0)
     tokenizer = train_tokenizer(["the quick brown fox jumps over the lazy dog. 0123456789"] * 4, 320)
     config = ModelConfig(
-        vocab_size=320, hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64, context_length=CONTEXT
+        vocab_size=320,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        intermediate_size=64,
+        context_length=CONTEXT,
     )
 
     def write(directory: Path) -> None:

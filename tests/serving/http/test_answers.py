@@ -253,7 +253,12 @@ def test_the_model_may_be_named_in_every_way_or_not_at_all():
 def test_the_tenant_comes_from_the_key_and_never_from_the_body():
     model = scripted_model("hi")
     client = create_app(Catalog(model)).test_client()
-    for headers, user in (({}, "x"), ({}, "y"), ({"Authorization": "Bearer k"}, "x"), ({"Authorization": "Bearer l"}, "x")):
+    for headers, user in (
+        ({}, "x"),
+        ({}, "y"),
+        ({"Authorization": "Bearer k"}, "x"),
+        ({"Authorization": "Bearer l"}, "x"),
+    ):
         client.post("/v1/chat/completions", json={"messages": HELLO, "user": user}, headers=headers)
     tenants = [request.tenant for request in model.engine.requests]
     assert tenants[0] == tenants[1] == "default"

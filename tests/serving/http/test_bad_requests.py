@@ -271,5 +271,7 @@ def test_no_value_of_any_field_is_a_server_error(client, value):
     ]  # fmt: skip
     for name in names:
         for route, base in (("chat/completions", {"messages": HELLO}), ("completions", {"prompt": "x"})):
-            response = client.post(f"/v1/{route}", data=json.dumps({**base, name: value}), content_type="application/json")
+            response = client.post(
+                f"/v1/{route}", data=json.dumps({**base, name: value}), content_type="application/json"
+            )
             assert response.status_code in (200, 400, 404), (name, route, response.text)

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from lifecycle.errors import LifecycleError
-from serving.commands import is_loopback, serve
+from lifecycle.registry import DataRef, ModelRegistry
+from serving.commands import is_loopback, serve, suggested_prompts
 
 
 def run(registry, monkeypatch, *arguments):
@@ -39,6 +40,22 @@ def test_a_mistake_is_one_line(registry, monkeypatch, arguments, expected):
 def test_only_this_machine_is_loopback():
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org")))
+
+
+def test_the_page_offers_what_the_models_data_suggests(tmp_path):
+    registry = ModelRegistry(tmp_path)
+    parent, detail = (), {"examples": ["What is 2 + 2?", "Who has the ball?"]}
+    for name, data in (("base", {"examples": ["old"]}), ("sft", detail), ("deploy", {})):
+        version = registry.publish(
+            name,
+            lambda directory: (directory / "config.json").write_text("{}"),
+            parents=parent,
+            data=DataRef("d", "0" * 64, data),
+        )
+        parent = (version,)
+    assert suggested_prompts(registry.lineage("deploy/1")) == tuple(detail["examples"])
+    assert suggested_prompts(registry.lineage("base/1")) == ("old",)
+    assert suggested_prompts([]) == ()
 
 
 def test_help_does_not_wait_for_torch():

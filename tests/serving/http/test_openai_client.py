@@ -86,7 +86,9 @@ def test_logprobs_of_a_greedy_answer_are_the_best(client):
 
 
 def test_completions_of_texts_and_token_ids(client):
-    answer = client.completions.create(model="tiny", prompt=["the quick", "lazy dog"], temperature=0, max_tokens=6, echo=True)
+    answer = client.completions.create(
+        model="tiny", prompt=["the quick", "lazy dog"], temperature=0, max_tokens=6, echo=True
+    )
     assert [choice.index for choice in answer.choices] == [0, 1]
     assert answer.choices[0].text.startswith("the quick")
     assert answer.choices[1].text.startswith("lazy dog")
@@ -95,7 +97,9 @@ def test_completions_of_texts_and_token_ids(client):
     scored = client.completions.create(model="tiny", prompt="the quick", temperature=0, max_tokens=6, logprobs=2)
     assert len(scored.choices[0].logprobs.tokens) == 6
     assert scored.choices[0].logprobs.text_offset[0] == 0
-    texts, _, _ = streamed(client.completions.create(model="tiny", prompt="the quick", temperature=0, max_tokens=6, stream=True))
+    texts, _, _ = streamed(
+        client.completions.create(model="tiny", prompt="the quick", temperature=0, max_tokens=6, stream=True)
+    )
     assert texts == {0: scored.choices[0].text}
 
 
@@ -143,9 +147,18 @@ def test_mistakes_arrive_as_the_clients_exceptions(client):
 
 
 def test_tools_are_rendered_and_a_conversation_with_calls_is_accepted(client):
-    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}}]
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+        }
+    ]
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    messages = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1", "content": "2"}]
+    messages = [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "2"},
+    ]
     with_tools = chat(client, messages=messages, tools=tools)
     without = chat(client, messages=messages, tools=tools, tool_choice="none")
     assert with_tools.usage.prompt_tokens > without.usage.prompt_tokens

@@ -49,8 +49,18 @@ def test_a_call_cut_short_is_plain_text():
 
 
 def test_what_is_not_a_call_is_refused():
-    for block in ("", "null", "[1]", '"add"', "{}", '{"name": 1}', '{"name": ""}', '{"name": "f", "arguments": [1]}',
-                  '{"name": "f", "arguments": {"x": NaN}}', "[" * 100_000):
+    for block in (
+        "",
+        "null",
+        "[1]",
+        '"add"',
+        "{}",
+        '{"name": 1}',
+        '{"name": ""}',
+        '{"name": "f", "arguments": [1]}',
+        '{"name": "f", "arguments": {"x": NaN}}',
+        "[" * 100_000,
+    ):
         assert parse_call(block) is None
 
 
