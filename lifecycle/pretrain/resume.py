@@ -29,6 +29,17 @@ class Progress:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     flops: float = 0.0
+    loss: float = float("nan")
+
+    def advance(self, position: Position, tokens: int, loss: float, flops: float, seconds: float, cpu_seconds: float) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.tokens += tokens
+        self.position = position
+        self.loss = loss
+        self.flops += flops
+        self.seconds += seconds
+        self.cpu_seconds += cpu_seconds
 
 
 class Checkpoints:

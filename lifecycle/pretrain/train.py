@@ -79,24 +79,15 @@ def train(
     with between_steps() as interrupted, progress_bar(config, progress) as bar:
         while progress.tokens < config.tokens:
             started, cpu_started = time.perf_counter(), time.process_time()
-            lr = learning_rate(config, progress.tokens / config.tokens)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            pieces, progress.position = take(stream, config.grad_accumulation)
+            pieces, position = take(stream, config.grad_accumulation)
+            lr = set_rate(optimizer, learning_rate(config, progress.tokens / config.tokens))
             loss, grad_norm = update(model, optimizer, pieces, config, device, dtype)
             check(loss, grad_norm, progress, config, checkpoints)
 
             seconds = time.perf_counter() - started
-            tokens = sum(piece.count for piece in pieces)
-            flops = sum(piece.count * config.model.flops_per_token(piece.tokens.shape[1]) for piece in pieces)
-            progress.step += 1
-            progress.tokens += tokens
-            progress.flops += flops
-            progress.seconds += seconds
-            progress.cpu_seconds += time.process_time() - cpu_started
-            record = StepRecord(
-                progress.step, progress.tokens, loss, lr, grad_norm, tokens / seconds, flops / seconds / peak
-            )
+            tokens, flops = sum(piece.count for piece in pieces), work(pieces, config)
+            progress.advance(position, tokens, loss, flops, seconds, time.process_time() - cpu_started)
+            record = StepRecord(progress.step, progress.tokens, loss, lr, grad_norm, tokens / seconds, flops / seconds / peak)
             checkpoints.log(asdict(record))
             bar.update(tokens)
             bar.set_postfix(loss=f"{loss:.3f}", mfu=f"{record.mfu:.0%}", refresh=False)
@@ -111,7 +102,8 @@ def train(
             if time.perf_counter() - saved_at > config.checkpoint_every:
                 checkpoints.save(model, optimizer, progress)
                 saved_at = time.perf_counter()
-    return model, progress, {"train_loss": loss, **validation.measure(model, dtype)}
+    checkpoints.save(model, optimizer, progress)  # should publishing fail, nothing is lost
+    return model, progress, {"train_loss": progress.loss, **validation.measure(model, dtype)}
 
 
 def make_optimizer(model: Decoder, config: PretrainConfig) -> torch.optim.AdamW:
@@ -122,10 +114,22 @@ def make_optimizer(model: Decoder, config: PretrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    """Use this learning rate from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
 def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Batch], Position]:
     """The next `count` batches and the position after them."""
     taken = [next(stream) for _ in range(count)]
     return [batch for batch, _ in taken], taken[-1][1]
+
+
+def work(pieces: list[Batch], config: PretrainConfig) -> float:
+    """Floating-point operations that the model itself needs for a step, without padding."""
+    return sum(piece.count * config.model.flops_per_token(piece.tokens.shape[1]) for piece in pieces)
 
 
 def update(

@@ -53,13 +53,14 @@ class Validation:
         piece = seed % len(self.documents.lengths)
         start, end = self.documents.starts[piece], self.documents.ends[piece]
         beginning = self.documents.tokens[start : min(start + PROMPT_TOKENS, end - 1)].astype(np.int64)
-        tokens = model.generate(
-            torch.from_numpy(beginning)[None].to(device),
-            SAMPLE_TOKENS,
-            temperature=0.8,
-            stop=[tokenizer.eos_token_id],
-            generator=torch.Generator(device).manual_seed(seed),
-        )[0]
+        with torch.compiler.set_stance("force_eager"):  # one short text is not worth compiling for
+            tokens = model.generate(
+                torch.from_numpy(beginning)[None].to(device),
+                SAMPLE_TOKENS,
+                temperature=0.8,
+                stop=[tokenizer.eos_token_id],
+                generator=torch.Generator(device).manual_seed(seed),
+            )[0]
         prompt, continuation = tokens[: len(beginning)], tokens[len(beginning) :]
         return f"{tokenizer.decode(prompt, skip_special_tokens=True)} | {tokenizer.decode(continuation, skip_special_tokens=True)}"
 

@@ -80,6 +80,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, tmp_path_fa
     assert telling[0] == telling[1]
 
 
+def test_interrupted_after_the_last_step_it_only_publishes(setting, uninterrupted):
+    total = uninterrupted.manifest.metrics["steps"]
+    with pytest.raises(KeyboardInterrupt):
+        setting(on_step=lambda record: record.step == total and signal.raise_signal(signal.SIGINT))
+    version = setting(on_step=lambda record: pytest.fail("trained on"))
+    assert version.manifest.metrics == uninterrupted.manifest.metrics
+
+
 def test_a_run_that_dies_goes_on_from_its_last_checkpoint(setting, tmp_path_factory):
     config = dataclasses.replace(CONFIG, checkpoint_every=1e-9, grad_accumulation=2, seed=3)
 
