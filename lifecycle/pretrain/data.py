@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class Documents:
     starts: np.ndarray
     ends: np.ndarray
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Positions to predict in each piece: one fewer than its tokens."""
         return self.ends - self.starts - 1

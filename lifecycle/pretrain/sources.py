@@ -7,10 +7,10 @@ column "text") and the `DataRef` that names them in the lineage.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.tokenizer import END_OF_TEXT
@@ -41,35 +41,35 @@ def text_files(path: str | Path) -> Corpus:
         digest.update(text.encode())
         documents += [section for document in text.split(END_OF_TEXT) for section in _sections(document.strip())]
     reference = DataRef(f"text:{path.name}", digest.hexdigest(), {"files": len(files), "documents": len(documents)})
-    return *_split(documents, str(path)), reference
+    return *_split(Dataset.from_dict({"text": documents}), str(path)), reference
 
 
-def hub(name: str, subset: str | None = None, *, characters: int, streaming: bool = True) -> Corpus:
-    """The first `characters` characters of a hub data set's training split; streamed, so that no more is downloaded.
+def hub(name: str, subset: str | None = None, *, characters: int) -> Corpus:
+    """The beginning of a hub data set's training split, streamed: documents until there are `characters` characters.
 
-    The hash in the reference is that of the text that was taken. Needs a network and a column "text".
-    Raises LifecycleError when the data set cannot be opened or has no such column.
+    What was taken is kept in the datasets library's cache, so the next run of the same command downloads nothing.
+    Raises LifecycleError when the data set cannot be opened or has no column "text".
     """
     try:
-        rows = load_dataset(name, subset, split="train", streaming=streaming)
+        rows = load_dataset(name, subset, split="train", streaming=True)
+        columns = list(next(iter(rows), {}))
     except Exception as error:  # the hub's clients raise dozens of unrelated classes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LifecycleError(f'cannot open the hub data set "{name}": {reason}. Is there a network, and is HF_HUB_OFFLINE unset?') from error
+    if "text" not in columns:
+        raise LifecycleError(f'the hub data set "{name}" has no column "text", only {", ".join(columns)}: choose another one')
+    documents = Dataset.from_generator(_beginning, gen_kwargs={"rows": rows, "characters": characters})
+    train, held_out = _split(documents, name)
     digest = hashlib.sha256()
-    documents = Dataset.from_generator(_taken, gen_kwargs={"rows": rows, "name": name, "characters": characters})
-    for start in range(0, len(documents), 1000):
-        for text in documents[start : start + 1000]["text"]:
+    for batch in documents.iter(1000):
+        for text in batch["text"]:
             digest.update(text.encode())
-    held_out = documents.select(range(0, len(documents), HELD_OUT_EVERY * 5))
-    train = documents.select([index for index in range(len(documents)) if index % (HELD_OUT_EVERY * 5)])
-    identity = f"hf:{name}" + (f":{subset}" if subset else "")
+    identity = f"hf:{name}:{subset}" if subset else f"hf:{name}"
     return train, held_out, DataRef(identity, digest.hexdigest(), {"documents": len(documents), "characters": characters})
 
 
-def _taken(rows: Iterable[dict], name: str, characters: int) -> Iterator[dict[str, str]]:
+def _beginning(rows: IterableDataset, characters: int) -> Iterator[dict[str, str]]:
     for row in rows:
-        if "text" not in row:
-            raise LifecycleError(f'"{name}" has no column "text", only {", ".join(row)}')
         yield {"text": row["text"]}
         characters -= len(row["text"])
         if characters <= 0:
@@ -104,9 +104,9 @@ def _sections(document: str) -> Iterator[str]:
         yield "\n\n".join(section)
 
 
-def _split(documents: list[str], where: str) -> tuple[Dataset, Dataset]:
+def _split(documents: Dataset, where: str) -> tuple[Dataset, Dataset]:
+    """Most for training, some to validate on, both in order and spread over everything."""
     if len(documents) < 2:
         raise LifecycleError(f"{where} is one short document: at least two are needed, one of them to validate on")
-    held_out = documents[1::HELD_OUT_EVERY]
-    train = [document for index, document in enumerate(documents) if index % HELD_OUT_EVERY != 1]
-    return Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out})
+    held_out = range(1, len(documents), HELD_OUT_EVERY)
+    return documents.select([index for index in range(len(documents)) if index not in held_out]), documents.select(held_out)

@@ -1,5 +1,7 @@
 """Text files become documents; a file that is none is named."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -46,6 +48,25 @@ def test_missing_files_are_named(tmp_path):
         text_files(tmp_path / "none.txt")
     with pytest.raises(LifecycleError, match="holds no .txt"):
         text_files(tmp_path)
+
+
+def test_a_data_set_is_taken_from_its_beginning(tmp_path, monkeypatch):
+    """A directory opens through the same door as a hub data set, without a network."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "stories"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"text": f"story {number:03}"}) + "\n" for number in range(100)))
+    train, validation, data = hub(str(folder), characters=9 * 30)
+    assert sorted([*train["text"], *validation["text"]]) == [f"story {number:03}" for number in range(30)]
+    assert list(validation["text"]) == ["story 001", "story 021"]
+    assert hub(str(folder), characters=9 * 30)[2] == data
+    assert hub(str(folder), characters=9 * 40)[2].hash != data.hash
+
+
+def test_a_data_set_without_text_is_named(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"story": "once"}\n')
+    with pytest.raises(LifecycleError, match='has no column "text", only story'):
+        hub(str(tmp_path), characters=10)
 
 
 def test_without_a_hub_the_error_is_one_line(monkeypatch):
