@@ -74,8 +74,9 @@ def run(
 
 
 def _card(config: PretrainConfig, tokens: int, losses: dict[str, float], sample: str) -> str:
+    quoted = sample.replace("\n", "\n> ")
     return (
         f"A base model: it continues text and does not know how to chat. {config.model.num_parameters:,} parameters, "
         f"trained on {tokens:,} tokens from random weights; {losses['bits_per_byte']:.3f} bits per byte on held-out text.\n\n"
-        f"A continuation (after the bar) of held-out text:\n\n> {sample}\n"
+        f"A continuation (after the bar) of held-out text:\n\n> {quoted}\n"
     )
