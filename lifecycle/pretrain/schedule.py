@@ -7,17 +7,17 @@ import math
 from lifecycle.pretrain.config import PretrainConfig
 
 
-def learning_rate(config: PretrainConfig, spent: float) -> float:
-    """The rate for the step that begins when `spent` (0 to 1) of the tokens are used.
+def rate_scale(config: PretrainConfig, spent: float) -> float:
+    """The part of the peak rate, 0 to 1, for the step that begins when `spent` (0 to 1) of the tokens are used.
 
     Linear warm-up, then "cosine" (arXiv 1608.03983) down to min_lr_ratio, or "wsd": warm-up, stable, decay (2404.06395).
     """
     if spent < config.warmup:
         half_a_step = 0.5 * config.batch_tokens / config.tokens  # so that the first update is not wasted on a rate of 0
-        return config.lr * min(1.0, (spent + half_a_step) / config.warmup)
+        return min(1.0, (spent + half_a_step) / config.warmup)
     if config.schedule == "cosine":
         falling = (spent - config.warmup) / (1 - config.warmup)
         level = 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
     else:
         level = min(1.0, max(0.0, (1 - spent) / config.decay))
-    return config.lr * (config.min_lr_ratio + (1 - config.min_lr_ratio) * level)
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * level

@@ -25,7 +25,7 @@ from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.data import Batch, Documents, Position, batches
 from lifecycle.pretrain.hardware import choose_device, choose_dtype, peak_flops
 from lifecycle.pretrain.resume import Checkpoints, Progress, between_steps
-from lifecycle.pretrain.schedule import learning_rate
+from lifecycle.pretrain.schedule import rate_scale
 from lifecycle.pretrain.validation import Validation
 
 FIRST_LOSS_TOLERANCE = 0.15
@@ -80,7 +80,7 @@ def train(
         while progress.tokens < config.tokens:
             started, cpu_started = time.perf_counter(), time.process_time()
             pieces, position = take(stream, config.grad_accumulation)
-            lr = set_rate(optimizer, learning_rate(config, progress.tokens / config.tokens))
+            lr = set_rates(optimizer, rate_scale(config, progress.tokens / config.tokens))
             loss, grad_norm = update(model, optimizer, pieces, config, device, dtype)
             check(loss, grad_norm, progress, config, checkpoints)
 
@@ -114,11 +114,11 @@ def make_optimizer(model: Decoder, config: PretrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
-    """Use this learning rate from now on."""
+def set_rates(optimizer: torch.optim.Optimizer, scale: float) -> float:
+    """Bring every group to a part of its own peak rate; the rate of the first group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+    return optimizer.param_groups[0]["lr"]
 
 
 def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Batch], Position]:
