@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lifecycle.errors import LifecycleError
-from lifecycle.model.decoder import IGNORE, Decoder
+from lifecycle.model.decoder import IGNORE, Decoder, attend
 from lifecycle.model.presets import PRESETS, ModelConfig
 
 
@@ -102,3 +102,32 @@ def test_a_seed_decides_the_weights():
 def test_a_shape_that_cannot_be_is_named(changes):
     with pytest.raises(LifecycleError, match="must be a multiple"):
         small(**changes)
+
+
+def test_attention_written_out_is_the_fused_one_up_to_rounding():
+    generator = torch.Generator().manual_seed(0)
+    wide = [torch.randn(2, heads, 9, 8, generator=generator) for heads in (4, 2, 2)]
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        q, k, v = (tensor.to(dtype, copy=True).requires_grad_() for tensor in wide)
+        out = attend(q, k, v)
+        out.square().sum().backward()
+        results.append([out, q.grad, k.grad, v.grad])
+    for exact, rounded in zip(*results, strict=True):
+        torch.testing.assert_close(rounded.float(), exact, atol=0.1, rtol=0.05)
+
+
+def test_bf16_autocast_gives_nearly_the_same_loss_and_gradient():
+    model = Decoder(small(), seed=1)
+    tokens, targets = random_tokens(4, 12), random_tokens(8, 12)[4:]
+    exact = model(tokens, targets)
+    exact.backward()
+    gradient = model.model.layers[0].mlp.up_proj.weight.grad.clone()
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(tokens, targets)
+    rounded.backward()
+    assert rounded.dtype == torch.float32
+    assert rounded.item() == pytest.approx(exact.item(), rel=0.01)
+    similarity = torch.cosine_similarity(gradient.flatten(), model.model.layers[0].mlp.up_proj.weight.grad.flatten(), dim=0)
+    assert similarity > 0.99
