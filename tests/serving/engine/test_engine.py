@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from serving.application.engine import EngineLoop
+from serving.application.ports import Draw
 from serving.application.recorder import StepRecorder
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, QueueFull
@@ -121,6 +122,17 @@ def test_a_seeded_answer_does_not_depend_on_batch_mates(model):
             collect(stream)
     assert alone == among
     assert len(unseeded) == 3
+
+
+def test_every_token_is_the_one_that_its_seed_and_position_choose(model):
+    prompt = prompts(12, 1)[0]
+    params = SamplingParams(temperature=1.5, top_p=0.95, seed=8, max_tokens=12)
+    with running(model) as engine:
+        tokens = collect(engine.submit(Request("a", tuple(prompt), params))).tokens
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+    assert tokens == VectorSampler().sample(logits, [Draw(params, 8, position) for position in range(12)])
 
 
 def test_logprobs_are_those_of_the_model(model):

@@ -200,29 +200,63 @@ def test_deadlines_end_waiting_and_running_sequences():
 
 
 class Careless:
-    """A policy that admits whatever waits and hands out tokens without a look at memory."""
+    """A policy that admits whatever waits and hands out four tokens to everybody, without a look at need or memory."""
 
     name = "careless"
 
     def plan(self, view, limits, now):
         seen = [*view.running, *view.waiting][: limits.max_num_seqs]
-        return StepPlan(
-            work=tuple((s.id, min(4, s.remaining)) for s in seen),
-            admitted=tuple(s.id for s in seen if s in view.waiting),
-        )
+        return StepPlan(work=tuple((s.id, 4) for s in seen), admitted=tuple(s.id for s in seen if s in view.waiting))
 
     def observe(self, report):
         pass
 
 
+class OnlyTheNewest(Careless):
+    """Fills a batch and then cares for its newest member alone."""
+
+    def plan(self, view, limits, now):
+        return StepPlan(work=((view.running[-1].id, 4),)) if view.running else super().plan(view, limits, now)
+
+
 def test_even_a_careless_policy_makes_progress():
-    scheduler = make(num_blocks=8)
-    scheduler.policy = Careless()
+    scheduler = make(Careless(), num_blocks=8)
     for index in range(4):
         scheduler.add(sequence(f"s{index}", 9, max_tokens=12, arrival=float(index)))
     for _ in run(scheduler):
         pass
     assert scheduler.counters.finished == {"length": 4} and scheduler.counters.preemptions
+
+
+def test_a_step_that_only_preempts_is_planned_again_at_once():
+    scheduler = make(OnlyTheNewest(), num_blocks=4)
+    for index in range(2):
+        scheduler.add(sequence(f"s{index}", 4, max_tokens=12, arrival=float(index)))
+    for _ in run(scheduler):  # which asserts that no step is empty
+        pass
+    assert scheduler.counters.preemptions
+
+
+def test_memory_promised_to_a_younger_sequence_in_the_same_step_is_taken_back():
+    scheduler = make(Careless(), num_blocks=3)
+    young, old = sequence("young", 4, arrival=2.0), sequence("old", 4, arrival=1.0)
+    scheduler.add(young)
+    scheduler.add(old)
+    step(scheduler)
+    assert shape(step(scheduler)[0]) == {"old": ("decode", 1)}
+    assert (young.state, young.preemptions, old.preemptions) == (State.WAITING, 1, 0)
+
+
+def test_a_preempted_sequence_is_first_in_the_queue_and_its_own_cache_is_no_prefix_hit():
+    scheduler = make(Careless(), num_blocks=3, max_num_seqs=2)
+    young, old = sequence("young", 4, arrival=2.0), sequence("old", 4, max_tokens=2, arrival=1.0)
+    for member in (young, old, sequence("later", arrival=3.0)):
+        scheduler.add(member)
+    step(scheduler)
+    step(scheduler)
+    assert [view.id for view in scheduler.view().waiting] == ["young", "later"]
+    assert shape(step(scheduler)[0])["young"] == ("decode", 1), "four of its five tokens are still cached"
+    assert young.cached_tokens == 0 and scheduler.counters.cached_tokens == 0
 
 
 @pytest.mark.parametrize(
