@@ -38,7 +38,9 @@ def save_checkpoint(
     llama.save_pretrained(directory)
     GenerationConfig(**ids, eos_token_id=stop, do_sample=True, temperature=0.8, top_p=0.95).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    weights = {name: weight.detach().to("cpu", DTYPES[dtype]).contiguous() for name, weight in model.state_dict().items()}
+    weights = {
+        name: weight.detach().to("cpu", DTYPES[dtype]).contiguous() for name, weight in model.state_dict().items()
+    }
     if config.tie_embeddings:
         del weights["lm_head.weight"]  # safetensors refuses shared memory; readers tie it again
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
@@ -55,13 +57,15 @@ def load_checkpoint(directory: Path) -> Decoder:
         raise LifecycleError(f"{directory} is no checkpoint: expected config.json and model.safetensors in it")
     model_type = json.loads(config_file.read_text()).get("model_type")
     if model_type != "llama":
-        raise LifecycleError(f'{directory} holds a "{model_type}" model; the decoder written out here reads "llama": open it with transformers')
+        raise LifecycleError(f'{directory} holds a "{model_type}" model, not a "llama": open it with transformers')
     model = Decoder(ModelConfig.from_llama(LlamaConfig.from_pretrained(directory)))
     weights = {name: weight.float() for name, weight in load_file(weights_file).items()}
     if model.config.tie_embeddings:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     problems = set(weights) ^ set(model.state_dict())
     if problems:
-        raise LifecycleError(f"{weights_file} does not fit its config.json: unexpected or missing {', '.join(sorted(problems)[:3])}")
+        raise LifecycleError(
+            f"{weights_file} does not fit its config.json: unexpected or missing {', '.join(sorted(problems)[:3])}"
+        )
     model.load_state_dict(weights)
     return model.eval()

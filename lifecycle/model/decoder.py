@@ -41,7 +41,9 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = (x.float().square().mean(dim=-1, keepdim=True) + self.eps).rsqrt()  # [..., 1], in fp32: squares of bf16 lose much
+        scale = (
+            x.float().square().mean(dim=-1, keepdim=True) + self.eps
+        ).rsqrt()  # [..., 1], in fp32: squares of bf16 lose much
         return x * scale.to(x.dtype) * self.weight.to(x.dtype)
 
 
@@ -149,7 +151,9 @@ class Trunk(nn.Module):
         past = cache[0][0].shape[2] if cache else 0
         x = self.embed_tokens(tokens)  # [B, T, hidden_size]
         if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # else the residual stream stays fp32 and every op casts it
+            x = x.to(
+                torch.get_autocast_dtype(x.device.type)
+            )  # else the residual stream stays fp32 and every op casts it
         cos, sin = (table[past : past + tokens.shape[1]].to(x.dtype) for table in (self.cos, self.sin))  # [T, D / 2]
         for index, layer in enumerate(self.layers):
             x, present = layer(x, cos, sin, cache[index] if past else None)

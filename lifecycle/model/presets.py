@@ -19,11 +19,11 @@ class ModelConfig:
     """Rows of the embedding; at least as many as the tokenizer has tokens."""
     hidden_size: int = 128
     """Width of the residual stream."""
-    num_layers: int = 4
+    num_layers: int = 3
     """Blocks of attention and feed-forward."""
     num_heads: int = 4
     """Query heads; each is hidden_size / num_heads wide."""
-    num_kv_heads: int = 2
+    num_kv_heads: int = 4
     """Key and value heads; num_heads / num_kv_heads query heads share one (GQA)."""
     intermediate_size: int = 384
     """Width inside the feed-forward block (SwiGLU)."""
@@ -95,9 +95,13 @@ class ModelConfig:
         """The shape behind transformers' configuration; LlamaConfig features that the decoder lacks are an error."""
         rope = llama.rope_parameters
         if rope.get("rope_type", "default") != "default":
-            raise LifecycleError(f'rope scaling "{rope["rope_type"]}" is not written out here: open it with transformers')
+            raise LifecycleError(
+                f'rope scaling "{rope["rope_type"]}" is not written out here: open it with transformers'
+            )
         if llama.attention_bias or llama.mlp_bias or llama.hidden_act != "silu":
-            raise LifecycleError("biases and activations other than SiLU are not written out here: open it with transformers")
+            raise LifecycleError(
+                "biases and activations other than SiLU are not written out here: open it with transformers"
+            )
         config = cls(
             vocab_size=llama.vocab_size,
             hidden_size=llama.hidden_size,
@@ -111,16 +115,30 @@ class ModelConfig:
             rms_norm_eps=llama.rms_norm_eps,
         )
         if llama.head_dim not in (None, config.head_dim):
-            raise LifecycleError(f"head_dim {llama.head_dim} is not hidden_size / num_heads = {config.head_dim}: open it with transformers")
+            raise LifecycleError(
+                f"head_dim {llama.head_dim} is not hidden_size / num_heads = {config.head_dim}: use transformers"
+            )
         return config
 
 
 PRESETS = {
     "tiny": ModelConfig(),
     "laptop": ModelConfig(
-        vocab_size=4096, hidden_size=256, num_layers=8, num_heads=8, num_kv_heads=4, intermediate_size=704, context_length=1024
+        vocab_size=4096,
+        hidden_size=256,
+        num_layers=8,
+        num_heads=8,
+        num_kv_heads=4,
+        intermediate_size=704,
+        context_length=1024,
     ),
     "gpu": ModelConfig(
-        vocab_size=32_768, hidden_size=768, num_layers=16, num_heads=12, num_kv_heads=4, intermediate_size=2048, context_length=2048
+        vocab_size=32_768,
+        hidden_size=768,
+        num_layers=16,
+        num_heads=12,
+        num_kv_heads=4,
+        intermediate_size=2048,
+        context_length=2048,
     ),
 }

@@ -38,7 +38,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     Raises LifecycleError when `vocab_size` has no room for the 256 bytes and the reserved tokens.
     """
     if vocab_size < SMALLEST_VOCABULARY:
-        raise LifecycleError(f"vocab_size {vocab_size} is too small: {SMALLEST_VOCABULARY} are taken by bytes and reserved tokens")
+        raise LifecycleError(
+            f"vocab_size {vocab_size} is too small: {SMALLEST_VOCABULARY} are taken by bytes and reserved tokens"
+        )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

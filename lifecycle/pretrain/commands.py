@@ -18,8 +18,20 @@ CHARACTERS_PER_TOKEN = 5
 
 @click.command()
 @click.option("--preset", default="tiny", show_default=True, help=f"Size of model and run: {', '.join(PRESETS)}.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting, for example lr=1e-3 or model.num_layers=6.")
-@click.option("--data", default="world", show_default=True, metavar="SOURCE", help="world, a .txt file or directory, or hf:NAME[:SUBSET].")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, for example lr=1e-3 or model.num_layers=6.",
+)
+@click.option(
+    "--data",
+    default="world",
+    show_default=True,
+    metavar="SOURCE",
+    help="world, a .txt file or directory, or hf:NAME[:SUBSET].",
+)
 @click.option("--tokenizer", metavar="REF", help="Use this tokenizer version; by default one is trained on the data.")
 def pretrain(preset: str, assignments: tuple[str, ...], data: str, tokenizer: str | None) -> None:
     """Train a base model from random weights and register it.
@@ -40,9 +52,12 @@ def pretrain(preset: str, assignments: tuple[str, ...], data: str, tokenizer: st
         words = tokenizer_stage.run(
             tokenizer_stage.TokenizerConfig(vocab_size=config.model.vocab_size), registry, documents["text"], reference
         )
-    version = run(config, registry, dataset=documents, validation=validation, data=reference, tokenizer=words, preset=preset)
+    version = run(
+        config, registry, dataset=documents, validation=validation, data=reference, tokenizer=words, preset=preset
+    )
     metrics = version.manifest.metrics
-    click.echo(f"{version.ref}: {metrics['bits_per_byte']:.3f} bits per byte after {metrics['tokens']:,} tokens, in {version.path}")
+    score = f"{metrics['bits_per_byte']:.3f} bits per byte"
+    click.echo(f"{version.ref}: {score} after {metrics['tokens']:,} tokens, in {version.path}")
 
 
 def corpus(source: str, preset: str, config: PretrainConfig) -> Corpus:

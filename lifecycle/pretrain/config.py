@@ -22,18 +22,20 @@ class PretrainConfig:
     """Shape of the decoder; on the command line --set model.hidden_size=256 and so on."""
     seed: int = 0
     """Decides the initial weights and the order of the data."""
-    tokens: int = 5_000_000
+    tokens: int = 2_000_000
     """Training budget in tokens; padding does not count. More than the data has means more epochs."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 2048
     """Tokens per optimizer step, with padding: rows times the longest row."""
     grad_accumulation: int = 1
     """Pieces that a batch is cut into when it does not fit into memory; the gradient stays the same."""
     curriculum: bool = True
     """Keep the data's own order in the first epoch (the world tells short stories first); else shuffle everything."""
     bucket_batches: int = 32
-    """Documents of about this many batches are shuffled and sorted by length together, so that rows need little padding."""
+    """Batches' worth of documents that are shuffled and sorted by length together: rows need little padding."""
     lr: float = 3e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW: embeddings, head, norm scales."""
+    matrix_lr: float = 0.02
+    """Peak learning rate of Muon: the matrices inside the blocks."""
     min_lr_ratio: float = 0.1
     """Learning rate at the end, as a part of the peak."""
     warmup: float = 0.02
@@ -51,7 +53,7 @@ class PretrainConfig:
     grad_clip: float = 1.0
     """Longest gradient; longer ones are scaled down to it."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast; weights and optimizer stay fp32), or "auto": bf16 where the hardware has it."""
+    """Arithmetic: "fp32", "bf16" (autocast; weights stay fp32), or "auto": bf16 where the hardware multiplies it."""
     device: str = "auto"
     """"cpu", "cuda", or "auto": a GPU when there is one."""
     compile: bool = False
@@ -71,12 +73,22 @@ class PretrainConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise LifecycleError(f'{name} "{getattr(self, name)}" is unknown: choose one of {", ".join(allowed)}')
-        for name in ("tokens", "batch_tokens", "grad_accumulation", "bucket_batches", "lr", "grad_clip", "eval_every", "eval_tokens"):
+        for name in (
+            "tokens",
+            "batch_tokens",
+            "grad_accumulation",
+            "bucket_batches",
+            "lr",
+            "grad_clip",
+            "eval_every",
+            "eval_tokens",
+        ):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
-        if self.batch_tokens // self.grad_accumulation < self.model.context_length:
+        at_once = self.batch_tokens // self.grad_accumulation
+        if at_once < self.model.context_length:
             raise LifecycleError(
-                f"batch_tokens / grad_accumulation is {self.batch_tokens // self.grad_accumulation}, less than one row of "
+                f"batch_tokens / grad_accumulation is {at_once}, less than one row of "
                 f"context_length {self.model.context_length}: raise batch_tokens or lower grad_accumulation"
             )
 
@@ -84,7 +96,13 @@ class PretrainConfig:
 PRESETS = {
     "tiny": PretrainConfig(),
     "laptop": PretrainConfig(
-        model=MODEL_PRESETS["laptop"], tokens=100_000_000, batch_tokens=32_768, grad_accumulation=2, lr=2e-3, eval_every=250, sample_every=500
+        model=MODEL_PRESETS["laptop"],
+        tokens=100_000_000,
+        batch_tokens=32_768,
+        grad_accumulation=2,
+        lr=2e-3,
+        eval_every=250,
+        sample_every=500,
     ),
     "gpu": PretrainConfig(
         model=MODEL_PRESETS["gpu"],

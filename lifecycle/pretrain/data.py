@@ -29,7 +29,7 @@ DOCUMENTS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Documents:
-    """Tokenised documents on disk. Piece i is `tokens[starts[i] : ends[i]]`, between 2 and context_length + 1 tokens."""
+    """Tokenised documents on disk. Piece i is `tokens[starts[i] : ends[i]]`: 2 to context_length + 1 tokens."""
 
     tokens: np.ndarray
     starts: np.ndarray
@@ -43,7 +43,7 @@ class Documents:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of documents and what follows each token: tokens and targets [B, T] int64, `IGNORE` where there is padding."""
+    """Documents as rows, and what follows each token: tokens and targets [B, T] int64, `IGNORE` in padding."""
 
     tokens: Tensor
     targets: Tensor
@@ -62,7 +62,9 @@ def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, context_lengt
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     if not offsets_file.exists():
         if "text" not in dataset.column_names:
-            raise LifecycleError(f'the data has no column "text", only {", ".join(dataset.column_names)}: rename the column')
+            raise LifecycleError(
+                f'the data has no column "text", only {", ".join(dataset.column_names)}: rename the column'
+            )
         directory.mkdir(parents=True, exist_ok=True)
         _write(dataset, tokenizer, dtype, tokens_file, offsets_file)
     offsets = np.load(offsets_file)
@@ -72,7 +74,9 @@ def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, context_lengt
     return Documents(np.memmap(tokens_file, dtype=dtype, mode="r"), starts, ends)
 
 
-def _write(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, dtype: type, tokens_file: Path, offsets_file: Path) -> None:
+def _write(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerFast, dtype: type, tokens_file: Path, offsets_file: Path
+) -> None:
     encoder = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the setting below must not leak
     encoder.encode_special_tokens = True
     end = tokenizer.eos_token_id

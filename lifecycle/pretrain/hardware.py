@@ -34,7 +34,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
-    """Floating-point operations per second of a large matrix product: what model FLOPs utilisation is measured against."""
+    """Floating-point operations per second of a large matrix product: what utilisation (MFU) is a part of."""
     size = 4096 if device.type == "cuda" else 768
     a = torch.randn(size, size, device=device).to(dtype)
     result = a @ a  # the first one sets things up

@@ -31,7 +31,9 @@ class Progress:
     flops: float = 0.0
     loss: float = float("nan")
 
-    def advance(self, position: Position, tokens: int, loss: float, flops: float, seconds: float, cpu_seconds: float) -> None:
+    def advance(
+        self, position: Position, tokens: int, loss: float, flops: float, seconds: float, cpu_seconds: float
+    ) -> None:
         """One more step is done."""
         self.step += 1
         self.tokens += tokens

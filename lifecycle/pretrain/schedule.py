@@ -10,7 +10,7 @@ from lifecycle.pretrain.config import PretrainConfig
 def rate_scale(config: PretrainConfig, spent: float) -> float:
     """The part of the peak rate, 0 to 1, for the step that begins when `spent` (0 to 1) of the tokens are used.
 
-    Linear warm-up, then "cosine" (arXiv 1608.03983) down to min_lr_ratio, or "wsd": warm-up, stable, decay (2404.06395).
+    Linear warm-up, then down to min_lr_ratio: "cosine" (arXiv 1608.03983) or "wsd", warm-up-stable-decay (2404.06395).
     """
     if spent < config.warmup:
         half_a_step = 0.5 * config.batch_tokens / config.tokens  # so that the first update is not wasted on a rate of 0

@@ -55,9 +55,13 @@ def hub(name: str, subset: str | None = None, *, characters: int) -> Corpus:
         columns = list(next(iter(rows), {}))
     except Exception as error:  # the hub's clients raise dozens of unrelated classes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LifecycleError(f'cannot open the hub data set "{name}": {reason}. Is there a network, and is HF_HUB_OFFLINE unset?') from error
+        raise LifecycleError(
+            f'cannot open the hub data set "{name}": {reason}. Is there a network, and is HF_HUB_OFFLINE unset?'
+        ) from error
     if "text" not in columns:
-        raise LifecycleError(f'the hub data set "{name}" has no column "text", only {", ".join(columns)}: choose another one')
+        raise LifecycleError(
+            f'the hub data set "{name}" has no column "text", only {", ".join(columns)}: choose another one'
+        )
     documents = Dataset.from_generator(_beginning, gen_kwargs={"rows": rows, "characters": characters})
     train, held_out = _split(documents, name)
     digest = hashlib.sha256()
@@ -65,7 +69,11 @@ def hub(name: str, subset: str | None = None, *, characters: int) -> Corpus:
         for text in batch["text"]:
             digest.update(text.encode())
     identity = f"hf:{name}:{subset}" if subset else f"hf:{name}"
-    return train, held_out, DataRef(identity, digest.hexdigest(), {"documents": len(documents), "characters": characters})
+    return (
+        train,
+        held_out,
+        DataRef(identity, digest.hexdigest(), {"documents": len(documents), "characters": characters}),
+    )
 
 
 def _beginning(rows: IterableDataset, characters: int) -> Iterator[dict[str, str]]:
@@ -109,4 +117,6 @@ def _split(documents: Dataset, where: str) -> tuple[Dataset, Dataset]:
     if len(documents) < 2:
         raise LifecycleError(f"{where} is one short document: at least two are needed, one of them to validate on")
     held_out = range(1, len(documents), HELD_OUT_EVERY)
-    return documents.select([index for index in range(len(documents)) if index not in held_out]), documents.select(held_out)
+    return documents.select([index for index in range(len(documents)) if index not in held_out]), documents.select(
+        held_out
+    )

@@ -62,7 +62,13 @@ def run(
         config=config,
         preset=preset,
         data=data,
-        metrics={"bits_per_byte": losses["bits_per_byte"], **losses, "tokens": progress.tokens, "steps": progress.step, "parameters": config.model.num_parameters},
+        metrics={
+            "bits_per_byte": losses["bits_per_byte"],
+            **losses,
+            "tokens": progress.tokens,
+            "steps": progress.step,
+            "parameters": config.model.num_parameters,
+        },
         seed=config.seed,
         fingerprint=work,
         seconds=progress.seconds,
@@ -77,6 +83,7 @@ def _card(config: PretrainConfig, tokens: int, losses: dict[str, float], sample:
     quoted = sample.replace("\n", "\n> ")
     return (
         f"A base model: it continues text and does not know how to chat. {config.model.num_parameters:,} parameters, "
-        f"trained on {tokens:,} tokens from random weights; {losses['bits_per_byte']:.3f} bits per byte on held-out text.\n\n"
+        f"trained on {tokens:,} tokens from random weights; "
+        f"{losses['bits_per_byte']:.3f} bits per byte on held-out text.\n\n"
         f"A continuation (after the bar) of held-out text:\n\n> {quoted}\n"
     )

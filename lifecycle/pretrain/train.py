@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.data import Batch, Documents, Position, batches
 from lifecycle.pretrain.hardware import choose_device, choose_dtype, peak_flops
@@ -72,7 +73,9 @@ def train(
     progress = checkpoints.restore(model, optimizer)
     if config.compile:
         for block in model.model.layers:
-            block.compile(dynamic=True)  # in place: names and weights stay; the loss picks rows, which does not compile well
+            block.compile(
+                dynamic=True
+            )  # in place: names and weights stay; the loss picks rows, which does not compile well
     stream = batches(documents, config, progress.position)
     saved_at = time.perf_counter()
 
@@ -87,7 +90,9 @@ def train(
             seconds = time.perf_counter() - started
             tokens, flops = sum(piece.count for piece in pieces), work(pieces, config)
             progress.advance(position, tokens, loss, flops, seconds, time.process_time() - cpu_started)
-            record = StepRecord(progress.step, progress.tokens, loss, lr, grad_norm, tokens / seconds, flops / seconds / peak)
+            record = StepRecord(
+                progress.step, progress.tokens, loss, lr, grad_norm, tokens / seconds, flops / seconds / peak
+            )
             checkpoints.log(asdict(record))
             bar.update(tokens)
             bar.set_postfix(loss=f"{loss:.3f}", mfu=f"{record.mfu:.0%}", refresh=False)
@@ -97,7 +102,9 @@ def train(
                 on_step(record)
             if interrupted:
                 checkpoints.save(model, optimizer, progress)
-                tqdm.write(f"stopped after step {progress.step}; run the same again to go on from {checkpoints.state_file}")
+                tqdm.write(
+                    f"stopped after step {progress.step}; run the same again to go on from {checkpoints.state_file}"
+                )
                 raise KeyboardInterrupt
             if time.perf_counter() - saved_at > config.checkpoint_every:
                 checkpoints.save(model, optimizer, progress)
@@ -106,19 +113,25 @@ def train(
     return model, progress, {"train_loss": progress.loss, **validation.measure(model, dtype)}
 
 
-def make_optimizer(model: Decoder, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) that decays matrices and leaves the norms' scales alone."""
-    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
-    scales = [weight for weight in model.parameters() if weight.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": scales, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+def make_optimizer(model: Decoder, config: PretrainConfig) -> MuonAdamW:
+    """Muon for the matrices inside the blocks, AdamW for the rest."""
+    return MuonAdamW(
+        model,
+        lr=config.lr,
+        matrix_lr=config.matrix_lr,
+        weight_decay=config.weight_decay,
+        betas=(config.beta1, config.beta2),
+    )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, scale: float) -> float:
-    """Bring every group to a part of its own peak rate; the rate of the first group."""
-    for group in optimizer.param_groups:
-        group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
-    return optimizer.param_groups[0]["lr"]
+def set_rate(optimizer: MuonAdamW, config: PretrainConfig, spent: float) -> float:
+    """Scale both peak rates to where the run stands; returns AdamW's."""
+    factor = rate_factor(config, spent)
+    for group in optimizer.muon.param_groups:
+        group["lr"] = config.matrix_lr * factor
+    for group in optimizer.adamw.param_groups:
+        group["lr"] = config.lr * factor
+    return config.lr * factor
 
 
 def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Batch], Position]:
@@ -163,10 +176,10 @@ def update(
 def check(loss: float, grad_norm: float, progress: Progress, config: PretrainConfig, checkpoints: Checkpoints) -> None:
     """Stop a run that has no future, before its weights reach a checkpoint."""
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        last = f"the last good checkpoint is {checkpoints.state_file}" if checkpoints.state_file.exists() else "there is no checkpoint yet"
+        last = checkpoints.state_file if checkpoints.state_file.exists() else "none yet"
         raise LifecycleError(
-            f"the loss is {loss} and the gradient {grad_norm} at step {progress.step + 1}; nothing was published and {last}: "
-            f"try a lower rate, for example --set lr={config.lr / 3:.1g}"
+            f"the loss is {loss} and the gradient {grad_norm} at step {progress.step + 1}; nothing was published, "
+            f"last good checkpoint: {last}. Try a lower rate, for example --set lr={config.lr / 3:.1g}"
         )
     expected = math.log(config.model.vocab_size)
     if progress.step == 0 and abs(loss - expected) > FIRST_LOSS_TOLERANCE * expected:
@@ -189,9 +202,8 @@ def look_at_held_out_text(
     if progress.step % config.eval_every == 0:
         losses = validation.measure(model, dtype)
         checkpoints.log({"step": progress.step, **losses})
-        tqdm.write(
-            f"step {progress.step}: validation loss {losses['validation_loss']:.3f}, {losses['bits_per_byte']:.3f} bits per byte"
-        )
+        loss, bits = losses["validation_loss"], losses["bits_per_byte"]
+        tqdm.write(f"step {progress.step}: validation loss {loss:.3f}, {bits:.3f} bits per byte")
     if config.sample_every and progress.step % config.sample_every == 0:
         text = validation.sample(model, tokenizer, progress.step)
         checkpoints.log({"step": progress.step, "sample": text})
@@ -202,5 +214,11 @@ def progress_bar(config: PretrainConfig, progress: Progress) -> tqdm:
     """Tokens done, rate and time left; silent where nobody looks (a log file), visible in a notebook."""
     watched = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
     return tqdm(
-        total=config.tokens, initial=progress.tokens, desc="pretrain", unit="tok", unit_scale=True, mininterval=0.5, disable=not watched
+        total=config.tokens,
+        initial=progress.tokens,
+        desc="pretrain",
+        unit="tok",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not watched,
     )

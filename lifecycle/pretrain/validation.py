@@ -28,7 +28,9 @@ class Validation:
     """UTF-8 bytes of the documents' text."""
 
     @classmethod
-    def prepare(cls, dataset: Dataset, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, directory: Path) -> Validation:
+    def prepare(
+        cls, dataset: Dataset, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, directory: Path
+    ) -> Validation:
         """Documents spread evenly over `dataset`, up to about `eval_tokens` tokens of them."""
         spread = dataset.select(_spread(dataset, tokenizer, config.eval_tokens))
         documents = tokenize(spread, tokenizer, config.model.context_length, directory)
@@ -62,7 +64,7 @@ class Validation:
                 generator=torch.Generator(device).manual_seed(seed),
             )[0]
         prompt, continuation = tokens[: len(beginning)], tokens[len(beginning) :]
-        return f"{tokenizer.decode(prompt, skip_special_tokens=True)} | {tokenizer.decode(continuation, skip_special_tokens=True)}"
+        return " | ".join(tokenizer.decode(part, skip_special_tokens=True) for part in (prompt, continuation))
 
 
 def _spread(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, tokens: int) -> list[int]:

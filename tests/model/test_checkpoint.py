@@ -20,7 +20,10 @@ def tokenizer():
 
 def build(tie: bool) -> Decoder:
     return Decoder(
-        ModelConfig(vocab_size=288, hidden_size=32, num_layers=2, intermediate_size=48, context_length=64, tie_embeddings=tie), seed=4
+        ModelConfig(
+            vocab_size=288, hidden_size=32, num_layers=2, intermediate_size=48, context_length=64, tie_embeddings=tie
+        ),
+        seed=4,
     )
 
 

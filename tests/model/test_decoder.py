@@ -12,7 +12,15 @@ from lifecycle.model.presets import PRESETS, ModelConfig
 
 
 def small(**changes) -> ModelConfig:
-    shape = dict(vocab_size=64, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=48, context_length=32)
+    shape = dict(
+        vocab_size=64,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        intermediate_size=48,
+        context_length=32,
+    )
     return ModelConfig(**{**shape, **changes})
 
 
@@ -20,7 +28,9 @@ def random_tokens(*shape: int) -> torch.Tensor:
     return torch.randint(0, 64, shape, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, {"num_kv_heads": 4}, {"num_kv_heads": 1, "rope_theta": 500.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_embeddings": False}, {"num_kv_heads": 4}, {"num_kv_heads": 1, "rope_theta": 500.0}]
+)
 def test_same_weights_same_logits_as_transformers(changes):
     config = small(**changes)
     theirs = LlamaForCausalLM(config.to_llama()).eval()
@@ -53,7 +63,11 @@ def test_generation_with_a_cache_equals_generation_without(temperature):
             weight.mul_(4.0)  # far from uniform, so that a wrong position would show
     runs = [
         model.generate(
-            random_tokens(3, 5), 20, temperature=temperature, use_cache=use_cache, generator=torch.Generator().manual_seed(7)
+            random_tokens(3, 5),
+            20,
+            temperature=temperature,
+            use_cache=use_cache,
+            generator=torch.Generator().manual_seed(7),
         )
         for use_cache in (True, False)
     ]
@@ -75,7 +89,9 @@ def test_generation_agrees_with_transformers():
     theirs = LlamaForCausalLM(model.config.to_llama()).eval()
     theirs.load_state_dict(model.state_dict())
     prompt = random_tokens(2, 4)
-    expected = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=10, do_sample=False, eos_token_id=None)
+    expected = theirs.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=10, do_sample=False, eos_token_id=None
+    )
     assert torch.equal(model.generate(prompt, 10), expected)
 
 
@@ -129,5 +145,7 @@ def test_bf16_autocast_gives_nearly_the_same_loss_and_gradient():
     rounded.backward()
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=0.01)
-    similarity = torch.cosine_similarity(gradient.flatten(), model.model.layers[0].mlp.up_proj.weight.grad.flatten(), dim=0)
+    similarity = torch.cosine_similarity(
+        gradient.flatten(), model.model.layers[0].mlp.up_proj.weight.grad.flatten(), dim=0
+    )
     assert similarity > 0.99

@@ -89,15 +89,24 @@ def test_the_template_writes_chatml_with_compact_tools(tokenizer):
 
 
 def test_without_a_system_message_there_is_no_system_turn(tokenizer):
-    assert tokenizer.apply_chat_template(CHAT[:1], tokenize=False) == "<|im_start|>user\nHow much is 12 and 3?<|im_end|>\n"
+    assert (
+        tokenizer.apply_chat_template(CHAT[:1], tokenize=False) == "<|im_start|>user\nHow much is 12 and 3?<|im_end|>\n"
+    )
 
 
 def test_content_may_be_a_list_of_parts_and_arguments_a_string(tokenizer):
     parts = [{"type": "text", "text": "Who is "}, {"type": "image"}, {"type": "text", "text": "?"}]
-    assert tokenizer.apply_chat_template([{"role": "user", "content": parts}], tokenize=False).endswith("Who is <|image|>?<|im_end|>\n")
-    as_text = {"role": "assistant", "content": "Adding.", "tool_calls": [{"function": {"name": "add", "arguments": '{"a": 1}'}}]}
-    assert '\nAdding.\n<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call><|im_end|>' in tokenizer.apply_chat_template(
-        [as_text], tokenize=False
+    assert tokenizer.apply_chat_template([{"role": "user", "content": parts}], tokenize=False).endswith(
+        "Who is <|image|>?<|im_end|>\n"
+    )
+    as_text = {
+        "role": "assistant",
+        "content": "Adding.",
+        "tool_calls": [{"function": {"name": "add", "arguments": '{"a": 1}'}}],
+    }
+    assert (
+        '\nAdding.\n<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call><|im_end|>'
+        in tokenizer.apply_chat_template([as_text], tokenize=False)
     )
 
 

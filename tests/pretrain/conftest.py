@@ -12,9 +12,19 @@ from lifecycle.model.presets import ModelConfig
 from lifecycle.pretrain import PretrainConfig, run
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
 
-SHAPE = ModelConfig(vocab_size=300, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=48, context_length=32)
+SHAPE = ModelConfig(
+    vocab_size=300, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=48, context_length=32
+)
 CONFIG = PretrainConfig(
-    model=SHAPE, tokens=6000, batch_tokens=512, bucket_batches=4, dtype="fp32", eval_every=5, eval_tokens=300, sample_every=6, warmup=0.1
+    model=SHAPE,
+    tokens=6000,
+    batch_tokens=512,
+    bucket_batches=4,
+    dtype="fp32",
+    eval_every=5,
+    eval_tokens=300,
+    sample_every=6,
+    warmup=0.1,
 )
 
 

@@ -8,7 +8,9 @@ from lifecycle.pretrain.schedule import rate_scale
 
 
 def test_settings_and_the_model_shape_are_set_by_name():
-    config = configure("tiny", {"lr": "1e-3", "model.num_layers": "2", "model.context_length": "16384", "batch_tokens": "16_384"})
+    config = configure(
+        "tiny", {"lr": "1e-3", "model.num_layers": "2", "model.context_length": "16384", "batch_tokens": "16_384"}
+    )
     assert (config.lr, config.model.num_layers, config.batch_tokens) == (1e-3, 2, 16_384)
 
 

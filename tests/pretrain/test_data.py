@@ -48,7 +48,10 @@ def test_tokens_are_kept_for_the_next_call(tokenizer, tmp_path):
 
 def test_half_written_tokens_are_written_again(tokenizer, tmp_path):
     (tmp_path / "tokens.bin").write_bytes(b"\1\2\3")
-    assert tokenizer.decode(open_documents(tokenizer, ["Ann"], tmp_path).tokens.astype(int)) == "<|endoftext|>Ann<|endoftext|>"
+    assert (
+        tokenizer.decode(open_documents(tokenizer, ["Ann"], tmp_path).tokens.astype(int))
+        == "<|endoftext|>Ann<|endoftext|>"
+    )
 
 
 def test_only_empty_documents_are_an_error(tokenizer, tmp_path):
@@ -65,7 +68,9 @@ def test_only_empty_documents_are_an_error(tokenizer, tmp_path):
     batch_tokens=st.integers(CONTEXT, 200),
 )
 @settings(deadline=None)
-def test_an_epoch_uses_each_piece_once_within_the_batch_size(lengths, seed, epoch, curriculum, bucket_batches, batch_tokens):
+def test_an_epoch_uses_each_piece_once_within_the_batch_size(
+    lengths, seed, epoch, curriculum, bucket_batches, batch_tokens
+):
     changes = dict(seed=seed, curriculum=curriculum, bucket_batches=bucket_batches, batch_tokens=batch_tokens)
     config = configure("tiny", {"model.context_length": CONTEXT, **changes})
     plan = plan_epoch(lengths, config, epoch)
@@ -86,7 +91,9 @@ def test_a_curriculum_keeps_the_coarse_order_in_the_first_epoch_only():
 
 
 def test_a_position_is_enough_to_go_on(tokenizer, tmp_path):
-    documents = open_documents(tokenizer, [f"Ann has {count} pears." * (1 + count % 4) for count in range(60)], tmp_path)
+    documents = open_documents(
+        tokenizer, [f"Ann has {count} pears." * (1 + count % 4) for count in range(60)], tmp_path
+    )
     stream = batches(documents, CONFIG, Position())
     produced = [next(stream) for _ in range(30)]
     assert produced[-1][1].epoch > 0

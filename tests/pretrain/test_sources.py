@@ -34,7 +34,8 @@ def test_one_file_is_cut_at_document_marks_and_at_paragraphs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b" \n", "is empty"), (b"ab\0cd", "is binary"), (b"\xff\xfe\xfa", "is not UTF-8"), (b"short", "at least two")]
+    ("content", "message"),
+    [(b" \n", "is empty"), (b"ab\0cd", "is binary"), (b"\xff\xfe\xfa", "is not UTF-8"), (b"short", "at least two")],
 )
 def test_a_file_that_is_no_text_is_named(tmp_path, content, message):
     file = tmp_path / "odd.txt"
@@ -55,7 +56,9 @@ def test_a_data_set_is_taken_from_its_beginning(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "stories"
     folder.mkdir()
-    (folder / "train.jsonl").write_text("".join(json.dumps({"text": f"story {number:03}"}) + "\n" for number in range(100)))
+    (folder / "train.jsonl").write_text(
+        "".join(json.dumps({"text": f"story {number:03}"}) + "\n" for number in range(100))
+    )
     train, validation, data = hub(str(folder), characters=9 * 30)
     assert sorted([*train["text"], *validation["text"]]) == [f"story {number:03}" for number in range(30)]
     assert list(validation["text"]) == ["story 001", "story 021"]
@@ -81,7 +84,12 @@ def test_the_command_trains_on_a_text_file(tmp_path, monkeypatch):
     book = tmp_path / "book.txt"
     book.write_text("<|endoftext|>".join(f"Ann has {number} pears. Bob has none." for number in range(80)))
     shape = "hidden_size=32 num_layers=1 intermediate_size=32 context_length=32 vocab_size=290"
-    changes = [f"model.{word}" for word in shape.split()] + ["tokens=1000", "batch_tokens=256", "sample_every=0", "dtype=fp32"]
+    changes = [f"model.{word}" for word in shape.split()] + [
+        "tokens=1000",
+        "batch_tokens=256",
+        "sample_every=0",
+        "dtype=fp32",
+    ]
     arguments = ["pretrain", "--data", str(book), *(word for change in changes for word in ("--set", change))]
     first = CliRunner().invoke(main, arguments)
     assert first.exit_code == 0, first.output
