@@ -83,7 +83,7 @@ def train(
         while progress.tokens < config.tokens:
             started, cpu_started = time.perf_counter(), time.process_time()
             pieces, position = take(stream, config.grad_accumulation)
-            lr = set_rates(optimizer, rate_scale(config, progress.tokens / config.tokens))
+            lr = set_rates(optimizer, config, progress.tokens / config.tokens)
             loss, grad_norm = update(model, optimizer, pieces, config, device, dtype)
             check(loss, grad_norm, progress, config, checkpoints)
 
@@ -124,14 +124,14 @@ def make_optimizer(model: Decoder, config: PretrainConfig) -> MuonAdamW:
     )
 
 
-def set_rate(optimizer: MuonAdamW, config: PretrainConfig, spent: float) -> float:
-    """Scale both peak rates to where the run stands; returns AdamW's."""
-    factor = rate_factor(config, spent)
+def set_rates(optimizer: MuonAdamW, config: PretrainConfig, spent: float) -> float:
+    """Scale both peak rates to where the run stands, `spent` of 1; returns AdamW's."""
+    scale = rate_scale(config, spent)
     for group in optimizer.muon.param_groups:
-        group["lr"] = config.matrix_lr * factor
+        group["lr"] = config.matrix_lr * scale
     for group in optimizer.adamw.param_groups:
-        group["lr"] = config.lr * factor
-    return config.lr * factor
+        group["lr"] = config.lr * scale
+    return config.lr * scale
 
 
 def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Batch], Position]:

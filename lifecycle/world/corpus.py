@@ -13,12 +13,12 @@ from lifecycle.world.arithmetic import draw_sum
 from lifecycle.world.config import WorldConfig
 from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
-from lifecycle.world.questions import ask, ask_unanswerable
+from lifecycle.world.questions import ask, ask_unanswerable, statements
 from lifecycle.world.stories import Story, write_story
 from lifecycle.world.vocabulary import PEOPLE
 
 VALIDATION_DOCUMENTS = 400
-SHARES = {"questions": 0.50, "retelling": 0.15, "sums": 0.22, "dialogue": 0.08, "story": 0.03, "facts": 0.02}
+SHARES = {"summary": 0.30, "questions": 0.32, "retelling": 0.05, "sums": 0.22, "dialogue": 0.06, "story": 0.03, "facts": 0.02}
 
 
 def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
@@ -59,6 +59,8 @@ def _document(kind: str, longest: int, rng: random.Random) -> str:
         return story.text
     if kind == "retelling":
         return f"{story.text}\n{narrate(list(story.events), rng)}"
+    if kind == "summary":
+        return f"{story.text}\n{' '.join(statements(story.world))}"
     return _dialogue(story, rng) if kind == "dialogue" else _with_questions(story, rng)
 
 

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import phrasing_is_held_out
+from lifecycle.world.state import World
 from lifecycle.world.stories import Story
 from lifecycle.world.vocabulary import COLOURS, FEELINGS, PEOPLE, PLACES, PRONOUN, THINGS
 
@@ -58,6 +59,18 @@ def ask(story: Story, rng: random.Random, *, held_out: bool = False) -> list[Que
         add("why", f"Because {PRONOUN[person]} was {feeling}.", feeling, FEELINGS, person=person, place=place)
     rng.shuffle(found)
     return found
+
+
+def statements(world: World) -> list[str]:
+    """How the world stands, one sentence a fact, always in the same order: what a reader should be able to say."""
+    facts = []
+    for person, place in world.place_of.items():
+        facts.append(f"{person} is in the {place}.")
+        facts += [f"{person} has the {thing}." for thing in world.things_of(person)] or [f"{person} has nothing."]
+    for thing in world.holder_of:
+        facts.append(f"The {thing} is {world.colour_of[thing]}.")
+        facts.append(f"The {thing} is in the {world.where(thing)}.")
+    return facts
 
 
 def ask_unanswerable(story: Story, rng: random.Random, *, held_out: bool = False) -> Question:

@@ -1,0 +1,85 @@
+"""Lets a version answer tasks, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from lifecycle.world.tasks import Task
+
+MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
+SAMPLED = frozenset(MAX_NEW_TOKENS)  # a writer is judged by what it writes when it is free, everything else greedily
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """A loaded version. A base model, which never saw a chat, gets the bare text and answers until the line ends."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    is_base: bool
+
+    @classmethod
+    def load(cls, directory: Path, *, is_base: bool = False) -> Answerer:
+        """From a version directory, in fp32."""
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        return cls(model, AutoTokenizer.from_pretrained(directory), is_base)
+
+    def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
+        """Token ids of what the model is asked to continue."""
+        if self.is_base:
+            text = "\n".join(message["content"] for message in messages)
+            return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
+        return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
+
+    def answer(self, tasks: Sequence[Task], *, seed: int = 0, batch_size: int = 150) -> list[str]:
+        """One answer per task, in order: sampled at temperature 1 for writing, greedy otherwise."""
+        answers: list[str] = [""] * len(tasks)
+        prompts = [self.prompt(task["messages"], task["tools"]) for task in tasks]
+        set_seed(seed)
+        for members in _batches(tasks, prompts, batch_size):
+            skill = tasks[members[0]]["skill"]
+            generated = self._generate([prompts[i] for i in members], MAX_NEW_TOKENS.get(skill, 40), skill in SAMPLED)
+            for i, tokens in zip(members, generated, strict=True):
+                answers[i] = self._text(tokens)
+        return answers
+
+    @torch.inference_mode()
+    def _generate(self, prompts: list[list[int]], max_new_tokens: int, sample: bool) -> list[list[int]]:
+        longest = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])  # [B, T], padded on the left
+        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        stops = [self.tokenizer.eos_token_id, *self.tokenizer.convert_tokens_to_ids(["<|im_end|>"])]
+        if self.is_base:
+            stops.append(self.tokenizer.encode("\n", add_special_tokens=False)[0])
+        choice = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {"do_sample": False}
+        generated = self.model.generate(
+            ids.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
+            max_new_tokens=max_new_tokens,
+            pad_token_id=pad,
+            eos_token_id=[stop for stop in stops if stop is not None],
+            **choice,
+        )
+        return generated[:, longest:].tolist()
+
+    def _text(self, tokens: list[int]) -> str:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return text.split("\n")[0] if self.is_base else text
+
+
+def _batches(tasks: Sequence[Task], prompts: list[list[int]], size: int) -> Iterator[list[int]]:
+    """Positions of tasks of the same skill and of similar length."""
+    order = sorted(range(len(tasks)), key=lambda i: (tasks[i]["skill"], len(prompts[i])))
+    start = 0
+    for end in range(1, len(order) + 1):
+        same = end < len(order) and tasks[order[end]]["skill"] == tasks[order[start]]["skill"]
+        if not same or end - start == size:
+            yield order[start:end]
+            start = end
