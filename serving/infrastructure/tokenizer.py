@@ -19,7 +19,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LONGEST_WINDOW = 64
 """Tokens the detokenizer keeps; only bytes that never become text reach it."""
 LONGEST_UNFINISHED = 3
-"""Bytes of a UTF-8 character without its last one; some decoders write one U+FFFD for each."""
+"""Bytes of a UTF-8 character without its last one: as many tokens may have to wait for the next."""
 
 
 class HFTokenizer:
@@ -77,45 +77,47 @@ class HFTokenizer:
 class IncrementalDetokenizer:
     """Text of a growing token list in O(new tokens): decodes a short window, not everything again.
 
-    The window begins at a token whose text is out already, because many tokenizers treat the first token of a text
-    specially (its space). What may still become a character, a U+FFFD at the very end, is held back.
+    The window begins with tokens whose text is out already, because many tokenizers treat the first token of a text
+    specially (its space). It is sent up to the last token after which the text does not end in U+FFFD: with a character
+    unfinished, a decoder may show as broken even the finished ones before it (byte fallback decodes runs of bytes whole).
     """
 
     def __init__(self, tokenizer: HFTokenizer) -> None:
         self._decode = tokenizer.decode
-        self._window: list[int] = []  # tokens not yet settled, after those that give them their context
-        self._context = 0  # how many leading tokens of the window have their text sent
+        self._window: list[int] = []
+        self._context = 0  # leading tokens of the window whose text was sent
         self._sent = 0  # characters of the window's text that were sent
 
     def push(self, tokens: Sequence[int]) -> str:
         """Text that the new tokens complete; may be empty."""
         self._window += tokens
-        text = self._decode(self._window)
-        stable = _without_unfinished(text)
-        new = self._emit(stable)
-        if len(stable) == len(text) and new:
-            del self._window[: self._context]
-            self._context = len(self._window)
-            self._sent = len(self._decode(self._window))
-        elif len(self._window) > LONGEST_WINDOW:  # bytes that are no text at all: forget the beginning
-            del self._window[: -LONGEST_WINDOW // 4]
-            self._context = 0
-            self._sent = len(_without_unfinished(self._decode(self._window)))
+        for held in range(min(LONGEST_UNFINISHED, len(self._window) - self._context) + 1):
+            text = self._decode(self._window[: len(self._window) - held])
+            if not text.endswith(REPLACEMENT):
+                new = text[self._sent :]
+                if new:
+                    self._settle(held, drop=self._context)
+                elif len(self._window) > LONGEST_WINDOW:  # special tokens only
+                    self._settle(held, drop=len(self._window) - LONGEST_WINDOW // 4)
+                return new
+        if len(self._window) <= LONGEST_WINDOW:
+            return ""
+        text = self._decode(self._window[:-LONGEST_UNFINISHED])  # bytes that are no text at all: let them out
+        new = text[self._sent :]
+        self._settle(LONGEST_UNFINISHED, drop=len(self._window) - LONGEST_WINDOW // 4)
         return new
 
     def flush(self) -> str:
         """What is left at the end; a character that was never finished becomes U+FFFD."""
-        return self._emit(self._decode(self._window))
-
-    def _emit(self, stable: str) -> str:
-        new = stable[self._sent :]
-        self._sent = max(self._sent, len(stable))
+        new = self._decode(self._window)[self._sent :]
+        self._window, self._context, self._sent = [], 0, 0
         return new
 
-
-def _without_unfinished(text: str) -> str:
-    marks = len(text) - len(text.rstrip(REPLACEMENT))
-    return text[: len(text) - min(marks, LONGEST_UNFINISHED)]
+    def _settle(self, held: int, drop: int) -> None:
+        """All text but that of the last `held` tokens is out: keep a little of it for context."""
+        del self._window[:drop]
+        self._context = len(self._window) - held
+        self._sent = len(self._decode(self._window[: self._context]))
 
 
 def _with_parsed_arguments(message: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig
+from tokenizers import Tokenizer, decoders, models
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.tokenizer import train_tokenizer
@@ -56,6 +57,32 @@ def test_any_tokens_stream_to_their_text(tokenizer, tokens, sizes):
     assert "".join(stream(tokenizer, tokens, sizes)) == tokenizer.decode(tokens)
 
 
+@pytest.fixture(scope="module")
+def sentencepiece(tmp_path_factory):
+    """Like Llama 2's: words carry their space, the text's first space is dropped, rare characters are spelt in bytes."""
+    words = ["<s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581hello", "\u2581world", "ly", "\u2581"]
+    bpe = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, [], byte_fallback=True))
+    bpe.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    path = tmp_path_factory.mktemp("sentencepiece")
+    PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>").save_pretrained(path)
+    LlamaConfig().save_pretrained(path)
+    return HFTokenizer(path)
+
+
+@given(
+    parts=st.lists(st.sampled_from([[0], [257], [258], [259], [260], [1 + b for b in "日".encode()]]), max_size=20),
+    sizes=st.lists(st.integers(1, 4), min_size=1),
+)
+@settings(max_examples=200, deadline=None)
+def test_spaces_survive_a_tokenizer_that_drops_the_first_one(sentencepiece, parts, sizes):
+    tokens = [token for part in parts for token in part]
+    pieces = stream(sentencepiece, tokens, sizes)
+    assert "".join(pieces) == sentencepiece.decode(tokens)
+    assert not any(REPLACEMENT in piece for piece in pieces)
+
+
 def test_an_endless_run_of_broken_bytes_stays_bounded(tokenizer):
     broken = tokenizer.encode("\N{ALCHEMICAL SYMBOL FOR AIR}")[0]  # the first of four bytes, never a text
     detokenizer = tokenizer.detokenizer()
@@ -63,6 +90,13 @@ def test_an_endless_run_of_broken_bytes_stays_bounded(tokenizer):
     assert len(detokenizer._window) <= LONGEST_WINDOW
     assert set(text) == {REPLACEMENT}
     assert detokenizer.push(tokenizer.encode(" hello there"))[-11:] == "hello there"
+
+
+def test_an_endless_run_of_special_tokens_stays_bounded(tokenizer):
+    detokenizer = tokenizer.detokenizer()
+    assert not any(detokenizer.push([0]) for _ in range(500))
+    assert len(detokenizer._window) <= LONGEST_WINDOW
+    assert detokenizer.push(tokenizer.encode("hello")) == "hello"
 
 
 def test_context_and_stop_tokens_come_from_the_version(tokenizer):
