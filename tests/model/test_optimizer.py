@@ -1,0 +1,67 @@
+"""Muon and AdamW share the parameters between them, one rate per group, and stop and go on exactly."""
+
+import copy
+
+import pytest
+import torch
+
+from lifecycle.model.decoder import Decoder
+from lifecycle.model.optimizer import MuonAdamW, is_hidden_matrix
+from lifecycle.model.presets import ModelConfig
+
+
+def build(tie: bool = True) -> tuple[Decoder, MuonAdamW]:
+    shape = ModelConfig(
+        vocab_size=64, hidden_size=32, num_layers=2, intermediate_size=48, context_length=32, tie_embeddings=tie
+    )
+    model = Decoder(shape, seed=1)
+    return model, MuonAdamW(model, lr=3e-3, matrix_lr=0.02, weight_decay=0.1)
+
+
+def learn(model: Decoder, optimizer: MuonAdamW, steps: int, seed: int) -> float:
+    tokens = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(seed))
+    for _ in range(steps):
+        loss = model(tokens, tokens.roll(-1, 1))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_every_parameter_belongs_to_exactly_one_of_the_two(tie):
+    model, optimizer = build(tie)
+    owned = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert sorted(map(id, owned)) == sorted(map(id, model.parameters()))
+    muons = {id(weight) for group in optimizer.muon.param_groups for weight in group["params"]}
+    names = {name for name, weight in model.named_parameters() if id(weight) in muons}
+    assert names == {name for name, weight in model.named_parameters() if is_hidden_matrix(name, weight)}
+    assert names == {name for name, _ in model.named_parameters() if "proj" in name}
+
+
+def test_it_learns():
+    model, optimizer = build()
+    first = learn(model, optimizer, 1, seed=0)
+    assert learn(model, optimizer, 15, seed=0) < first - 1
+
+
+def test_a_rate_written_into_its_groups_is_the_rate_it_uses():
+    model, optimizer = build()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    learn(model, optimizer, 2, seed=0)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_saved_and_loaded_it_goes_on_exactly():
+    model, optimizer = build()
+    learn(model, optimizer, 3, seed=0)
+    other, fresh = build()
+    other.load_state_dict(model.state_dict())
+    fresh.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as a file would give it: nothing shared
+    for pair in ((model, optimizer), (other, fresh)):
+        for group in pair[1].param_groups:
+            group["lr"] *= 0.5  # after loading, too, the groups are the ones that count
+        learn(*pair, 3, seed=1)
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in model.state_dict().items())
