@@ -15,9 +15,11 @@ from torch import Tensor
 
 from serving.application.ports import Draw
 from serving.domain.events import TokenLogprob
+from serving.domain.request import SamplingParams
 
 GREEDY_BELOW = 1e-5  # temperatures that would overflow float32 mean greedy
-FIRST_CANDIDATES = 256  # sorting a whole vocabulary costs 50 times as much as the likeliest 256, which nearly always do
+CANDIDATES = (64, 2048)
+"""How many of the likeliest tokens to look at before sorting the whole vocabulary, which costs up to 60 times as much as 64."""
 
 
 class VectorSampler:
@@ -31,7 +33,7 @@ class VectorSampler:
         if all(greedy):
             best, tokens = allowed.max(-1)
         else:
-            best, tokens = allowed.max(-1) if any(greedy) else (allowed.logsumexp(-1), None)
+            best, tokens = allowed.max(-1) if any(greedy) else (allowed.amax(-1), None)
             rows = [row for row, is_greedy in enumerate(greedy) if not is_greedy]
             chosen = self._draw(allowed if tokens is None else allowed[rows], [draws[row] for row in rows])
             tokens = chosen if tokens is None else tokens.index_copy(0, torch.tensor(rows, device=raw.device), chosen)
@@ -60,26 +62,47 @@ class VectorSampler:
         return tokens
 
     def _draw_cut(self, logits: Tensor, draws: Sequence[Draw], uniform: Tensor) -> Tensor:
+        """Top-k and top-p among the likeliest few; rows for which few are not enough try again with more.
+
+        How many a row tries depends on that row alone: equal logits, common in bfloat16, are ordered differently by
+        searches of different width, and a seeded answer must not depend on its batch mates.
+        """
         vocab = logits.shape[1]
-        top_k = torch.tensor([min(d.sampling.top_k, vocab) or vocab for d in draws], device=logits.device)[:, None]
-        top_p = torch.tensor([d.sampling.top_p for d in draws], device=logits.device)[:, None]
-        bounded = [d.sampling.top_k for d in draws if d.sampling.top_k]
-        width = min(vocab, max([*bounded, 0 if len(bounded) == len(draws) else FIRST_CANDIDATES]))
-        while True:
-            values, candidates = logits.topk(width, -1)
-            kept_k = torch.arange(width, device=logits.device) < top_k
-            total = torch.where(
-                top_k <= width, values.masked_fill(~kept_k, -torch.inf).logsumexp(-1, True), logits.logsumexp(-1, True)
-            )
-            probabilities = (values - total).exp() * kept_k
-            cumulative = probabilities.cumsum(-1)
-            if width == vocab or bool(((top_k <= width) | (cumulative[:, -1:] >= top_p)).all()):
+        probabilities = logits.softmax(-1)
+        tokens = torch.zeros(len(draws), dtype=torch.long, device=logits.device)
+        pending = list(range(len(draws)))
+        for width in (*(width for width in CANDIDATES if width < vocab), vocab):
+            rows = [row for row in pending if min(draws[row].sampling.top_k, vocab) <= width]
+            if not rows:
+                continue
+            where = torch.tensor(rows, device=logits.device)
+            part = probabilities if len(rows) == len(draws) else probabilities[where]
+            chosen, enough = _among_likeliest(part, [draws[row].sampling for row in rows], uniform[where], width)
+            tokens[where] = chosen  # of no account where it was not enough: chosen again
+            done = {row for row, is_enough in zip(rows, enough.tolist(), strict=True) if is_enough}
+            pending = [row for row in pending if row not in done]
+            if not pending:
                 break
-            width = vocab  # a flat distribution: the likeliest few do not add up to top_p
-        # A token stays while those before it have not reached top_p: the smallest set that does, never an empty one.
-        kept = (cumulative - probabilities < top_p).index_fill(1, torch.tensor([0], device=logits.device), True)
-        rank = _invert(probabilities * kept, uniform)
-        return candidates.gather(1, rank[:, None])[:, 0]
+        return tokens
+
+
+def _among_likeliest(
+    probabilities: Tensor, params: Sequence[SamplingParams], uniform: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """One token per row out of its `width` likeliest, and whether that many were enough to know."""
+    device, vocab = probabilities.device, probabilities.shape[1]
+    top_k = torch.tensor([p.top_k or vocab for p in params], device=device)[:, None]
+    top_p = torch.tensor([p.top_p for p in params], device=device)[:, None]
+    values, candidates = probabilities.topk(width, -1)
+    values = values * (torch.arange(width, device=device) < top_k)
+    bounded = top_k <= width
+    values = torch.where(bounded, values / values.sum(-1, keepdim=True), values)  # top-p counts what top-k left over
+    cumulative = values.cumsum(-1)
+    enough = bounded | (cumulative[:, -1:] >= top_p) | (width == vocab)
+    # A token stays while those before it have not reached top_p: the smallest set that does, never an empty one.
+    kept = (cumulative - values < top_p).index_fill(1, torch.tensor([0], device=device), True)
+    rank = _invert(values * kept, uniform)
+    return candidates.gather(1, rank[:, None])[:, 0], enough[:, 0]
 
 
 def uniforms(draws: Sequence[Draw]) -> Tensor:

@@ -60,10 +60,19 @@ def test_top_k_and_top_p_keep_exactly_these_tokens(params, kept):
     assert chi_square(counts, probabilities / probabilities.sum()) < 25
 
 
-def test_a_flat_distribution_needs_more_than_the_first_candidates(monkeypatch):
-    monkeypatch.setattr(module, "FIRST_CANDIDATES", 4)
-    counts = many(logits=torch.zeros(50), top_p=0.49)
-    assert len(counts.nonzero()) == 25
+@pytest.mark.parametrize("candidates", [(4,), (4, 8, 16), (4, 30), (50,)])
+def test_a_flat_distribution_needs_more_than_the_first_candidates(monkeypatch, candidates):
+    monkeypatch.setattr(module, "CANDIDATES", candidates)
+    assert len(many(logits=torch.zeros(50), top_p=0.49).nonzero()) == 25
+    assert len(many(logits=torch.zeros(50), top_k=20).nonzero()) == 20
+
+
+def test_equal_logits_are_drawn_alike_whatever_the_batch_mates_ask_for():
+    logits = torch.zeros(1, 1000).index_fill(1, torch.arange(0, 1000, 3), 5.0)
+    for params in ({"top_k": 40}, {"top_k": 40, "top_p": 0.7}, {"top_p": 0.01}):
+        one = Draw(SamplingParams(**params), seed=3, position=1)
+        mates = [Draw(SamplingParams(**mate), 0, 0) for mate in ({"top_k": 700}, {"top_p": 0.999}, {"top_k": 1}, {})]
+        assert sample(logits.expand(5, -1), [one, *mates])[0] == sample(logits, [one])[0]
 
 
 def test_each_row_follows_its_own_parameters():
