@@ -24,7 +24,7 @@ from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.data import Batch, Documents, Position, batches
-from lifecycle.pretrain.hardware import choose_device, choose_dtype, peak_flops
+from lifecycle.hardware import choose_device, choose_dtype, peak_flops
 from lifecycle.pretrain.resume import Checkpoints, Progress, between_steps
 from lifecycle.pretrain.schedule import rate_scale
 from lifecycle.pretrain.validation import Validation
@@ -64,8 +64,8 @@ def train(
     Goes on from the checkpoint in `workspace` when there is one. Ctrl-C saves one and raises KeyboardInterrupt.
     Raises LifecycleError when the first loss is not that of an untrained model, or a later one is not finite.
     """
-    device = choose_device(config)
-    dtype = choose_dtype(config, device)
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
     peak = peak_flops(device, dtype)
     model = Decoder(config.model, config.seed).to(device)
     optimizer = make_optimizer(model, config)

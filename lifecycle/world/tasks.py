@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from datasets import Dataset
+
 from lifecycle.errors import LifecycleError
+from lifecycle.registry import DataRef
 from lifecycle.world.arithmetic import PHRASINGS, draw_sum
+from lifecycle.world.config import WorldConfig
+from lifecycle.world.corpus import content_hash
 from lifecycle.world.knowledge import facts
 from lifecycle.world.questions import ask, ask_unanswerable
 from lifecycle.world.smalltalk import GREETINGS
@@ -17,6 +23,21 @@ from lifecycle.world.verifiers import Check
 from lifecycle.world.writing import assign
 
 Task = dict[str, Any]  # {"skill", "messages", "tools", "check", "chance"}
+
+
+def verified_prompts(config: WorldConfig, skills: Sequence[str] = ("story_consistency", "constrained_writing")) -> tuple[Dataset, DataRef]:
+    """Prompts for reinforcement learning, in the columns "prompt", "check" (JSON text) and "skill", and the data's id and hash."""
+    rng = random.Random(f"tasks {config.seed}")
+    rows = []
+    for _ in range(config.preferences):
+        skill = rng.choice(list(skills))
+        prompt, _, check, _ = SKILLS[skill](rng, config.max_sentences, False)
+        rows.append({"prompt": [{"role": "user", "content": prompt}], "check": json.dumps(check), "skill": skill})
+    reference = DataRef(
+        f"world/tasks?seed={config.seed}&prompts={config.preferences}&skills={'+'.join(skills)}",
+        content_hash(json.dumps(row, sort_keys=True) for row in rows),
+    )
+    return Dataset.from_list(rows), reference
 
 
 def draw_tasks(skill: str, count: int, longest: int, rng: random.Random, *, held_out: bool) -> list[Task]:

@@ -8,21 +8,20 @@ from pathlib import Path
 import torch
 
 from lifecycle.errors import LifecycleError
-from lifecycle.pretrain.config import PretrainConfig
 
 
-def choose_device(config: PretrainConfig) -> torch.device:
-    """The configured device; "auto" is a GPU when there is one."""
-    name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+def choose_device(name: str) -> torch.device:
+    """The named device; "auto" is a GPU when there is one."""
+    name = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise LifecycleError('device "cuda" was asked for, but torch sees no GPU: use --set device=cpu')
     return torch.device(name)
 
 
-def choose_dtype(config: PretrainConfig, device: torch.device) -> torch.dtype:
-    """The configured arithmetic; "auto" is bf16 where the hardware multiplies it and fp32 where it is emulated."""
-    if config.dtype != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[config.dtype]
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """"fp32", "bf16", or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated."""
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
     native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
     return torch.bfloat16 if native else torch.float32
 

@@ -1,0 +1,34 @@
+"""What deploying can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.errors import LifecycleError
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """How a trained version becomes one that is served, and when it may replace what is served now."""
+
+    dtype: str = "bf16"
+    """What the weights are stored in: "bf16" or "fp32"."""
+    temperature: float = 0.0
+    """Default of the served model; 0 is greedy, a client may ask for another."""
+    top_p: float = 1.0
+    """Default nucleus."""
+    max_tokens: int = 256
+    """Default length of an answer."""
+    report_limit: int | None = None
+    """Tasks per skill for the report card; None for all."""
+    alias: str = "production"
+    """The alias that moves when the report card does not regress."""
+    tolerance: float = 0.05
+    """Largest mean difference of log-probabilities (nats per token) that casting may cause."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("bf16", "fp32"):
+            raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of bf16, fp32')
+
+
+PRESETS = {"tiny": DeployConfig(), "laptop": DeployConfig(), "gpu": DeployConfig()}

@@ -1,0 +1,88 @@
+"""The stage: cast, write, reload, compare, publish, and move the alias only when the report card allows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lifecycle.deploy.config import DeployConfig
+from lifecycle.errors import LifecycleError
+from lifecycle.evaluation.card import ReportCard, regressions, report
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+
+NAME = "deploy"
+PARENTS = ("rlhf", "rlhf-dpo", "sft", "import")
+
+
+def run(
+    config: DeployConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    preset: str | None = None,
+    examples: list[str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ModelVersion:
+    """Publish "deploy/N" and, when its report card is no worse than production's beyond noise, move the alias to it.
+
+    `examples` are prompts that the chat page offers. Raises LifecycleError for a parent of the wrong stage, and when the
+    reloaded model does not say what its parent says (then nothing is published).
+    """
+    from lifecycle import trainers
+    from lifecycle.deploy.export import difference, export
+
+    trainers.require_stage(parent, NAME, PARENTS)
+    data = DataRef(parent.ref, parent.manifest_hash, {"examples": examples} if examples else {})
+    work = fingerprint(NAME, config, [parent], data)
+    version = registry.find(NAME, work)
+    if version is None:
+        started = time.perf_counter()
+        measured: dict[str, float] = {}
+
+        def write(directory: Path) -> None:
+            export(parent, config, directory)
+            measured.update(difference(Path(parent.path), directory))
+            if measured["mean_difference"] > config.tolerance:
+                raise LifecycleError(
+                    f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
+                    f"more than {config.tolerance}: use --set dtype=fp32; nothing was published"
+                )
+
+        version = registry.publish(
+            NAME,
+            write,
+            parents=[parent],
+            config=config,
+            preset=preset,
+            data=data,
+            metrics=measured,
+            fingerprint=work,
+            seconds=time.perf_counter() - started,
+            card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.",
+        )
+    _promote(version, config, registry, say)
+    return version
+
+
+def _promote(version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None]) -> None:
+    """Move the alias, unless some skill of the version in place would be lost."""
+    current = registry.aliases().get(config.alias)
+    if current == version.ref:
+        return
+    if current is None:
+        registry.set_alias(config.alias, version.ref, reason="the first deployed version")
+        say(f"{config.alias} -> {version.ref}")
+        return
+    cards = [_card(registry.load(ref), config) for ref in (version.ref, current)]
+    worse = regressions(*cards)
+    if worse:
+        say(f"{config.alias} stays at {current}; {version.ref} is worse in: {'; '.join(worse)}")
+        say(f"to move it all the same: lifecycle models alias {config.alias} {version.ref}")
+        return
+    registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
+    say(f"{config.alias}: {current} -> {version.ref}")
+
+
+def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:
+    return report([version], limit=config.report_limit)

@@ -1,0 +1,111 @@
+"""All stages in order, each a function from the registry to a version; what is registered already is not repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from lifecycle.presets import Preset
+from lifecycle.presets import preset as preset_named
+
+if TYPE_CHECKING:
+    from lifecycle.registry import ModelRegistry, ModelVersion
+
+
+def tokenizer(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
+    """Learn the vocabulary from the world's pretraining text."""
+    from lifecycle.model import tokenizer_stage
+    from lifecycle.world.corpus import pretraining_corpus
+
+    documents, _, data = pretraining_corpus(config.world)
+    return tokenizer_stage.run(
+        tokenizer_stage.TokenizerConfig(vocab_size=config.pretrain.model.vocab_size), registry, documents["text"], data
+    )
+
+
+def pretrain(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
+    """From random weights to a base model."""
+    from lifecycle.pretrain import run
+    from lifecycle.world.corpus import pretraining_corpus
+
+    documents, validation, data = pretraining_corpus(config.world)
+    words = tokenizer(config, registry, preset)
+    return run(
+        config.pretrain, registry, dataset=documents, validation=validation, data=data, tokenizer=words, preset=preset
+    )
+
+
+def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pretrain@latest") -> ModelVersion:
+    """From a base model to one that chats."""
+    from lifecycle.sft import run
+    from lifecycle.world.conversations import sft_conversations
+
+    conversations, data = sft_conversations(config.world)
+    return run(config.sft, registry, parent=registry.load(parent), conversations=conversations, data=data, preset=preset)
+
+
+def rlhf(config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest") -> ModelVersion:
+    """From one that chats to one that does what is preferred and what can be verified."""
+    from lifecycle.rlhf import run
+    from lifecycle.world.preferences import preference_pairs
+    from lifecycle.world.tasks import verified_prompts
+
+    pairs, pairs_data = preference_pairs(config.world)
+    tasks, tasks_data = verified_prompts(config.world)
+    return run(
+        config.rlhf,
+        registry,
+        parent=registry.load(parent),
+        pairs=pairs,
+        pairs_data=pairs_data,
+        tasks=tasks,
+        tasks_data=tasks_data,
+        preset=preset,
+    )
+
+
+def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:
+    """From a trained version to the one that is served."""
+    from lifecycle.deploy import run
+    from lifecycle.world.examples import EXAMPLES
+
+    examples = [example.prompt for example in EXAMPLES]
+    return run(config.deploy, registry, parent=registry.load(parent), preset=preset, examples=examples, say=click.echo)
+
+
+STAGES: dict[str, Callable[..., ModelVersion]] = {
+    "tokenizer": tokenizer,
+    "pretrain": pretrain,
+    "sft": sft,
+    "rlhf": rlhf,
+    "deploy": deploy,
+}
+
+
+def run(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
+    """All stages, each on the version that the one before it returned; the deployed version."""
+    version = None
+    for name, stage in STAGES.items():
+        started, known = time.perf_counter(), registry.refs()
+        parent = {} if name in ("tokenizer", "pretrain") else {"parent": version.ref}
+        version = stage(config, registry, preset, **parent)
+        done = "registered before" if version.ref in known else f"{time.perf_counter() - started:.0f} s"
+        click.echo(f"{name:>10}: {version.ref} ({done})")
+    return version
+
+
+@click.command("run")
+@click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")
+def run_command(preset: str) -> None:
+    """Train and deploy: tokenizer, pretrain, sft, rlhf, deploy.
+
+    Ctrl-C is safe; the same command goes on where it stopped and skips what is registered already.
+    """
+    config = preset_named(preset)
+
+    from lifecycle.registry import ModelRegistry
+
+    run(config, ModelRegistry(), preset)

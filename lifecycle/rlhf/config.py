@@ -1,0 +1,61 @@
+"""What reinforcement learning from human feedback can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.errors import LifecycleError
+
+
+@dataclass(frozen=True)
+class RLHFConfig:
+    """One reward model, one round of DPO and one of GRPO; a step count of 0 leaves DPO or GRPO out."""
+
+    seed: int = 0
+    """Decides the order of the data and the sampled answers."""
+    dtype: str = "auto"
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    save_every: int = 50
+    """Steps between two checkpoints to resume from."""
+    reward_steps: int = 60
+    """Optimizer steps of the reward model."""
+    reward_batch: int = 32
+    """Preference pairs per step of the reward model."""
+    reward_lr: float = 1e-3
+    """Its peak learning rate."""
+    dpo_steps: int = 60
+    """Optimizer steps of DPO."""
+    dpo_batch: int = 32
+    """Preference pairs per step of DPO."""
+    dpo_lr: float = 2e-4
+    """Its peak learning rate."""
+    dpo_beta: float = 0.1
+    """How strongly DPO is held to the model that it starts from."""
+    grpo_steps: int = 30
+    """Optimizer steps of GRPO."""
+    grpo_prompts: int = 16
+    """Prompts per step."""
+    grpo_group: int = 8
+    """Answers sampled per prompt; each is judged against the mean of its group."""
+    grpo_lr: float = 3e-4
+    """Its peak learning rate."""
+    grpo_beta: float = 0.02
+    """Weight of the KL divergence from the model that GRPO starts from."""
+    grpo_tokens: int = 112
+    """Longest answer."""
+    reward_model_weight: float = 0.2
+    """Weight of the reward model's score beside the verifier's 0 or 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
+            if not getattr(self, name) > 0:
+                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        if self.grpo_group < 2:
+            raise LifecycleError(f"grpo_group must be at least 2, not {self.grpo_group}: an answer is judged against its group")
+
+
+PRESETS = {
+    "tiny": RLHFConfig(),
+    "laptop": RLHFConfig(reward_steps=200, dpo_steps=200, grpo_steps=150, reward_lr=5e-4, dpo_lr=1e-4, grpo_lr=1e-4),
+    "gpu": RLHFConfig(reward_steps=500, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
+}

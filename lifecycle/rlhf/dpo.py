@@ -1,0 +1,66 @@
+"""Direct preference optimisation (Rafailov et al., 2023): learn from pairs, with the starting model as the anchor."""
+
+from __future__ import annotations
+
+import time
+
+from datasets import Dataset
+
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.rlhf.config import RLHFConfig
+
+NAME = "rlhf-dpo"
+
+
+def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
+    """Train on preference pairs (columns "prompt", "chosen", "rejected") and publish "rlhf-dpo/N"."""
+    import torch
+    from trl import DPOConfig, DPOTrainer
+
+    from lifecycle import trainers
+    from lifecycle.hardware import choose_device, choose_dtype
+
+    work = fingerprint(NAME, config, [parent], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    workspace = registry.workspace(NAME, work, [parent])
+    started = time.perf_counter()
+    model, tokenizer = trainers.load(parent)
+    reference, _ = trainers.load(parent)
+    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
+    trainer = DPOTrainer(
+        model,
+        ref_model=reference,
+        args=DPOConfig(
+            **trainers.arguments(workspace, config.seed, bf16, config.save_every),
+            max_steps=config.dpo_steps,
+            per_device_train_batch_size=config.dpo_batch,
+            learning_rate=config.dpo_lr,
+            warmup_steps=0.1,
+            beta=config.dpo_beta,
+        ),
+        train_dataset=pairs,
+        processing_class=tokenizer,
+    )
+    history = trainers.train(trainer)
+    metrics = {
+        "margin": trainers.last(history, "rewards/margins"),
+        "pair_accuracy": trainers.last(history, "rewards/accuracies"),
+        "first_loss": float(history[0]["loss"]),
+        "loss": trainers.last(history, "loss"),
+    }
+    version = registry.publish(
+        NAME,
+        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        parents=[parent],
+        config=config,
+        preset=preset,
+        data=data,
+        metrics=metrics,
+        seed=config.seed,
+        fingerprint=work,
+        seconds=time.perf_counter() - started,
+        card=f"{parent.ref} after direct preference optimisation: consistent stories preferred to subtly broken ones.",
+    )
+    registry.discard_workspace(NAME, work)
+    return version

@@ -1,0 +1,99 @@
+"""Group-relative policy optimisation (Shao et al., 2024): sample, judge, and do more of what beat its own group."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from datasets import Dataset
+
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.rlhf.config import RLHFConfig
+
+NAME = "rlhf"
+
+
+def run(
+    config: RLHFConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    reward_model: ModelVersion,
+    tasks: Dataset,
+    data: DataRef,
+    preset: str | None = None,
+) -> ModelVersion:
+    """Train on prompts with verifiers (columns "prompt" and "check") and publish "rlhf/N".
+
+    The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from trl import GRPOConfig, GRPOTrainer
+
+    from lifecycle import trainers
+    from lifecycle.hardware import choose_device, choose_dtype
+
+    work = fingerprint(NAME, config, [parent, reward_model], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    workspace = registry.workspace(NAME, work, [parent, reward_model])
+    started = time.perf_counter()
+    model, tokenizer = trainers.load(parent)
+    judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
+    _, judge_tokenizer = trainers.load(parent)
+    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
+    trainer = GRPOTrainer(
+        model,
+        reward_funcs=[verifier_reward, judge],
+        reward_processing_classes=[None, judge_tokenizer],
+        args=GRPOConfig(
+            **{**trainers.arguments(workspace, config.seed, bf16, config.save_every), "logging_steps": 1},
+            max_steps=config.grpo_steps,
+            per_device_train_batch_size=config.grpo_prompts * config.grpo_group,
+            num_generations=config.grpo_group,
+            max_completion_length=config.grpo_tokens,
+            learning_rate=config.grpo_lr,
+            beta=config.grpo_beta,
+            temperature=1.0,
+            reward_weights=[1.0, config.reward_model_weight],
+            mask_truncated_completions=True,
+        ),
+        train_dataset=tasks,
+        processing_class=tokenizer,
+    )
+    history = trainers.train(trainer)
+    metrics = {
+        "verified": mean_of_last(history, "rewards/verifier_reward/mean"),
+        "verified_at_start": float(history[0]["rewards/verifier_reward/mean"]),
+        "kl": trainers.last(history, "kl"),
+    }
+    version = registry.publish(
+        NAME,
+        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        parents=[parent, reward_model],
+        config=config,
+        preset=preset,
+        data=data,
+        metrics=metrics,
+        seed=config.seed,
+        fingerprint=work,
+        seconds=time.perf_counter() - started,
+        card=f"{parent.ref} after group-relative policy optimisation against the world's verifiers and {reward_model.ref}.",
+    )
+    registry.discard_workspace(NAME, work)
+    return version
+
+
+def verifier_reward(completions: list[list[dict[str, Any]]], check: list[str], **columns: Any) -> list[float]:
+    """1 for an answer that passes its check, 0 for one that does not."""
+    from lifecycle.world.verifiers import verify
+
+    return [float(verify(json.loads(one), completion[-1]["content"])) for one, completion in zip(check, completions, strict=True)]
+
+
+def mean_of_last(history: list[dict], key: str, count: int = 5) -> float:
+    """Mean of the last logged values: a single step of a few prompts is noisy."""
+    values = [float(entry[key]) for entry in history if key in entry][-count:]
+    return sum(values) / len(values)

@@ -1,0 +1,51 @@
+"""What supervised fine-tuning can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.errors import LifecycleError
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Everything that decides the weights, apart from the data and the parent."""
+
+    method: str = "full"
+    """"full" trains every weight; "lora" trains low-rank adapters (PEFT) and merges them when it publishes."""
+    seed: int = 0
+    """Decides the order of the data."""
+    epochs: float = 1.0
+    """Passes over the conversations."""
+    max_length: int = 512
+    """Tokens in a packed row; longer conversations are cut."""
+    batch_rows: int = 2
+    """Packed rows per optimizer step."""
+    lr: float = 3e-3
+    """Peak learning rate of AdamW."""
+    matrix_lr: float = 0.02
+    """Peak learning rate of Muon (matrices inside the blocks); with LoRA, whose matrices are thin, unused."""
+    warmup: float = 0.03
+    """Part of the steps during which the learning rate rises from zero."""
+    lora_rank: int = 16
+    """Rank of the adapters."""
+    lora_alpha: int = 32
+    """Scale of the adapters: alpha / rank."""
+    dtype: str = "auto"
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    save_every: int = 250
+    """Steps between two checkpoints to resume from."""
+
+    def __post_init__(self) -> None:
+        if self.method not in ("full", "lora"):
+            raise LifecycleError(f'method "{self.method}" is unknown: choose one of full, lora')
+        for name in ("epochs", "max_length", "batch_rows", "lr", "matrix_lr", "lora_rank", "save_every"):
+            if not getattr(self, name) > 0:
+                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+
+
+PRESETS = {
+    "tiny": SFTConfig(),
+    "laptop": SFTConfig(max_length=1024, batch_rows=8, lr=1e-3, matrix_lr=0.01),
+    "gpu": SFTConfig(max_length=2048, batch_rows=32, lr=2e-5, matrix_lr=2e-4),
+}

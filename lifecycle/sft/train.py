@@ -1,0 +1,100 @@
+"""The stage: TRL's SFTTrainer on packed conversations, with the loss on the assistant's words alone."""
+
+from __future__ import annotations
+
+import time
+
+from datasets import Dataset
+
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.sft.config import SFTConfig
+
+NAME = "sft"
+PARENTS = ("pretrain", "import", "sft")
+
+
+def run(
+    config: SFTConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    conversations: Dataset,
+    data: DataRef,
+    preset: str | None = None,
+) -> ModelVersion:
+    """Fine-tune `parent` on conversations (columns "messages" and "tools") and publish "sft/N".
+
+    A run that is registered already is returned at once; an interrupted one goes on from its last checkpoint.
+    Raises LifecycleError for a parent of the wrong stage, for data without an assistant's turn and for a loss that is
+    not finite; KeyboardInterrupt after Ctrl-C, with a checkpoint kept.
+    """
+    from lifecycle import trainers
+
+    trainers.require_stage(parent, NAME, PARENTS)
+    work = fingerprint(NAME, config, [parent], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+
+    workspace = registry.workspace(NAME, work, [parent])
+    started = time.perf_counter()
+    trainer = make_trainer(config, parent, conversations, workspace)
+    history = trainers.train(trainer)
+    model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
+
+    version = registry.publish(
+        NAME,
+        lambda directory: trainers.write(directory, model, trainer.processing_class, parent, history),
+        parents=[parent],
+        config=config,
+        preset=preset,
+        data=data,
+        metrics={
+            "token_accuracy": trainers.last(history, "mean_token_accuracy"),
+            "train_loss": trainers.last(history, "loss"),
+            "steps": trainer.state.global_step,
+        },
+        seed=config.seed,
+        fingerprint=work,
+        seconds=time.perf_counter() - started,
+        card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
+    )
+    registry.discard_workspace(NAME, work)
+    return version
+
+
+def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
+    """A ready SFTTrainer: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
+    import torch
+    from peft import LoraConfig
+    from trl import SFTConfig as TRLConfig
+    from trl import SFTTrainer
+
+    from lifecycle import trainers
+    from lifecycle.hardware import choose_device, choose_dtype
+    from lifecycle.model.optimizer import MuonAdamW
+    from lifecycle.sft.data import tokenize
+
+    model, tokenizer = trainers.load(parent)
+    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
+    arguments = TRLConfig(
+        **trainers.arguments(workspace, config.seed, bf16, config.save_every),
+        # Not assistant_only_loss: TRL takes the mask from the column "assistant_masks" when rows are tokenised already.
+        packing=True,
+        max_length=config.max_length,
+        per_device_train_batch_size=config.batch_rows,
+        num_train_epochs=config.epochs,
+        learning_rate=config.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=config.warmup,
+        max_grad_norm=1.0,
+    )
+    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr) if config.method == "full" else None
+    return SFTTrainer(
+        model,
+        args=arguments,
+        train_dataset=tokenize(conversations, tokenizer),
+        processing_class=tokenizer,
+        optimizers=(optimizer, None),
+        peft_config=lora if config.method == "lora" else None,
+    )

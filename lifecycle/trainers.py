@@ -1,0 +1,117 @@
+"""What the stages that train with TRL share: quiet arguments, an interruptible and resumable run, a published checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when the libraries below are imported
+
+import torch  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+)
+from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
+
+from lifecycle.errors import LifecycleError  # noqa: E402
+from lifecycle.pretrain.resume import Interruption, between_steps  # noqa: E402
+from lifecycle.registry import ModelVersion  # noqa: E402
+
+LOG = "training_log.jsonl"
+END_OF_TURN = "<|im_end|>"
+
+
+def load(version: ModelVersion) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A version's model, in fp32 and in training mode, and its tokenizer, for which a turn's end is the end."""
+    model = AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(version.path)
+    if END_OF_TURN in tokenizer.get_vocab():
+        tokenizer.eos_token = END_OF_TURN
+    return model.train(), tokenizer
+
+
+def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -> None:
+    """Raises LifecycleError when a stage is run on a parent that it cannot start from."""
+    if version.manifest.stage not in allowed:
+        raise LifecycleError(
+            f"{stage} starts from a version of stage {' or '.join(allowed)}, but {version.ref} is of stage "
+            f'"{version.manifest.stage}": use --parent {allowed[0]}@latest'
+        )
+
+
+def arguments(workspace: Path, seed: int, bf16: bool, save_every: int) -> dict[str, Any]:
+    """Arguments that every TRL trainer of ours gets: no tracker, no hub, one checkpoint to resume from."""
+    return {
+        "output_dir": str(workspace / "checkpoints"),
+        "seed": seed,
+        "data_seed": seed,
+        "bf16": bf16,
+        "use_cpu": not torch.cuda.is_available(),
+        "report_to": [],
+        "logging_steps": 10,
+        "logging_first_step": True,
+        "save_steps": save_every,
+        "save_total_limit": 1,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": False,
+    }
+
+
+class _StopBetweenSteps(TrainerCallback):
+    """Ctrl-C asks for a checkpoint and the end, and not in the middle of a step."""
+
+    def __init__(self, interrupted: Interruption) -> None:
+        self.interrupted = interrupted
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.interrupted.requested:
+            control.should_save = control.should_training_stop = True
+        return control
+
+
+def train(trainer: Trainer) -> list[dict[str, Any]]:
+    """Run a trainer to its end and return its log; goes on from the last checkpoint in its output directory.
+
+    Ctrl-C saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss is not finite.
+    """
+    with between_steps() as interrupted, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.add_callback(_StopBetweenSteps(interrupted))
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
+        if interrupted.requested:
+            raise KeyboardInterrupt
+    history = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
+    bad = [entry for entry in history if "loss" in entry and not torch.isfinite(torch.tensor(float(entry["loss"])))]
+    if bad:
+        raise LifecycleError(f"the loss is {bad[0]['loss']} at step {bad[0]['step']}; nothing was published: try a lower --set lr=")
+    return history
+
+
+def write(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: ModelVersion, history: list) -> None:
+    """Fill a version directory: weights, tokenizer, the parent's generation config, the training log."""
+    # generate() during evaluation may have changed the model's own; the parent's is what was meant.
+    if (Path(parent.path) / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(parent.path)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    (directory / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def read_log(version: ModelVersion) -> list[dict[str, Any]]:
+    """The training log of a published version, one entry a logged step."""
+    return [json.loads(line) for line in (Path(version.path) / LOG).read_text().splitlines()]
+
+
+def last(history: list[dict[str, Any]], key: str) -> float | None:
+    """The last logged value of a quantity; None when it was never logged."""
+    return next((float(entry[key]) for entry in reversed(history) if key in entry), None)

@@ -1,0 +1,27 @@
+"""Questions with one right answer each, for the chat page and for asking a fresh server whether it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.world.verifiers import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt, and how to tell a right answer."""
+
+    prompt: str
+    check: Check
+
+
+EXAMPLES = (
+    Example(
+        "Anna was in the park. She had a red ball. Who has the ball?",
+        {"type": "names", "key": "Anna", "rivals": ["Nobody"]},
+    ),
+    Example("What is 21 + 34?", {"type": "number", "value": 55}),
+    Example("What is the capital of France?", {"type": "don't know"}),
+    Example("Tell me a story about Ben and Mia.", {"type": "story", "words": ["Ben", "Mia"]}),
+    Example("What does a cat say?", {"type": "names", "key": "meow", "rivals": []}),
+)
