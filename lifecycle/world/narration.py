@@ -64,7 +64,7 @@ _PATTERNS = [
 def parse(text: str) -> list[Event]:
     """The events that a story tells. Raises Inconsistent for a sentence or a pronoun that has no meaning."""
     events: list[Event] = []
-    for sentence in re.findall(r"[^.!?]+[.!?]*", text.strip()):
+    for sentence in re.findall(r"[^.!?]*[.!?]*", text):
         sentence = sentence.strip()
         if sentence:
             events.append(_parse_sentence(sentence, events[-1].who if events else None))

@@ -1,0 +1,79 @@
+"""Every answer is right by its own check, wrong once a rival stands in its place, and held-out phrasings stay held out."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifecycle.world.holdout import phrasing_is_held_out
+from lifecycle.world.knowledge import facts
+from lifecycle.world.questions import CORES, DONT_KNOW, LEADS, ask, ask_unanswerable, statements
+from lifecycle.world.stories import write_story
+from lifecycle.world.verifiers import verify
+
+seeds = st.integers(0, 2**32)
+
+
+def names(question) -> dict:
+    return {"type": "names", "key": question.key, "rivals": list(question.rivals)}
+
+
+@given(seeds, st.integers(2, 10), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_an_answer_passes_its_check_and_fails_with_any_rival(seed, sentences, held_out):
+    rng = random.Random(seed)
+    for question in ask(write_story(rng, sentences), rng, held_out=held_out):
+        assert verify(names(question), question.answer), question
+        assert question.key not in question.rivals
+        for rival in question.rivals:
+            assert not verify(names(question), question.answer.replace(question.key, rival)), (question, rival)
+
+
+@given(seeds)
+@settings(max_examples=60, deadline=None)
+def test_what_cannot_be_answered_is_not_in_the_story(seed):
+    rng = random.Random(seed)
+    story = write_story(rng, 6)
+    question = ask_unanswerable(story, rng)
+    assert question.answer == DONT_KNOW and verify({"type": "don't know"}, question.answer)
+    everyone = {**story.world.place_of, **story.world.holder_of}
+    assert not [word for word in everyone if word in question.text.replace("?", "").split()]
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_phrasing_comes_from_its_own_share(held_out):
+    rng = random.Random(0)
+    for _ in range(200):
+        story = write_story(rng, 6)
+        for question in [*ask(story, rng, held_out=held_out), ask_unanswerable(story, rng, held_out=held_out)]:
+            assert phrasing_is_held_out(question.kind, *_phrasing(question)) == held_out, question.text
+
+
+def test_every_kind_of_question_has_a_phrasing_for_evaluation():
+    for kind, cores in CORES.items():
+        assert any(phrasing_is_held_out(kind, lead, core) for lead in LEADS for core in cores), kind
+
+
+def _phrasing(question) -> tuple[str, str]:
+    """The (lead, core) that a question was made from."""
+    return next(
+        (lead, core)
+        for lead in LEADS
+        for core in CORES[question.kind]
+        if re.fullmatch(re.sub(r"{\w+}", r"\\w+", lead + core).replace("?", r"\?"), question.text, re.IGNORECASE)
+    )
+
+
+def test_statements_say_how_the_world_stands():
+    story = write_story(random.Random(5), 6)
+    told = set(statements(story.world))
+    for question in ask(story, random.Random(0)):
+        if question.kind != "why" and question.key != "Nobody":
+            assert question.answer in told
+
+
+def test_every_fact_holds_one_right_word():
+    for _, answer, key in facts():
+        assert verify({"type": "names", "key": key, "rivals": []}, answer)
