@@ -15,6 +15,9 @@ from lifecycle.world.narration import contradiction
 
 Check = dict[str, Any]
 _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")  # "1,055" and "55.5" whole: neither is 55
+_DENIAL = re.compile(r"\b(?:not|never)\b|n['\u2019]t\b", re.IGNORECASE)
+_DONT_KNOW = re.compile(r"i don['\u2019]t know\b(?!.*\bbut\b)[^.!?<]*[.!?]?", re.IGNORECASE)
 
 
 def verify(check: Check, answer: str) -> bool:
@@ -38,14 +41,15 @@ def calls_in(answer: str) -> list[dict[str, Any] | None]:
 
 
 def _names(check: Check, answer: str) -> bool:
-    """The key word is there, none of its rivals is, and the answer is one short sentence."""
+    """The key word is there, none of its rivals is, nothing is denied, and the answer is one short sentence."""
     words = re.findall(r"\w+", answer)
-    return check["key"] in words and not set(words) & set(check["rivals"]) and len(words) <= 12
+    plain = not _DENIAL.search(answer) and "<tool_call>" not in answer
+    return plain and check["key"] in words and not set(words) & set(check["rivals"]) and len(words) <= 12
 
 
 def _number(check: Check, answer: str) -> bool:
-    numbers = re.findall(r"-?\d+", answer)
-    return bool(numbers) and int(numbers[-1]) == check["value"] and "<tool_call>" not in answer
+    """The last number is the right one, written as the world writes it."""
+    return _NUMBER.findall(answer)[-1:] == [str(check["value"])] and "<tool_call>" not in answer
 
 
 def _call(check: Check, answer: str) -> bool:
@@ -64,7 +68,8 @@ def _story(check: Check, answer: str) -> bool:
 
 
 def _dont_know(check: Check, answer: str) -> bool:
-    return answer.lower().startswith("i don't know")
+    """Says so and nothing else: a guess after it is still a guess."""
+    return _DONT_KNOW.fullmatch(answer) is not None
 
 
 _VERIFIERS: dict[str, Callable[[Check, str], bool]] = {

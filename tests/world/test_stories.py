@@ -65,10 +65,16 @@ def test_what_was_asked_for_occurs(seed, sentences):
         ("Anna had a red ball.", "Anna has not appeared"),
         ("Anna was in the park. Anna was in the hall.", "already in the park"),
         ("Anna was in the park. Anna went to the park.", "in the park already"),
-        ("Anna was in the park. Ben was in the hall. Anna had a red ball. She gave the ball to Ben.", "Ben is not in the park"),
+        (
+            "Anna was in the park. Ben was in the hall. Anna had a red ball. She gave the ball to Ben.",
+            "Ben is not in the park",
+        ),
         ("Anna was in the park. Ben was in the park. Ben gave the ball to Anna.", "does not have the ball"),
         ("Anna was in the park. She had a red ball. She found a blue ball.", "has appeared before"),
-        ("Anna was in the park. She had a red ball. She put the ball down. She went to the hall. She took the ball.", "no ball lies"),
+        (
+            "Anna was in the park. She had a red ball. She put the ball down. She went to the hall. She took the ball.",
+            "no ball lies",
+        ),
         ("Anna was in the park. He had a red ball.", 'nobody is "He"'),
         ("He was in the park.", 'nobody is "He"'),
         ("Anna was in the park. Anna was sad, so he went to the hall.", 'is not "he"'),
