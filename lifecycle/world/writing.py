@@ -45,7 +45,8 @@ def assign(rng: random.Random, *, constrained: bool, held_out: bool = False) -> 
     while True:
         first, second = rng.sample(PEOPLE, 2)
         thing, place = rng.choice(THINGS), rng.choice(PLACES)
-        if (owner_is_held_out(first, thing) if constrained else pair_is_held_out(first, second)) == held_out:
+        owner, pair = owner_is_held_out(first, thing), pair_is_held_out(first, second)
+        if (owner if constrained else pair) if held_out else not pair and not (constrained and owner):
             break
     people = (first,) if constrained and rng.random() < 0.5 else (first, second)
     wish = rng.choice(WITH if constrained else ABOUT).format(people=" and ".join(people), thing=thing, place=place)
