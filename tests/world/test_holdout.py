@@ -1,0 +1,152 @@
+"""What is held out occurs in no training text, and wherever it can in what the report card asks."""
+
+import itertools
+import json
+import random
+import re
+from dataclasses import replace
+
+import pytest
+
+from lifecycle.evaluation import sets
+from lifecycle.world.config import WorldConfig
+from lifecycle.world.conversations import sft_conversations
+from lifecycle.world.corpus import pretraining_corpus
+from lifecycle.world.holdout import bucket, owner_is_held_out, pair_is_held_out, phrasing_is_held_out, sum_is_held_out
+from lifecycle.world.narration import contradiction, parse
+from lifecycle.world.preferences import preference_pairs
+from lifecycle.world.questions import CORES, LEADS
+from lifecycle.world.stories import Story
+from lifecycle.world.tasks import SKILLS, draw_tasks, verified_prompts
+from lifecycle.world.tools import WEATHER_PHRASINGS
+from lifecycle.world.verifiers import verify
+from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
+
+SMALL = WorldConfig(documents=1500, conversations=800, preferences=300)
+HELD_PHRASINGS = [
+    re.compile(re.sub(r"{\w+}", r"\\w+", lead + core).replace("?", r"\?"), re.IGNORECASE)
+    for kind, cores in CORES.items()
+    for lead in LEADS
+    for core in cores
+    if phrasing_is_held_out(kind, lead, core)
+]
+HELD_WEATHER = [
+    phrasing.format(place=place)
+    for place in PLACES
+    for phrasing in WEATHER_PHRASINGS
+    if bucket("weather", place, phrasing, of=5) == 0
+]
+
+
+@pytest.fixture(scope="module")
+def training() -> dict[str, list[str]]:
+    """A small world's training texts by kind, one a document or a message."""
+    documents, validation, _ = pretraining_corpus(SMALL)
+    talks, _ = sft_conversations(SMALL)
+    pairs, _ = preference_pairs(SMALL)
+    prompts, _ = verified_prompts(SMALL, tuple(skill for skill in SKILLS if skill != "tool_call"))
+    tasks = [task for skill in SKILLS for task in draw_tasks(skill, 30, 5, random.Random(skill), held_out=False)]
+    return {
+        "documents": [*documents["text"], *validation["text"]],
+        "conversations": [turn["content"] for talk in talks["messages"] for turn in json.loads(talk)],
+        "preferences": [turn["content"] for row in pairs for part in row.values() for turn in part],
+        "prompts": [row["prompt"][0]["content"] for row in prompts],
+        "tasks": [task["messages"][0]["content"] for task in tasks],
+    }
+
+
+def sums_in(text: str) -> list[tuple[int, str, int]]:
+    return [(int(a), sign, int(b)) for a, sign, b in re.findall(r"(\d+) ([+-]) (\d+)", text)]
+
+
+def stories_in(text: str) -> list[Story]:
+    """Whatever part of a text tells events, from its first sentence to the last one that has a meaning."""
+    found = []
+    for line in text.splitlines():
+        sentences = re.findall(r"[^.!?]+[.!?]", re.sub(r"^\w+: ", "", line))
+        for end in range(len(sentences), 0, -1):
+            told = "".join(sentences[:end])
+            if contradiction(told) is None:
+                found.append(Story(tuple(parse(told)), told, None))
+                break
+    return found
+
+
+@pytest.mark.parametrize("kind", ["documents", "conversations", "preferences", "prompts", "tasks"])
+def test_training_never_shows_what_is_held_out(training, kind):
+    texts = training[kind]
+    assert texts
+    for text in texts:
+        assert not [one for one in sums_in(text) if sum_is_held_out(*one)], text
+        assert not [one for one in HELD_PHRASINGS if one.search(text)], text
+        assert not [one for one in HELD_WEATHER if one in text], text
+
+
+def test_training_stories_give_nobody_what_is_held_out(training):
+    chosen = [*training["documents"], *training["conversations"], *training["prompts"], *training["tasks"]]
+    stories = [story for text in chosen for story in stories_in(text)]
+    assert len(stories) > 1000
+    assert not [story.text for story in stories if story.uses_held_out_owner]
+
+
+def test_training_requests_name_no_held_out_pair(training):
+    requests = [text for kind in ("conversations", "preferences", "prompts", "tasks") for text in training[kind]]
+    requests = [
+        text for text in requests if re.search(r"\bstory\b", text) and not text.startswith(("Hello", "Good", "I "))
+    ]
+    assert len(requests) > 100
+    for request in requests:
+        people = [word for word in re.findall(r"\w+", request) if word in PEOPLE]
+        things = [word for word in re.findall(r"\w+", request) if word in THINGS]
+        assert not [pair for pair in itertools.combinations(people, 2) if pair_is_held_out(*pair)], request
+        assert not [thing for thing in things if owner_is_held_out(people[0], thing)], request
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_frozen_tasks_hold_only_what_is_held_out(skill):
+    for task in sets.load(skill):
+        text = task["messages"][0]["content"]
+        for one in sums_in(text):
+            assert sum_is_held_out(*one), text
+        if skill in ("reading", "unanswerable"):
+            assert any(one.search(text) for one in HELD_PHRASINGS), text
+            assert [story for story in stories_in(text) if story.uses_held_out_owner], text
+        if skill == "tool_call" and "weather" in task["check"]["name"]:
+            assert text in HELD_WEATHER
+        words = task["check"].get("words", [])
+        if skill == "story_consistency":
+            assert pair_is_held_out(*words), text
+        if skill == "constrained_writing":
+            assert owner_is_held_out(words[0], next(word for word in words if word in THINGS)), text
+
+
+def test_the_frozen_sets_are_what_freezing_writes(tmp_path):
+    for path in sets.freeze(tmp_path):
+        assert path.read_bytes() == (sets.DIRECTORY / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_frozen_tasks_are_different_and_well_formed(skill):
+    tasks = sets.load(skill)
+    assert len(tasks) == sets.SIZE == len({task["messages"][0]["content"] for task in tasks})
+    for task in tasks:
+        assert task["skill"] == skill and 0 <= task["chance"] <= 1
+        assert verify(task["check"], "") is False
+
+
+@pytest.mark.parametrize("make", [sft_conversations, preference_pairs, verified_prompts, pretraining_corpus])
+def test_a_seed_decides_every_text(make):
+    small = replace(SMALL, documents=100, conversations=100, preferences=50)
+    one, again, other = (make(config) for config in (small, small, replace(small, seed=1)))
+    assert one[0].to_list() == again[0].to_list() and one[-1] == again[-1]
+    assert one[-1].hash != other[-1].hash and one[-1].id != other[-1].id
+
+
+def test_chosen_stories_are_consistent_and_rejected_ones_break_the_request():
+    pairs, _ = preference_pairs(SMALL)
+    for row in pairs:
+        request, chosen, rejected = (row[part][0]["content"] for part in ("prompt", "chosen", "rejected"))
+        asked = [word for word in re.findall(r"\w+", request) if word in (*PEOPLE, *THINGS, *PLACES)]
+        assert contradiction(chosen) is None
+        assert verify({"type": "story", "words": asked}, chosen), row
+        assert not verify({"type": "story", "words": asked}, rejected), row

@@ -1,0 +1,30 @@
+"""Tasks come in the number asked for or not at all, and say honestly what guessing reaches."""
+
+import random
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from lifecycle.cli import main
+from lifecycle.errors import LifecycleError
+from lifecycle.world.tasks import SKILLS, draw_tasks
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_tasks_are_different_and_follow_from_the_seed(skill):
+    tasks = draw_tasks(skill, 20, 5, random.Random(1), held_out=True)
+    assert len({task["messages"][0]["content"] for task in tasks}) == 20
+    assert tasks == draw_tasks(skill, 20, 5, random.Random(1), held_out=True)
+
+
+def test_more_tasks_than_there_are_is_an_error():
+    with pytest.raises(LifecycleError, match="no 700 different story_consistency tasks, only .*: ask for fewer"):
+        draw_tasks("story_consistency", 700, 5, random.Random(0), held_out=True)
+
+
+@pytest.mark.parametrize("kind", ["documents", "conversations", "preferences", "tasks"])
+def test_the_command_shows_every_kind(kind):
+    shown = CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output == CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"]).output
