@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from lifecycle.config import near_miss
 from lifecycle.errors import LifecycleError
 
 GROUP = "lifecycle.commands"
@@ -28,6 +29,13 @@ class Commands(click.Group):
         entry = self._entries().get(name)
         return entry.load() if entry else None
 
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args[0] not in (known := self._entries()) and not ctx.resilient_parsing:
+            raise LifecycleError(
+                f'unknown command "{args[0]}": choose one of {", ".join(sorted(known))}.{near_miss(args[0], known)}'
+            )
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
@@ -43,3 +51,7 @@ class Commands(click.Group):
 @click.version_option(package_name="llm-lifecycle")
 def main() -> None:
     """Train a small language model from nothing and serve it: pretrain, sft, rlhf, deploy, serve."""
+
+
+if __name__ == "__main__":
+    main()

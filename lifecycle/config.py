@@ -64,8 +64,11 @@ def _parse(key: str, value: Any, hint: Any) -> Any:
             return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
         if kind in (int, float) and isinstance(value, str):
             return int(value.replace("_", "")) if kind is int else float(value)
-        if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ValueError
-        return float(value) if kind is float else value
+        if isinstance(value, bool) and kind is not bool:
+            raise TypeError
+        value = float(value) if kind is float else value
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
     except (ValueError, KeyError, TypeError):
         raise LifecycleError(f'"{key}" must be {kind.__name__}, not {value!r}') from None

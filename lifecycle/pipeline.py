@@ -43,8 +43,9 @@ def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pre
     from lifecycle.sft import run
     from lifecycle.world.conversations import sft_conversations
 
+    start = registry.load(parent)
     conversations, data = sft_conversations(config.world)
-    return run(config.sft, registry, parent=registry.load(parent), conversations=conversations, data=data, preset=preset)
+    return run(config.sft, registry, parent=start, conversations=conversations, data=data, preset=preset)
 
 
 def rlhf(config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest") -> ModelVersion:
@@ -53,12 +54,13 @@ def rlhf(config: Preset, registry: ModelRegistry, preset: str, parent: str = "sf
     from lifecycle.world.preferences import preference_pairs
     from lifecycle.world.tasks import verified_prompts
 
+    start = registry.load(parent)
     pairs, pairs_data = preference_pairs(config.world)
     tasks, tasks_data = verified_prompts(config.world)
     return run(
         config.rlhf,
         registry,
-        parent=registry.load(parent),
+        parent=start,
         pairs=pairs,
         pairs_data=pairs_data,
         tasks=tasks,

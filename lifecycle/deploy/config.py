@@ -29,6 +29,13 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.dtype not in ("bf16", "fp32"):
             raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of bf16, fp32')
+        for name in ("max_tokens", "report_limit", "tolerance"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise LifecycleError(f"{name} must be above zero, not {value}")
+        if not self.temperature >= 0:
+            raise LifecycleError(f"temperature must not be negative, but is {self.temperature}: 0 is greedy")
+        if not 0 < self.top_p <= 1:
+            raise LifecycleError(f"top_p must be above 0 and at most 1, not {self.top_p}: 1 leaves nothing out")
 
 
 PRESETS = {"tiny": DeployConfig(), "laptop": DeployConfig(), "gpu": DeployConfig()}

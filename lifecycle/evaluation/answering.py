@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lifecycle.world.tasks import Task
 
 MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
-SAMPLED = frozenset(MAX_NEW_TOKENS)  # a writer is judged by what it writes when it is free, everything else greedily
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +36,19 @@ class Answerer:
             return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 
-    def answer(self, tasks: Sequence[Task], *, seed: int = 0, batch_size: int = 150) -> list[str]:
-        """One answer per task, in order: sampled at temperature 1 for writing, greedy otherwise."""
+    def answer(self, tasks: Sequence[Task], *, batch_size: int = 150) -> list[str]:
+        """One answer per task, in order: greedy, as the served model answers unless it is asked otherwise."""
         answers: list[str] = [""] * len(tasks)
         prompts = [self.prompt(task["messages"], task["tools"]) for task in tasks]
-        set_seed(seed)
         for members in _batches(tasks, prompts, batch_size):
             skill = tasks[members[0]]["skill"]
-            generated = self._generate([prompts[i] for i in members], MAX_NEW_TOKENS.get(skill, 40), skill in SAMPLED)
+            generated = self._generate([prompts[i] for i in members], MAX_NEW_TOKENS.get(skill, 48))
             for i, tokens in zip(members, generated, strict=True):
                 answers[i] = self._text(tokens)
         return answers
 
     @torch.inference_mode()
-    def _generate(self, prompts: list[list[int]], max_new_tokens: int, sample: bool) -> list[list[int]]:
+    def _generate(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         longest = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])  # [B, T], padded on the left
@@ -58,14 +56,13 @@ class Answerer:
         stops = [self.tokenizer.eos_token_id, *self.tokenizer.convert_tokens_to_ids(["<|im_end|>"])]
         if self.is_base:
             stops.append(self.tokenizer.encode("\n", add_special_tokens=False)[0])
-        choice = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {"do_sample": False}
         generated = self.model.generate(
             ids.to(self.model.device),
             attention_mask=mask.to(self.model.device),
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
             eos_token_id=[stop for stop in stops if stop is not None],
-            **choice,
+            do_sample=False,
         )
         return generated[:, longest:].tolist()
 

@@ -15,7 +15,10 @@ from lifecycle.world.verifiers import verify
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One version's result in one skill: a share of `n` tasks with its 95% interval; `chance` is what guessing reaches."""
+    """One version's result in one skill: a share of `n` tasks with its 95% interval.
+
+    `seed` is the one that the version was trained with; `chance` is what guessing reaches.
+    """
 
     version: str
     stage: str
@@ -69,22 +72,21 @@ def report(
     *,
     skills: Sequence[str] | None = None,
     limit: int | None = None,
-    seed: int = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> ReportCard:
     """Score versions on the frozen sets (or the first `limit` tasks of each).
 
-    A version answers each task once: greedily, and for writing at temperature 1 with `seed`.
+    A version answers each task once, greedily.
     """
     chosen = sets.skills(skills)
     rows: list[Row] = []
     for version in versions:
         progress(f"{version.ref}: {', '.join(chosen)}")
-        rows += score(version, chosen, limit, seed)
+        rows += score(version, chosen, limit)
     return ReportCard(tuple(rows))
 
 
-def score(version: ModelVersion, skills: Sequence[str], limit: int | None, seed: int) -> list[Row]:
+def score(version: ModelVersion, skills: Sequence[str], limit: int | None) -> list[Row]:
     """One row per skill for one version; its files are taken as verified."""
     from lifecycle.evaluation.answering import Answerer
 
@@ -93,11 +95,11 @@ def score(version: ModelVersion, skills: Sequence[str], limit: int | None, seed:
     rows = []
     for skill in skills:
         tasks = sets.load(skill, limit)
-        answers = answerer.answer(tasks, seed=seed)
+        answers = answerer.answer(tasks)
         right = sum(verify(task["check"], answer) for task, answer in zip(tasks, answers, strict=True))
         low, high = wilson(right, len(tasks))
         chance = sum(task["chance"] for task in tasks) / len(tasks)
-        rows.append(Row(version.ref, stage, skill, right / len(tasks), low, high, len(tasks), seed, chance))
+        rows.append(Row(version.ref, stage, skill, right / len(tasks), low, high, len(tasks), version.manifest.seed or 0, chance))
     return rows
 
 

@@ -50,6 +50,9 @@ class RLHFConfig:
         for name in ("reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        for name in ("dpo_steps", "grpo_steps"):
+            if getattr(self, name) < 0:
+                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 leaves it out")
         if self.grpo_group < 2:
             raise LifecycleError(f"grpo_group must be at least 2, not {self.grpo_group}: an answer is judged against its group")
 

@@ -17,7 +17,7 @@ class WorldConfig:
     """SFT conversations."""
     preferences: int = 2_000
     """Preference pairs, and as many prompts with verifiers."""
-    max_sentences: int = 6
+    max_sentences: int = 5
     """Longest story."""
 
 

@@ -57,7 +57,7 @@ def _reading(rng: random.Random, longest: int) -> Conversation:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     messages: list[Message] = []
     for number, question in enumerate(asked):
-        messages += turn(f"{story.text} {question.text}" if number == 0 else question.text, question.answer)
+        messages += turn(f"{story.text}\n{question.text}" if number == 0 else question.text, question.answer)
     # Tools at hand and nothing to call them for: half of what teaches when not to call.
     return {"messages": messages, "tools": offer(rng) if rng.random() < 0.15 else None}
 

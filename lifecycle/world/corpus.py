@@ -1,24 +1,36 @@
-"""Pretraining text: stories with questions, sums, facts and dialogues, short stories first."""
+"""Pretraining text: stories with questions, requests and sums, logs of tools and small talk, short stories first."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from datasets import Dataset
 
 from lifecycle.registry import DataRef
-from lifecycle.world.arithmetic import draw_sum
+from lifecycle.world.arithmetic import PHRASINGS, draw_sum
 from lifecycle.world.config import WorldConfig
 from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
 from lifecycle.world.questions import ask, ask_unanswerable, statements
+from lifecycle.world.smalltalk import GREETINGS
 from lifecycle.world.stories import Story, write_story
+from lifecycle.world.tools import TOOLS, call_json, draw_tool_use
 from lifecycle.world.vocabulary import PEOPLE
+from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
-SHARES = {"summary": 0.30, "questions": 0.32, "retelling": 0.05, "sums": 0.22, "dialogue": 0.06, "story": 0.03, "facts": 0.02}
+SHARES = {
+    "questions": 0.30,
+    "summary": 0.14,
+    "request": 0.18,
+    "sums": 0.22,
+    "tools": 0.07,
+    "talk": 0.03,
+    "dialogue": 0.03,
+    "retelling": 0.03,
+}
 
 
 def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
@@ -50,18 +62,50 @@ def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[st
 
 
 def _document(kind: str, longest: int, rng: random.Random) -> str:
-    if kind == "sums":
-        return " ".join(draw_sum(rng).solved for _ in range(8))
-    if kind == "facts":
-        return " ".join(answer for _, answer, _ in rng.sample(facts(), 6))
-    story = write_story(rng, rng.randint(min(2, longest), longest))
-    if kind == "story":
-        return story.text
-    if kind == "retelling":
-        return f"{story.text}\n{narrate(list(story.events), rng)}"
-    if kind == "summary":
-        return f"{story.text}\n{' '.join(statements(story.world))}"
-    return _dialogue(story, rng) if kind == "dialogue" else _with_questions(story, rng)
+    if kind in WITHOUT_STORY:
+        return WITHOUT_STORY[kind](rng)
+    if kind == "request":
+        assignment = assign(rng, constrained=rng.random() < 0.6)
+        return f"{assignment.request} {assignment.fulfil(rng, max(3, longest)).text}"
+    return ABOUT_A_STORY[kind](write_story(rng, rng.randint(min(2, longest), longest)), rng)
+
+
+def _sums(rng: random.Random) -> str:
+    """Sums, bare or as questions."""
+    phrased = rng.random() < 0.5
+    lines = []
+    for _ in range(8):
+        total = draw_sum(rng)
+        lines.append(f"{rng.choice(PHRASINGS).format(sum=total.text)} {total.solved}" if phrased else total.solved)
+    return ("\n" if phrased else " ").join(lines)
+
+
+def _tools(rng: random.Random) -> str:
+    """A log of questions, the calls that they led to, and the answers."""
+    lines = [", ".join(TOOLS)]
+    for _ in range(3):
+        use = draw_tool_use(rng)
+        lines.append(f"{use.question} {call_json(use.name, use.arguments)} {use.response} {use.answer}")
+    return "\n".join(lines)
+
+
+def _talk(rng: random.Random) -> str:
+    """Facts and small talk."""
+    lines = [f"{question} {answer}" for question, answer, _ in rng.sample(facts(), 4)]
+    greeting = rng.choice(list(GREETINGS))
+    lines.append(f"{greeting} {GREETINGS[greeting]}")
+    rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def _retelling(story: Story, rng: random.Random) -> str:
+    """The same story in other words."""
+    return f"{story.text}\n{narrate(list(story.events), rng)}"
+
+
+def _summary(story: Story, rng: random.Random) -> str:
+    """The story, and how the world stands after it."""
+    return f"{story.text}\n{' '.join(statements(story.world))}"
 
 
 def _with_questions(story: Story, rng: random.Random) -> str:
@@ -80,3 +124,12 @@ def _dialogue(story: Story, rng: random.Random) -> str:
     for question in ask(story, rng)[:4]:
         lines += [f"{asker}: {question.text}", f"{teller}: {question.answer}"]
     return "\n".join([*lines, f"{asker}: Thank you, {teller}."])
+
+
+WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {"sums": _sums, "tools": _tools, "talk": _talk}
+ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
+    "questions": _with_questions,
+    "summary": _summary,
+    "dialogue": _dialogue,
+    "retelling": _retelling,
+}

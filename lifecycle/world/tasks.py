@@ -108,7 +108,7 @@ def _constrained_writing(rng: random.Random, longest: int, held_out: bool) -> Dr
 
 
 def _about(story: str, question: str) -> str:
-    return f"{story} {question}"
+    return f"{story}\n{question}"
 
 
 def _names(key: str, rivals: Sequence[str]) -> Check:

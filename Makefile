@@ -1,0 +1,42 @@
+# make demo        from nothing to a served model (SMOKE=1: ask it three questions, then stop)
+# make test        unit tests, then every notebook
+# make test-fast   the quick unit tests
+PYTHON ?= python3
+PRESET ?= tiny
+PORT ?= 8000
+BIN := .venv/bin
+export LIFECYCLE_REGISTRY ?= $(CURDIR)/registry
+export HF_HUB_OFFLINE = 1
+export TRANSFORMERS_VERBOSITY = error
+
+.PHONY: demo train test test-fast lint clean
+
+demo: train
+	$(BIN)/lifecycle report --limit 100
+	$(if $(SMOKE),$(BIN)/python -m serving.smoke --port $(PORT),$(BIN)/lifecycle serve production --port $(PORT))
+
+train: .venv/base
+	$(BIN)/lifecycle run --preset $(PRESET)
+
+test: lint
+	$(BIN)/python -m pytest tests
+	PRESET=$(PRESET) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1800 notebooks
+	PRESET=$(PRESET) $(BIN)/python -m pytest tests/readme
+
+test-fast: .venv/test
+	$(BIN)/python -m pytest tests -m "not slow"
+
+lint: .venv/test
+	$(BIN)/ruff check .
+
+.venv/base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/test: .venv/base
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info
