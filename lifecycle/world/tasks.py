@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,8 +66,7 @@ def _reading(rng: random.Random, longest: int, held_out: bool) -> Drawn:
 
 def _guess(text: str, question) -> float:
     """What picking one of the story's words of the right class at random would reach."""
-    mentioned = sum(word in text for word in (question.key, *question.rivals))
-    return 1 / max(1, mentioned)
+    return 1 / max(1, len(set(re.findall(r"\w+", text)) & {question.key, *question.rivals}))
 
 
 def _unanswerable(rng: random.Random, longest: int, held_out: bool) -> Drawn:

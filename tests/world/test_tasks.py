@@ -18,6 +18,17 @@ def test_tasks_are_different_and_follow_from_the_seed(skill):
     assert tasks == draw_tasks(skill, 20, 5, random.Random(1), held_out=True)
 
 
+def test_guessing_picks_among_the_whole_words_that_the_story_mentions():
+    for task in draw_tasks(
+        "reading", 300, 6, random.Random(0), held_out=False
+    ):  # "bored" and "tired" mention no colour
+        story = task["messages"][0]["content"].rpartition("\n")[0]
+        mentioned = [
+            word for word in (task["check"]["key"], *task["check"]["rivals"]) if re.search(rf"\b{word}\b", story)
+        ]
+        assert task["chance"] == 1 / max(1, len(mentioned)), task
+
+
 def test_more_tasks_than_there_are_is_an_error():
     with pytest.raises(LifecycleError, match="no 700 different story_consistency tasks, only .*: ask for fewer"):
         draw_tasks("story_consistency", 700, 5, random.Random(0), held_out=True)
@@ -27,4 +38,6 @@ def test_more_tasks_than_there_are_is_an_error():
 def test_the_command_shows_every_kind(kind):
     shown = CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"])
     assert shown.exit_code == 0, shown.output
-    assert shown.output == CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"]).output
+    assert (
+        shown.output == CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"]).output
+    )
