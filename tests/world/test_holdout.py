@@ -21,6 +21,7 @@ from lifecycle.world.tasks import SKILLS, draw_tasks, verified_prompts
 from lifecycle.world.tools import WEATHER_PHRASINGS
 from lifecycle.world.verifiers import verify
 from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
+from lifecycle.world.writing import BEGINNINGS
 
 SMALL = WorldConfig(documents=1500, conversations=800, preferences=300)
 HELD_PHRASINGS = [
@@ -44,12 +45,14 @@ def training() -> dict[str, list[str]]:
     documents, validation, _ = pretraining_corpus(SMALL)
     talks, _ = sft_conversations(SMALL)
     pairs, _ = preference_pairs(SMALL)
+    chosen = [row["chosen"][0]["content"] for row in pairs]
     prompts, _ = verified_prompts(SMALL, tuple(skill for skill in SKILLS if skill != "tool_call"))
     tasks = [task for skill in SKILLS for task in draw_tasks(skill, 30, 5, random.Random(skill), held_out=False)]
     return {
         "documents": [*documents["text"], *validation["text"]],
         "conversations": [turn["content"] for talk in talks["messages"] for turn in json.loads(talk)],
         "preferences": [turn["content"] for row in pairs for part in row.values() for turn in part],
+        "chosen": chosen,
         "prompts": [row["prompt"][0]["content"] for row in prompts],
         "tasks": [task["messages"][0]["content"] for task in tasks],
     }
@@ -60,13 +63,13 @@ def sums_in(text: str) -> list[tuple[int, str, int]]:
 
 
 def stories_in(text: str) -> list[Story]:
-    """Whatever part of a text tells events, from its first sentence to the last one that has a meaning."""
+    """Whatever part of a line tells events: from its first sentence, or its second after a request, as far as it goes."""
     found = []
     for line in text.splitlines():
         sentences = re.findall(r"[^.!?]+[.!?]", re.sub(r"^\w+: ", "", line))
-        for end in range(len(sentences), 0, -1):
-            told = "".join(sentences[:end])
-            if contradiction(told) is None:
+        for start, end in itertools.product((0, 1), range(len(sentences), 0, -1)):
+            told = "".join(sentences[start:end])
+            if told and contradiction(told) is None:
                 found.append(Story(tuple(parse(told)), told, None))
                 break
     return found
@@ -83,18 +86,16 @@ def test_training_never_shows_what_is_held_out(training, kind):
 
 
 def test_training_stories_give_nobody_what_is_held_out(training):
-    chosen = [*training["documents"], *training["conversations"], *training["prompts"], *training["tasks"]]
-    stories = [story for text in chosen for story in stories_in(text)]
+    texts = [text for kind, texts in training.items() if kind != "preferences" for text in texts]  # half of them broken
+    stories = [story for text in texts for story in stories_in(text)]
     assert len(stories) > 1000
     assert not [story.text for story in stories if story.uses_held_out_owner]
 
 
 def test_training_requests_name_no_held_out_pair(training):
-    requests = [text for kind in ("conversations", "preferences", "prompts", "tasks") for text in training[kind]]
-    requests = [
-        text for text in requests if re.search(r"\bstory\b", text) and not text.startswith(("Hello", "Good", "I "))
-    ]
-    assert len(requests) > 100
+    asking = re.compile(rf"(?:{'|'.join(BEGINNINGS)}) [^.]*story[^.]*")
+    requests = [request for texts in training.values() for text in texts for request in asking.findall(text)]
+    assert len(requests) > 500
     for request in requests:
         people = [word for word in re.findall(r"\w+", request) if word in PEOPLE]
         things = [word for word in re.findall(r"\w+", request) if word in THINGS]
