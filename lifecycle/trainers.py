@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import math
 import os
 import warnings
 from pathlib import Path
@@ -21,7 +21,8 @@ from transformers import (  # noqa: E402
     Trainer,
     TrainerCallback,
 )
-from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
+from transformers.trainer import TRAINER_STATE_NAME  # noqa: E402
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.pretrain.resume import Interruption, between_steps  # noqa: E402
@@ -60,6 +61,7 @@ def arguments(workspace: Path, seed: int, bf16: bool, save_every: int) -> dict[s
         "report_to": [],
         "logging_steps": 10,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # otherwise a loss that is not a number is logged as 0
         "save_steps": save_every,
         "save_total_limit": 1,
         "dataloader_pin_memory": False,
@@ -68,7 +70,7 @@ def arguments(workspace: Path, seed: int, bf16: bool, save_every: int) -> dict[s
 
 
 class _StopBetweenSteps(TrainerCallback):
-    """Ctrl-C asks for a checkpoint and the end, and not in the middle of a step."""
+    """Ctrl-C asks for a checkpoint and the end, and not in the middle of a step; a loss that is lost ends the run."""
 
     def __init__(self, interrupted: Interruption) -> None:
         self.interrupted = interrupted
@@ -77,6 +79,21 @@ class _StopBetweenSteps(TrainerCallback):
         if self.interrupted.requested:
             control.should_save = control.should_training_stop = True
         return control
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if not _finite(logs):
+            control.should_training_stop = True
+        return control
+
+
+def _finite(entry: dict[str, Any]) -> bool:
+    return math.isfinite(float(entry.get("loss", 0.0)))
+
+
+def _last_checkpoint(directory: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the trainer's state comes last."""
+    whole = [path.parent for path in directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def train(trainer: Trainer) -> list[dict[str, Any]]:
@@ -87,13 +104,14 @@ def train(trainer: Trainer) -> list[dict[str, Any]]:
     with between_steps() as interrupted, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.add_callback(_StopBetweenSteps(interrupted))
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
+        trainer.train(resume_from_checkpoint=_last_checkpoint(Path(trainer.args.output_dir)))
         if interrupted.requested:
             raise KeyboardInterrupt
     history = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
-    bad = [entry for entry in history if "loss" in entry and not torch.isfinite(torch.tensor(float(entry["loss"])))]
-    if bad:
-        raise LifecycleError(f"the loss is {bad[0]['loss']} at step {bad[0]['step']}; nothing was published: try a lower --set lr=")
+    lost = next((entry for entry in history if not _finite(entry)), None)
+    if lost or not all(weight.isfinite().all() for weight in trainer.model.parameters()):
+        what = f"the loss is {lost['loss']} at step {lost['step']}" if lost else "the weights are not finite after the last step"
+        raise LifecycleError(f"{what}; nothing was published: try a lower --set lr=")
     return history
 
 

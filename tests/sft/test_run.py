@@ -1,0 +1,120 @@
+"""A run publishes one plain checkpoint; interrupted and resumed it publishes the same one, bit for bit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lifecycle import trainers
+from lifecycle.errors import LifecycleError
+from lifecycle.sft import SFTConfig, run
+from lifecycle.world.conversations import sft_conversations
+
+from .tiny import WORLD, Start, pressing_ctrl_c, same, weights
+
+CONFIG = SFTConfig(max_length=256, batch_rows=2, dtype="fp32", save_every=4)
+LORA = replace(CONFIG, method="lora", lora_rank=4, lora_alpha=16, lr=0.05)
+
+
+def fine_tune(start: Start, config: SFTConfig = CONFIG, **arguments):
+    conversations, data = sft_conversations(WORLD)
+    inputs = {"parent": None, "conversations": conversations, "data": data, **arguments}
+    inputs["parent"] = inputs["parent"] or start.registry.load("pretrain/1")
+    return run(config, start.registry, **inputs)
+
+
+@pytest.fixture
+def start(start) -> Start:
+    start.model("pretrain")
+    return start
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(template, tmp_path_factory) -> dict:
+    """What a run publishes when nothing gets in its way, by method."""
+    alone = template.copy(tmp_path_factory.mktemp("uninterrupted") / "registry")
+    alone.model("pretrain")
+    return {config.method: fine_tune(alone, config) for config in (CONFIG, LORA)}
+
+
+@pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
+def test_a_run_learns_and_publishes_a_plain_checkpoint(uninterrupted, config):
+    version = uninterrupted[config.method]
+    assert version.manifest.stage == "sft" and version.manifest.parents[0].ref == "pretrain/1"
+    losses = [entry["loss"] for entry in trainers.read_log(version) if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert 0 < version.manifest.metrics["token_accuracy"] < 1
+    assert not [file for file in version.manifest.files if "adapter" in file]
+    model, report = AutoModelForCausalLM.from_pretrained(version.path, output_loading_info=True)
+    assert not any(report.values()), report
+    tokenizer = AutoTokenizer.from_pretrained(version.path)
+    assert tokenizer.eos_token == "<|im_end|>" and model.generation_config.eos_token_id
+    assert torch.isfinite(model(torch.tensor([[1, 2, 3]])).logits).all()
+
+
+def test_lora_changes_what_its_adapters_reach_and_nothing_else(uninterrupted, start):
+    before, after = weights(start.registry.load("pretrain/1")), weights(uninterrupted["lora"])
+    assert before.keys() == after.keys()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == ("_proj" not in name), name
+
+
+@pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("step", [1, 5])
+def test_interrupted_and_resumed_equals_uninterrupted(start, uninterrupted, monkeypatch, config, step):
+    with monkeypatch.context() as patch:
+        pressing_ctrl_c(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(start, config)
+    assert not start.registry.versions("sft") and len(start.workspaces()) == 1
+    version = fine_tune(start, config)
+    assert same(weights(version), weights(uninterrupted[config.method]))
+    assert version.manifest.metrics["steps"] == uninterrupted[config.method].manifest.metrics["steps"]
+    assert not start.workspaces()
+
+
+def test_interrupted_after_the_last_step_it_only_publishes(start, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch:
+        pressing_ctrl_c(patch, uninterrupted["full"].manifest.metrics["steps"])
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(start)
+    assert same(weights(fine_tune(start)), weights(uninterrupted["full"]))
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(start, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch:
+        pressing_ctrl_c(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(start)
+    (workspace,) = start.workspaces()
+    half = workspace / "checkpoints" / "checkpoint-4"  # what a killed process leaves: the state is written last
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    assert same(weights(fine_tune(start)), weights(uninterrupted["full"]))
+
+
+def test_a_run_that_is_published_is_not_repeated(start, monkeypatch):
+    first = fine_tune(start)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainers, "train", lambda trainer: pytest.fail("trained again"))
+        assert fine_tune(start).ref == first.ref == "sft/1"
+    assert fine_tune(start, replace(CONFIG, seed=1)).ref == "sft/2"
+    assert fine_tune(start, parent=first).manifest.parents[0].ref == "sft/1"
+
+
+def test_a_loss_that_is_not_finite_publishes_nothing(start):
+    with pytest.raises(LifecycleError, match=r"the loss is (nan|inf) at step \d+; nothing was published.*--set lr="):
+        fine_tune(start, replace(CONFIG, lr=1e38, matrix_lr=1e38, warmup=0))
+    assert not start.registry.versions("sft")
+
+
+def test_a_parent_of_the_wrong_stage_is_refused(start):
+    with pytest.raises(LifecycleError, match='but tokenizer/1 is of stage "tokenizer": use --parent pretrain@latest'):
+        fine_tune(start, parent=start.registry.load("tokenizer/1"))
+
+
+def test_the_log_is_one_json_object_a_line(uninterrupted):
+    path = uninterrupted["full"].path / trainers.LOG
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()][0] == 1
