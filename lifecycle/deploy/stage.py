@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,29 +39,30 @@ def run(
     version = registry.find(NAME, work)
     if version is None:
         started = time.perf_counter()
-        measured: dict[str, float] = {}
-
-        def write(directory: Path) -> None:
-            export(parent, config, directory)
-            measured.update(difference(Path(parent.path), directory))
+        # Measured before it is published: what the manifest records must be known by then.
+        artefact = registry.workspace(NAME, work, [parent]) / "artefact"
+        try:
+            export(parent, config, artefact)
+            measured = difference(Path(parent.path), artefact)
             if measured["mean_difference"] > config.tolerance:
                 raise LifecycleError(
                     f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
                     f"more than {config.tolerance}: use --set dtype=fp32; nothing was published"
                 )
-
-        version = registry.publish(
-            NAME,
-            write,
-            parents=[parent],
-            config=config,
-            preset=preset,
-            data=data,
-            metrics=measured,
-            fingerprint=work,
-            seconds=time.perf_counter() - started,
-            card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.",
-        )
+            version = registry.publish(
+                NAME,
+                lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
+                parents=[parent],
+                config=config,
+                preset=preset,
+                data=data,
+                metrics=measured,
+                fingerprint=work,
+                seconds=time.perf_counter() - started,
+                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.",
+            )
+        finally:
+            registry.discard_workspace(NAME, work)
     _promote(version, config, registry, say)
     return version
 
