@@ -17,7 +17,7 @@ MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A loaded version. A base model, which never saw a chat, gets the bare text and answers until the line ends."""
+    """A loaded version. A base model, which never saw a chat template, gets a transcript in plain text and answers until the line ends."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ class Answerer:
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         """Token ids of what the model is asked to continue."""
         if self.is_base:
-            text = "\n".join(message["content"] for message in messages)
+            text = "".join(f"{message['role']}\n{message['content']}\n" for message in messages) + "assistant\n"
             return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device, choose_dtype, peak_flops
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.data import Batch, Documents, Position, batches
-from lifecycle.hardware import choose_device, choose_dtype, peak_flops
 from lifecycle.pretrain.resume import Checkpoints, Progress, between_steps
 from lifecycle.pretrain.schedule import rate_scale
 from lifecycle.pretrain.validation import Validation

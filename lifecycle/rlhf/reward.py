@@ -19,7 +19,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     Its headline metric is the share of held-out pairs in which the chosen answer gets the higher score.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification, set_seed
     from trl import RewardConfig, RewardTrainer
 
     from lifecycle import trainers
@@ -32,6 +32,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     workspace = registry.workspace(NAME, work, [parent])
     started = time.perf_counter()
     _, tokenizer = trainers.load(parent)
+    set_seed(config.seed)  # the score head is new, and its random weights are part of the run
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id
     held_out, rest = _split(pairs)

@@ -23,7 +23,7 @@ class SFTConfig:
     """Packed rows per optimizer step."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
-    matrix_lr: float = 0.02
+    matrix_lr: float = 0.01
     """Peak learning rate of Muon (matrices inside the blocks); with LoRA, whose matrices are thin, unused."""
     warmup: float = 0.03
     """Part of the steps during which the learning rate rises from zero."""

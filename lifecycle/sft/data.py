@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
@@ -22,7 +25,8 @@ def read(path: str | Path) -> tuple[Dataset, DataRef]:
     if not path.is_file():
         raise LifecycleError(f'{path} does not exist: give "world" or a .jsonl file with one {{"messages": [...]}} a line')
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    # Not splitlines(): it also breaks at U+2028 and the like, which JSON allows inside a string.
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -42,29 +46,54 @@ def tokenize(conversations: Dataset, tokenizer: PreTrainedTokenizerBase) -> Data
     """Columns "input_ids" and "assistant_masks" (1 where the assistant speaks), which is what SFTTrainer packs.
 
     `conversations` has a column "messages" and, optionally, "tools", each a list or the same as JSON text.
-    Raises LifecycleError when there is nothing to learn from.
+    Raises LifecycleError when there is nothing to learn from, or a conversation that the template cannot tell.
     """
     if len(conversations) == 0:
         raise LifecycleError("the conversations are empty: give at least one")
     if "messages" not in conversations.column_names:
         raise LifecycleError(f'conversations need a column "messages", there is only {", ".join(conversations.column_names)}')
 
-    def encode(row: dict) -> dict[str, list[int]]:
-        encoded = tokenizer.apply_chat_template(
-            _parsed(row["messages"]),
-            tools=_parsed(row.get("tools")),
-            return_assistant_tokens_mask=True,
-            return_dict=True,
-        )
+    def encode(number: int, row: dict) -> dict[str, list[int]]:
+        try:
+            encoded = tokenizer.apply_chat_template(
+                _parsed(row["messages"]),
+                tools=_parsed(row.get("tools")),
+                return_assistant_tokens_mask=True,
+                return_dict=True,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise LifecycleError(f"conversation {number} does not fit the chat template: {error}") from error
         return {"input_ids": encoded["input_ids"], "assistant_masks": encoded["assistant_masks"]}
 
-    rows = [encode(row) for row in conversations]
+    rows = [encode(number, row) for number, row in enumerate(conversations, 1)]
     if not any(any(row["assistant_masks"]) for row in rows):
         raise LifecycleError(
             "no conversation has an assistant's turn that the chat template marks: "
             "the template needs {% generation %} around the assistant's text"
         )
     return Dataset.from_list(rows)
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Collates packed rows to a rectangle, [rows, longest], in which no conversation sees another.
+
+    TRL's own collator for packed rows joins them to a single long one, and attention pays for its square. Positions that
+    start again at 0 are what transformers builds the block-diagonal causal mask from (there must be no attention mask).
+    """
+
+    pad_token_id: int
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        batch: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
+        for row in rows:
+            padding = longest - len(row["input_ids"])
+            lengths = [*row["seq_lengths"], *([padding] if padding else [])]  # the padding is a conversation of its own
+            batch["input_ids"].append([*row["input_ids"], *[self.pad_token_id] * padding])
+            batch["labels"].append([*row["labels"], *[-100] * padding])
+            batch["position_ids"].append([position for length in lengths for position in range(length)])
+        return {name: torch.tensor(values) for name, values in batch.items()}
 
 
 def _parsed(value):

@@ -72,7 +72,7 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
     from lifecycle import trainers
     from lifecycle.hardware import choose_device, choose_dtype
     from lifecycle.model.optimizer import MuonAdamW
-    from lifecycle.sft.data import tokenize
+    from lifecycle.sft.data import PackedRows, tokenize
 
     model, tokenizer = trainers.load(parent)
     bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
@@ -90,7 +90,7 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
     )
     lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr) if config.method == "full" else None
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model,
         args=arguments,
         train_dataset=tokenize(conversations, tokenizer),
@@ -98,3 +98,5 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
         optimizers=(optimizer, None),
         peft_config=lora if config.method == "lora" else None,
     )
+    trainer.data_collator = PackedRows(tokenizer.pad_token_id)  # TRL's argument refuses one for packed rows
+    return trainer

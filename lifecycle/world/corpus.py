@@ -22,14 +22,14 @@ from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
 SHARES = {
-    "questions": 0.30,
+    "questions": 0.32,
     "summary": 0.14,
-    "request": 0.18,
-    "sums": 0.22,
-    "tools": 0.07,
+    "request": 0.16,
+    "sums": 0.20,
+    "tools": 0.11,
     "talk": 0.03,
-    "dialogue": 0.03,
-    "retelling": 0.03,
+    "dialogue": 0.02,
+    "retelling": 0.02,
 }
 
 
@@ -66,36 +66,39 @@ def _document(kind: str, longest: int, rng: random.Random) -> str:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
-        return f"{assignment.request} {assignment.fulfil(rng, max(3, longest)).text}"
+        return transcript([(assignment.request, assignment.fulfil(rng, max(3, longest)).text)])
     return ABOUT_A_STORY[kind](write_story(rng, rng.randint(min(2, longest), longest)), rng)
 
 
+def transcript(turns: Iterable[tuple[str, str]]) -> str:
+    """A conversation as plain text, each speaker's role on a line of its own: the form that chatting will later have."""
+    return "\n".join(f"user\n{asked}\nassistant\n{answered}" for asked, answered in turns)
+
+
 def _sums(rng: random.Random) -> str:
-    """Sums, bare or as questions."""
-    phrased = rng.random() < 0.5
-    lines = []
-    for _ in range(8):
-        total = draw_sum(rng)
-        lines.append(f"{rng.choice(PHRASINGS).format(sum=total.text)} {total.solved}" if phrased else total.solved)
-    return ("\n" if phrased else " ").join(lines)
+    """Sums, bare or asked for."""
+    sums = [draw_sum(rng) for _ in range(8)]
+    if rng.random() < 0.5:
+        return " ".join(total.solved for total in sums)
+    return transcript((rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums[:5])
 
 
 def _tools(rng: random.Random) -> str:
-    """A log of questions, the calls that they led to, and the answers."""
+    """A log of questions, the calls that they led to, what came back, and the answers."""
     lines = [", ".join(TOOLS)]
     for _ in range(3):
         use = draw_tool_use(rng)
-        lines.append(f"{use.question} {call_json(use.name, use.arguments)} {use.response} {use.answer}")
+        call = call_json(use.name, use.arguments)
+        lines.append(f"user\n{use.question}\nassistant\n{call}\ntool\n{use.response}\nassistant\n{use.answer}")
     return "\n".join(lines)
 
 
 def _talk(rng: random.Random) -> str:
     """Facts and small talk."""
-    lines = [f"{question} {answer}" for question, answer, _ in rng.sample(facts(), 4)]
-    greeting = rng.choice(list(GREETINGS))
-    lines.append(f"{greeting} {GREETINGS[greeting]}")
-    rng.shuffle(lines)
-    return "\n".join(lines)
+    turns = [(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
+    turns.append(rng.choice(list(GREETINGS.items())))
+    rng.shuffle(turns)
+    return transcript(turns)
 
 
 def _retelling(story: Story, rng: random.Random) -> str:
@@ -110,11 +113,12 @@ def _summary(story: Story, rng: random.Random) -> str:
 
 def _with_questions(story: Story, rng: random.Random) -> str:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
-    asked = ask(story, rng)[:7]
-    asked += [question for question in ask(story, rng)[:3]]
-    if rng.random() < 0.3:
+    asked = ask(story, rng)[:5] + ask(story, rng)[:2]
+    for _ in range(rng.choice((0, 1, 1, 2))):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
-    return "\n".join([story.text, *(f"{question.text} {question.answer}" for question in asked)])
+    turns = [(question.text, question.answer) for question in asked]
+    turns[0] = (f"{story.text}\n{turns[0][0]}", turns[0][1])
+    return transcript(turns)
 
 
 def _dialogue(story: Story, rng: random.Random) -> str:
