@@ -9,19 +9,25 @@ import torch
 
 from lifecycle.errors import LifecycleError
 
+DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16}
+
 
 def choose_device(name: str) -> torch.device:
-    """The named device; "auto" is a GPU when there is one."""
-    name = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    """The named device; "auto" is a GPU when there is one. Raises LifecycleError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise LifecycleError('device "cuda" was asked for, but torch sees no GPU: use --set device=cpu')
-    return torch.device(name)
+        raise LifecycleError(f'device "{name}" was asked for, but torch sees no GPU: use --set device=cpu')
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise LifecycleError(f'unknown device "{name}": use "auto", "cpu" or "cuda"') from None
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """"fp32", "bf16", or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated."""
+    """A name of `DTYPES`, or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated."""
     if name != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+        return DTYPES[name]
     native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
     return torch.bfloat16 if native else torch.float32
 

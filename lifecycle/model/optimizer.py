@@ -8,12 +8,57 @@ import torch
 from torch import nn
 
 
+class Muon(torch.optim.Optimizer):
+    """`torch.optim.Muon`, with all matrices of one shape in one batch: many small products are what a CPU is slow at.
+
+    `weight_decay` is decoupled; a tall matrix's rate is scaled by sqrt(rows / columns), as in the original.
+    """
+
+    def __init__(self, matrices: list[torch.Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Update all matrices that have a gradient; a closure is not supported."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[torch.Tensor]] = {}
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    by_shape.setdefault(weight.shape, []).append(weight)
+            for shape, weights in by_shape.items():
+                update = self._direction(weights, group["momentum"])  # [n, rows, columns]
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                torch._foreach_add_(weights, list(update.to(weights[0].dtype).unbind()), alpha=-rate)
+
+    def _direction(self, weights: list[torch.Tensor], momentum: float) -> torch.Tensor:
+        gradients = torch.stack([weight.grad for weight in weights])
+        state = self.state[weights[0]]
+        average = state.setdefault("average", torch.zeros_like(gradients))
+        average.lerp_(gradients, 1 - momentum)
+        return orthogonal(gradients.lerp(average, momentum))  # Nesterov
+
+
+def orthogonal(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """[n, rows, columns] -> the same with all singular values near 1, by Newton-Schulz iteration in bf16.
+
+    The coefficients (Jordan, 2024) make small singular values grow fastest; they end between about 0.7 and 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
 class MuonAdamW(torch.optim.Optimizer):
     """Muon (Jordan et al., 2024) on the hidden matrices; AdamW (arXiv 1711.05101) on embeddings, head and norm scales.
 
     Muon makes every update of a matrix orthogonal, so that all its directions learn at the same pace; an embedding is a
-    table of independent rows, and there that makes no sense. Both come from `torch.optim`; this class only steps them
-    together. Learning rates live in `param_groups`, so any scheduler works.
+    table of independent rows, and there that makes no sense. This class only steps the two together. Learning rates live in `param_groups`, so any scheduler works.
     """
 
     def __init__(
@@ -24,7 +69,7 @@ class MuonAdamW(torch.optim.Optimizer):
         tables = [weight for name, weight in trained if weight.dim() >= 2 and not is_hidden_matrix(name, weight)]
         scales = [weight for _, weight in trained if weight.dim() < 2]
         decays = [(tables, weight_decay), (scales, 0.0)]
-        self.muon = torch.optim.Muon(matrices, lr=matrix_lr, momentum=0.95, nesterov=True, weight_decay=weight_decay * 0.1)
+        self.muon = Muon(matrices, lr=matrix_lr, weight_decay=weight_decay * 0.1)
         self.adamw = torch.optim.AdamW(
             [{"params": weights, "weight_decay": decay} for weights, decay in decays if weights], lr=lr, betas=betas, fused=True
         )

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModelForCausalLM
 
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device, choose_dtype
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.torch_backend import PackedTorchBackend, UnsupportedArchitecture
 
@@ -38,30 +38,6 @@ def load_backend(directory: str | Path, config: ServingConfig) -> PackedTorchBac
         raise LifecycleError(
             f"{directory} holds no causal language model that transformers can open: {error}"
         ) from None
-
-
-def choose_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise LifecycleError(f'device "{name}" was asked for, but torch sees no GPU: use --set device=cpu')
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise LifecycleError(f'unknown device "{name}": use "auto", "cpu" or "cuda"') from None
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The named arithmetic; "auto" is bfloat16 where the hardware multiplies it and float32 where it is emulated."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        cpuinfo = Path("/proc/cpuinfo")
-        flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-        native = "avx512_bf16" in flags or "amx_bf16" in flags
-    return torch.bfloat16 if native else torch.float32
 
 
 def default_sampling(directory: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lifecycle.model.decoder import Decoder
-from lifecycle.model.optimizer import MuonAdamW, is_hidden_matrix
+from lifecycle.model.optimizer import Muon, MuonAdamW, is_hidden_matrix
 from lifecycle.model.presets import ModelConfig
 
 
@@ -65,3 +65,19 @@ def test_saved_and_loaded_it_goes_on_exactly():
             group["lr"] *= 0.5  # after loading, too, the groups are the ones that count
         learn(*pair, 3, seed=1)
     assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+def test_batched_muon_is_torchs_muon():
+    torch.manual_seed(0)
+    shapes = [(8, 8), (24, 8), (8, 24), (8, 8)]
+    ours = [torch.randn(shape).requires_grad_() for shape in shapes]
+    theirs = [weight.detach().clone().requires_grad_() for weight in ours]
+    pair = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
+    for _ in range(5):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        for optimizer in pair:
+            optimizer.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=5e-3, rtol=0)  # products in bf16, rounded in another order

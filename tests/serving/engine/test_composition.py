@@ -9,11 +9,12 @@ from transformers import GenerationConfig
 
 from lifecycle.config import override
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.registry import ModelRegistry
 from serving.composition import ServingConfig, build_catalog, build_engine
 from serving.domain.errors import ModelNotFound
-from serving.infrastructure.loading import choose_device, default_sampling
+from serving.infrastructure.loading import default_sampling
 
 from .support import collect, generate, request
 
