@@ -12,4 +12,5 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share lies inside; at 0 and 1 rounding would push it out by the last bit, and error bars below zero are refused.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

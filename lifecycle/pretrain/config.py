@@ -22,7 +22,7 @@ class PretrainConfig:
     """Shape of the decoder; on the command line --set model.hidden_size=256 and so on."""
     seed: int = 0
     """Decides the initial weights and the order of the data."""
-    tokens: int = 2_000_000
+    tokens: int = 6_500_000
     """Training budget in tokens; padding does not count. More than the data has means more epochs."""
     batch_tokens: int = 2048
     """Tokens per optimizer step, with padding: rows times the longest row."""
@@ -58,11 +58,11 @@ class PretrainConfig:
     """"cpu", "cuda", or "auto": a GPU when there is one."""
     compile: bool = False
     """Let torch.compile fuse the model: worth its start-up time on a GPU, not on a small run."""
-    eval_every: int = 100
+    eval_every: int = 400
     """Steps between two looks at the validation loss."""
     eval_tokens: int = 20_000
     """Most validation tokens to look at."""
-    sample_every: int = 200
+    sample_every: int = 800
     """Steps between two samples of text; 0 for none."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints to resume from."""

@@ -16,19 +16,19 @@ from lifecycle.world.narration import narrate
 from lifecycle.world.questions import ask, ask_unanswerable, statements
 from lifecycle.world.smalltalk import GREETINGS
 from lifecycle.world.stories import Story, write_story
-from lifecycle.world.tools import TOOLS, call_json, draw_tool_use
+from lifecycle.world.tools import call_json, draw_tool_use
 from lifecycle.world.vocabulary import PEOPLE
 from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
 SHARES = {
     "questions": 0.32,
-    "summary": 0.14,
-    "request": 0.16,
-    "sums": 0.20,
+    "summary": 0.12,
+    "request": 0.14,
+    "sums": 0.25,
     "tools": 0.11,
     "talk": 0.03,
-    "dialogue": 0.02,
+    "dialogue": 0.01,
     "retelling": 0.02,
 }
 
@@ -78,14 +78,14 @@ def transcript(turns: Iterable[tuple[str, str]]) -> str:
 def _sums(rng: random.Random) -> str:
     """Sums, bare or asked for."""
     sums = [draw_sum(rng) for _ in range(8)]
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         return " ".join(total.solved for total in sums)
     return transcript((rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums[:5])
 
 
 def _tools(rng: random.Random) -> str:
     """A log of questions, the calls that they led to, what came back, and the answers."""
-    lines = [", ".join(TOOLS)]
+    lines = []
     for _ in range(3):
         use = draw_tool_use(rng)
         call = call_json(use.name, use.arguments)
@@ -116,6 +116,8 @@ def _with_questions(story: Story, rng: random.Random) -> str:
     asked = ask(story, rng)[:5] + ask(story, rng)[:2]
     for _ in range(rng.choice((0, 1, 1, 2))):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
+    if rng.random() < 0.5:
+        return "\n".join([story.text, *(f"{question.text} {question.answer}" for question in asked)])
     turns = [(question.text, question.answer) for question in asked]
     turns[0] = (f"{story.text}\n{turns[0][0]}", turns[0][1])
     return transcript(turns)

@@ -17,11 +17,11 @@ class Example:
 
 EXAMPLES = (
     Example(
-        "Anna was in the park. She had a red ball. Who has the ball?",
+        "Anna was in the park. She had a red ball.\nWho has the ball?",
         {"type": "names", "key": "Anna", "rivals": ["Nobody"]},
     ),
-    Example("What is 21 + 34?", {"type": "number", "value": 55}),
-    Example("What is the capital of France?", {"type": "don't know"}),
-    Example("Tell me a story about Ben and Mia.", {"type": "story", "words": ["Ben", "Mia"]}),
     Example("What does a cat say?", {"type": "names", "key": "meow", "rivals": []}),
+    Example("What is the capital of France?", {"type": "don't know"}),
+    Example("What is 21 + 34?", {"type": "number", "value": 55}),
+    Example("Tell me a story about Ben and Mia.", {"type": "story", "words": ["Ben", "Mia"]}),
 )

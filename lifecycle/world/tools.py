@@ -49,10 +49,10 @@ class ToolUse:
 
 
 def draw_tool_use(rng: random.Random, *, held_out: bool = False) -> ToolUse:
-    """A question for one of the tools; sums have at least one number of three or four digits."""
+    """A question for one of the tools; sums are of two numbers of three digits."""
     kind = rng.choices(("calculator", "weather", "clock"), (0.6, 0.3, 0.1))[0]
     if kind == "calculator":
-        total = draw_sum(rng, held_out=held_out, low=100, high=rng.choice((999, 9999)))
+        total = draw_sum(rng, held_out=held_out, low=100, high=999)
         arguments = {"expression": total.text}
         return ToolUse(rng.choice(PHRASINGS).format(sum=total.text), kind, arguments, str(total.result), total.solved)
     if kind == "weather":
