@@ -21,7 +21,10 @@ def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
     """Weights in the wanted type, tokenizer and chat template, and the defaults of a served model."""
     model = AutoModelForCausalLM.from_pretrained(parent.path, dtype=DTYPES[config.dtype])
     tokenizer = AutoTokenizer.from_pretrained(parent.path)
-    stops = GenerationConfig.from_pretrained(parent.path).eos_token_id
+    if not tokenizer.chat_template:
+        raise LifecycleError(f"{parent.ref} has no chat template, so nobody can chat with it: fine-tune it first, lifecycle sft --parent {parent.ref}")
+    told = (Path(parent.path) / "generation_config.json").is_file()  # an imported one may lack it
+    stops = GenerationConfig.from_pretrained(parent.path).eos_token_id if told else tokenizer.eos_token_id
     choice = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p} if config.temperature else {"do_sample": False}
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,

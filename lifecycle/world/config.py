@@ -11,7 +11,7 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 58_000
+    documents: int = 43_000
     """Pretraining documents."""
     conversations: int = 3_000
     """SFT conversations."""
