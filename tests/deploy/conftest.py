@@ -1,0 +1,3 @@
+from sft.conftest import start, template
+
+__all__ = ["start", "template"]
