@@ -27,20 +27,22 @@ class RLHFConfig:
     """Optimizer steps of DPO."""
     dpo_batch: int = 32
     """Preference pairs per step of DPO."""
-    dpo_lr: float = 2e-4
+    dpo_lr: float = 5e-4
     """Its peak learning rate."""
     dpo_beta: float = 0.1
     """How strongly DPO is held to the model that it starts from."""
-    grpo_steps: int = 30
+    grpo_steps: int = 25
     """Optimizer steps of GRPO."""
     grpo_prompts: int = 16
     """Prompts per step."""
     grpo_group: int = 8
     """Answers sampled per prompt; each is judged against the mean of its group."""
-    grpo_lr: float = 3e-4
+    grpo_lr: float = 1e-3
     """Its peak learning rate."""
     grpo_beta: float = 0.02
     """Weight of the KL divergence from the model that GRPO starts from."""
+    grpo_temperature: float = 0.7
+    """Temperature of the samples: lower finds more right answers, higher more different ones."""
     grpo_tokens: int = 112
     """Longest answer."""
     reward_model_weight: float = 0.2

@@ -56,7 +56,7 @@ def run(
             max_completion_length=config.grpo_tokens,
             learning_rate=config.grpo_lr,
             beta=config.grpo_beta,
-            temperature=1.0,
+            temperature=config.grpo_temperature,
             reward_weights=[1.0, config.reward_model_weight],
             mask_truncated_completions=True,
         ),
