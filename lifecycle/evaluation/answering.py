@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from lifecycle.world.tasks import Task
 
 MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
+WRITING = frozenset(MAX_NEW_TOKENS)
+TEMPERATURE = 0.7
+"""Of the sampled stories; everything else is answered greedily."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +39,20 @@ class Answerer:
             return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 
-    def answer(self, tasks: Sequence[Task], *, batch_size: int = 150) -> list[str]:
-        """One answer per task, in order: greedy, as the served model answers unless it is asked otherwise."""
+    def answer(self, tasks: Sequence[Task], *, seed: int = 0, batch_size: int = 150) -> list[str]:
+        """One answer per task, in order: greedy, but writing is sampled, for the likeliest story is always the same."""
         answers: list[str] = [""] * len(tasks)
         prompts = [self.prompt(task["messages"], task["tools"]) for task in tasks]
+        set_seed(seed)
         for members in _batches(tasks, prompts, batch_size):
             skill = tasks[members[0]]["skill"]
-            generated = self._generate([prompts[i] for i in members], MAX_NEW_TOKENS.get(skill, 48))
+            generated = self._generate([prompts[i] for i in members], MAX_NEW_TOKENS.get(skill, 48), skill in WRITING)
             for i, tokens in zip(members, generated, strict=True):
                 answers[i] = self._text(tokens)
         return answers
 
     @torch.inference_mode()
-    def _generate(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    def _generate(self, prompts: list[list[int]], max_new_tokens: int, sample: bool) -> list[list[int]]:
         longest = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])  # [B, T], padded on the left
@@ -62,7 +66,7 @@ class Answerer:
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
             eos_token_id=[stop for stop in stops if stop is not None],
-            do_sample=False,
+            **({"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0} if sample else {"do_sample": False}),
         )
         return generated[:, longest:].tolist()
 

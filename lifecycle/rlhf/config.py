@@ -27,11 +27,11 @@ class RLHFConfig:
     """Optimizer steps of DPO."""
     dpo_batch: int = 32
     """Preference pairs per step of DPO."""
-    dpo_lr: float = 5e-4
+    dpo_lr: float = 1e-4
     """Its peak learning rate."""
     dpo_beta: float = 0.1
     """How strongly DPO is held to the model that it starts from."""
-    grpo_steps: int = 25
+    grpo_steps: int = 30
     """Optimizer steps of GRPO."""
     grpo_prompts: int = 16
     """Prompts per step."""
