@@ -23,10 +23,15 @@ from lifecycle.world.tools import draw_tool_use, offer
 from lifecycle.world.verifiers import Check
 from lifecycle.world.writing import assign
 
+RL_SKILLS = ("story_consistency", "constrained_writing", "reading", "unanswerable")
+"""What reinforcement learning asks for: writing, and questions beside it so that they are not forgotten."""
+
 Task = dict[str, Any]  # {"skill", "messages", "tools", "check", "chance"}
 
 
-def verified_prompts(config: WorldConfig, skills: Sequence[str] = ("story_consistency", "constrained_writing")) -> tuple[Dataset, DataRef]:
+def verified_prompts(
+    config: WorldConfig, skills: Sequence[str] = RL_SKILLS
+) -> tuple[Dataset, DataRef]:
     """Prompts for reinforcement learning, in the columns "prompt", "check" (JSON text) and "skill", and the data's id and hash."""
     rng = random.Random(f"tasks {config.seed}")
     rows = []
