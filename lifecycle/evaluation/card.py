@@ -76,7 +76,7 @@ def report(
 ) -> ReportCard:
     """Score versions on the frozen sets (or the first `limit` tasks of each).
 
-    A version answers each task once, greedily.
+    A version answers each task once: greedily, but stories are sampled, always with the same seed.
     """
     chosen = sets.skills(skills)
     rows: list[Row] = []
