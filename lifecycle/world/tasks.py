@@ -23,8 +23,8 @@ from lifecycle.world.tools import draw_tool_use, offer
 from lifecycle.world.verifiers import Check
 from lifecycle.world.writing import assign
 
-RL_SKILLS = ("story_consistency", "constrained_writing", "reading", "unanswerable")
-"""What reinforcement learning asks for: writing, and questions beside it so that they are not forgotten."""
+RL_SKILLS = ("story_consistency", "constrained_writing")
+"""What reinforcement learning asks for: stories alone, for a skill with a phrase that is always right invites hacking."""
 
 Task = dict[str, Any]  # {"skill", "messages", "tools", "check", "chance"}
 
