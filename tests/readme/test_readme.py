@@ -106,15 +106,11 @@ def test_the_report_card_is_what_was_measured() -> None:
     assert README.split(BEGIN)[1].split(END)[0].strip() == render(json.loads(JSON.read_text())).strip()
 
 
-def test_every_post_training_stage_improves_its_own_metric_on_the_shown_card() -> None:
-    rows = {(row["stage"], row["skill"]): row for row in json.loads((ROOT / "benchmarks" / "report_card.json").read_text())["results"]}
-    for before, after, skill in (
-        ("pretrain", "sft", "tool_call"),
-        ("pretrain", "sft", "unanswerable"),
-        ("sft", "rlhf-dpo", "story_consistency"),
-        ("sft", "rlhf", "constrained_writing"),
-    ):
-        assert rows[after, skill]["value"] > rows[before, skill]["value"], (before, after, skill)
+def test_sft_and_rlhf_improve_their_own_metric_beyond_noise_on_the_shown_card() -> None:
+    card = json.loads((ROOT / "benchmarks" / "report_card.json").read_text())
+    rows = {(row["stage"], row["skill"]): row for row in card["results"]}
+    for before, after, skill in (("pretrain", "sft", "tool_call"), ("sft", "rlhf", "story_consistency")):
+        assert rows[after, skill]["low"] > rows[before, skill]["high"], (before, after, skill)
 
 
 def test_links_lead_somewhere() -> None:
