@@ -59,6 +59,10 @@ def _parse(key: str, value: Any, hint: Any) -> Any:
             return None
         raise LifecycleError(f'"{key}" needs a value')
     kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is typing.Literal:
+        if value in typing.get_args(kind):
+            return value
+        raise LifecycleError(f'unknown {key} "{value}": choose one of {", ".join(map(str, typing.get_args(kind)))}')
     try:
         if kind is bool and isinstance(value, str):
             return {"true": True, "false": False, "1": True, "0": False}[value.lower()]

@@ -1,6 +1,7 @@
 """Overrides become the field's type or an error that names the near miss; every preset can be built."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Literal
 
 import pytest
 
@@ -124,3 +125,15 @@ def test_every_preset_builds_and_overrides_to_itself(name):
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(LifecycleError, match="choose one of gpu, laptop, tiny"):
         preset("huge")
+
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    dtype: Literal["auto", "float32"] = "auto"
+
+
+def test_a_literal_takes_one_of_its_values():
+    assert override(Arithmetic(), {"dtype": "float32"}).dtype == "float32"
+    with pytest.raises(LifecycleError, match="choose one of auto, float32"):
+        override(Arithmetic(), {"dtype": "int4"})
