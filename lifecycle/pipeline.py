@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,17 +11,25 @@ import click
 
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
+from lifecycle.world.config import WorldConfig
 
 if TYPE_CHECKING:
     from lifecycle.registry import ModelRegistry, ModelVersion
 
 
+@functools.lru_cache(maxsize=1)
+def _pretraining_corpus(world: WorldConfig):
+    """Told once for the tokenizer and pretraining alike: it takes seconds, also when everything is registered already."""
+    from lifecycle.world.corpus import pretraining_corpus
+
+    return pretraining_corpus(world)
+
+
 def tokenizer(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
     """Learn the vocabulary from the world's pretraining text."""
     from lifecycle.model import tokenizer_stage
-    from lifecycle.world.corpus import pretraining_corpus
 
-    documents, _, data = pretraining_corpus(config.world)
+    documents, _, data = _pretraining_corpus(config.world)
     return tokenizer_stage.run(
         tokenizer_stage.TokenizerConfig(vocab_size=config.pretrain.model.vocab_size), registry, documents["text"], data
     )
@@ -29,9 +38,8 @@ def tokenizer(config: Preset, registry: ModelRegistry, preset: str) -> ModelVers
 def pretrain(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
     """From random weights to a base model."""
     from lifecycle.pretrain import run
-    from lifecycle.world.corpus import pretraining_corpus
 
-    documents, validation, data = pretraining_corpus(config.world)
+    documents, validation, data = _pretraining_corpus(config.world)
     words = tokenizer(config, registry, preset)
     return run(
         config.pretrain, registry, dataset=documents, validation=validation, data=data, tokenizer=words, preset=preset

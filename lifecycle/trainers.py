@@ -25,6 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME  # noqa: E402
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 
 from lifecycle.errors import LifecycleError  # noqa: E402
+from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
 from lifecycle.pretrain.resume import Interruption, between_steps  # noqa: E402
 from lifecycle.registry import ModelVersion  # noqa: E402
 
@@ -50,13 +51,13 @@ def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -
         )
 
 
-def arguments(workspace: Path, seed: int, bf16: bool, save_every: int) -> dict[str, Any]:
+def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[str, Any]:
     """Arguments that every TRL trainer of ours gets: no tracker, no hub, one checkpoint to resume from."""
     return {
         "output_dir": str(workspace / "checkpoints"),
         "seed": seed,
         "data_seed": seed,
-        "bf16": bf16,
+        "bf16": choose_dtype(dtype, choose_device("auto")) is torch.bfloat16,
         "use_cpu": not torch.cuda.is_available(),
         "report_to": [],
         "logging_steps": 10,

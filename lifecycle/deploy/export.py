@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import sets
-from lifecycle.model.checkpoint import DTYPES
+from lifecycle.hardware import DTYPES
 from lifecycle.registry import ModelVersion
 
 PROBES = 20

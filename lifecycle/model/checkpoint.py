@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import DTYPES
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.presets import ModelConfig
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""What weights may be published in."""
 
 
 def save_checkpoint(

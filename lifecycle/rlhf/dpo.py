@@ -14,11 +14,9 @@ NAME = "rlhf-dpo"
 
 def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
     """Train on preference pairs (columns "prompt", "chosen", "rejected") and publish "rlhf-dpo/N"."""
-    import torch
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers
-    from lifecycle.hardware import choose_device, choose_dtype
 
     work = fingerprint(NAME, config, [parent], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -27,12 +25,11 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     started = time.perf_counter()
     model, tokenizer = trainers.load(parent)
     reference, _ = trainers.load(parent)
-    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
     trainer = DPOTrainer(
         model,
         ref_model=reference,
         args=DPOConfig(
-            **trainers.arguments(workspace, config.seed, bf16, config.save_every),
+            **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.dpo_steps,
             per_device_train_batch_size=config.dpo_batch,
             learning_rate=config.dpo_lr,

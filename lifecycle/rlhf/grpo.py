@@ -33,7 +33,6 @@ def run(
     from trl import GRPOConfig, GRPOTrainer
 
     from lifecycle import trainers
-    from lifecycle.hardware import choose_device, choose_dtype
 
     work = fingerprint(NAME, config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -43,13 +42,12 @@ def run(
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     _, judge_tokenizer = trainers.load(parent)
-    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
     trainer = GRPOTrainer(
         model,
         reward_funcs=[verifier_reward, judge],
         reward_processing_classes=[None, judge_tokenizer],
         args=GRPOConfig(
-            **{**trainers.arguments(workspace, config.seed, bf16, config.save_every), "logging_steps": 1},
+            **{**trainers.arguments(workspace, config.seed, config.dtype, config.save_every), "logging_steps": 1},
             max_steps=config.grpo_steps,
             per_device_train_batch_size=config.grpo_prompts * config.grpo_group,
             num_generations=config.grpo_group,

@@ -23,7 +23,6 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from trl import RewardConfig, RewardTrainer
 
     from lifecycle import trainers
-    from lifecycle.hardware import choose_device, choose_dtype
     from lifecycle.model.optimizer import MuonAdamW
 
     work = fingerprint(NAME, config, [parent], data)
@@ -36,11 +35,10 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id
     held_out, rest = _split(pairs)
-    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
     trainer = RewardTrainer(
         model,
         args=RewardConfig(
-            **trainers.arguments(workspace, config.seed, bf16, config.save_every),
+            **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.reward_steps,
             per_device_train_batch_size=config.reward_batch,
             per_device_eval_batch_size=100,

@@ -64,20 +64,17 @@ def run(
 
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
     """A ready SFTTrainer: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
-    import torch
     from peft import LoraConfig
     from trl import SFTConfig as TRLConfig
     from trl import SFTTrainer
 
     from lifecycle import trainers
-    from lifecycle.hardware import choose_device, choose_dtype
     from lifecycle.model.optimizer import MuonAdamW
     from lifecycle.sft.data import PackedRows, tokenize
 
     model, tokenizer = trainers.load(parent)
-    bf16 = choose_dtype(config.dtype, choose_device("auto")) is torch.bfloat16
     arguments = TRLConfig(
-        **trainers.arguments(workspace, config.seed, bf16, config.save_every),
+        **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
         # Not assistant_only_loss: TRL takes the mask from the column "assistant_masks" when rows are tokenised already.
         packing=True,
         max_length=config.max_length,
