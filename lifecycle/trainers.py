@@ -59,6 +59,7 @@ def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[s
         "data_seed": seed,
         "bf16": choose_dtype(dtype, choose_device("auto")) is torch.bfloat16,
         "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": False,  # TRL's default computes every forward twice to save memory that we have
         "report_to": [],
         "logging_steps": 10,
         "logging_first_step": True,

@@ -20,7 +20,7 @@ TEMPERATURE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A loaded version. A base model, which never saw a chat template, gets a transcript in plain text and answers until the line ends."""
+    """A loaded version. A base model, which never saw a chat template, continues the line that the question begins, to its end."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ class Answerer:
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         """Token ids of what the model is asked to continue."""
         if self.is_base:
-            text = "".join(f"{message['role']}\n{message['content']}\n" for message in messages) + "assistant\n"
+            text = "\n".join(message["content"] for message in messages)
             return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lifecycle.evaluation import sets
 from lifecycle.evaluation.statistics import wilson
 from lifecycle.registry import ModelVersion
+from lifecycle.world.tasks import Task
 from lifecycle.world.verifiers import verify
 
 
@@ -72,9 +73,10 @@ def report(
     *,
     skills: Sequence[str] | None = None,
     limit: int | None = None,
+    development: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> ReportCard:
-    """Score versions on the frozen sets (or the first `limit` tasks of each).
+    """Score versions on the frozen sets, or on the development split (or on the first `limit` tasks of each).
 
     A version answers each task once: greedily, but stories are sampled, always with the same seed.
     """
@@ -82,19 +84,18 @@ def report(
     rows: list[Row] = []
     for version in versions:
         progress(f"{version.ref}: {', '.join(chosen)}")
-        rows += score(version, chosen, limit)
+        rows += score(version, {skill: (sets.development if development else sets.load)(skill, limit) for skill in chosen})
     return ReportCard(tuple(rows))
 
 
-def score(version: ModelVersion, skills: Sequence[str], limit: int | None) -> list[Row]:
-    """One row per skill for one version; its files are taken as verified."""
+def score(version: ModelVersion, tasks_of: Mapping[str, Sequence[Task]]) -> list[Row]:
+    """One row per skill for one version, which answers that skill's tasks; its files are taken as verified."""
     from lifecycle.evaluation.answering import Answerer
 
     stage = version.manifest.stage
     answerer = Answerer.load(Path(version.path), is_base=stage == "pretrain")
     rows = []
-    for skill in skills:
-        tasks = sets.load(skill, limit)
+    for skill, tasks in tasks_of.items():
         answers = answerer.answer(tasks)
         right = sum(verify(task["check"], answer) for task, answer in zip(tasks, answers, strict=True))
         low, high = wilson(right, len(tasks))

@@ -11,9 +11,10 @@ import click
 @click.argument("refs", nargs=-1, metavar="[REF]...")
 @click.option("--skills", help="Comma-separated; all by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N tasks of each skill.")
+@click.option("--development", is_flag=True, help="Use the development split: for choosing settings, never for reporting.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows here.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Also draw them here (.png or .svg).")
-def report(refs: tuple[str, ...], skills: str | None, limit: int | None, json_file: Path | None, plot_file: Path | None) -> None:
+def report(refs: tuple[str, ...], skills: str | None, limit: int | None, development: bool, json_file: Path | None, plot_file: Path | None) -> None:
     """Score versions on the frozen evaluation sets; without REF, every trained stage behind "production"."""
     from lifecycle.evaluation import report as run
     from lifecycle.evaluation import sets
@@ -22,7 +23,7 @@ def report(refs: tuple[str, ...], skills: str | None, limit: int | None, json_fi
     names = sets.skills([name.strip() for name in skills.split(",") if name.strip()] if skills else None)
     registry = ModelRegistry()
     versions = [registry.load(ref) for ref in refs] or chain(registry)
-    card = run(versions, skills=names, limit=limit, progress=lambda line: click.echo(line, err=True))
+    card = run(versions, skills=names, limit=limit, development=development, progress=lambda line: click.echo(line, err=True))
     click.echo(card.to_markdown(), nl=False)
     if json_file:
         json_file.write_text(card.to_json())

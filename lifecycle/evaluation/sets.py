@@ -1,4 +1,8 @@
-"""The frozen evaluation sets: `data/eval/<skill>.jsonl`, one task a line, made of held-out combinations and phrasings."""
+"""The frozen evaluation sets: `data/eval/<skill>.jsonl`, one task a line, made of held-out combinations and phrasings.
+
+Beside them a development split: other tasks of the same kind, for choosing settings, so that the frozen ones are looked at
+only when everything is decided.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from lifecycle.world.tasks import SKILLS, Task, draw_tasks
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "data" / "eval"
 SIZE = 300
+DEVELOPMENT_SIZE = 150
 LONGEST_STORY = 5
 LOWER_IS_BETTER = frozenset({"needless_call"})
 
@@ -24,6 +29,13 @@ def load(skill: str, limit: int | None = None) -> list[Task]:
     if not path.is_file():
         raise LifecycleError(f"{path} is missing: restore it with git checkout data/eval")
     return [json.loads(line) for line in path.read_text().splitlines()][:limit]
+
+
+def development(skill: str, limit: int | None = None) -> list[Task]:
+    """`DEVELOPMENT_SIZE` tasks with held-out combinations and phrasings, or the first `limit`; none is in the frozen set."""
+    frozen = {task["messages"][0]["content"] for task in load(skill)}
+    rng = random.Random(f"development {skill}")
+    return draw_tasks(skill, DEVELOPMENT_SIZE, LONGEST_STORY, rng, held_out=True, without=frozen)[:limit]
 
 
 def skills(names: Sequence[str] | None) -> list[str]:

@@ -22,14 +22,14 @@ from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
 SHARES = {
-    "questions": 0.32,
+    "questions": 0.30,
     "summary": 0.14,
-    "request": 0.14,
-    "sums": 0.23,
-    "tools": 0.11,
+    "request": 0.18,
+    "sums": 0.22,
+    "tools": 0.07,
     "talk": 0.03,
-    "dialogue": 0.01,
-    "retelling": 0.02,
+    "dialogue": 0.03,
+    "retelling": 0.03,
 }
 
 
@@ -56,63 +56,51 @@ def content_hash(texts: Iterable[str]) -> str:
 def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[str]:
     """`count` documents, in an order that teaches.
 
-    The longest story grows from 2 sentences to `max_sentences` over the first half. Questions stand beside their answers,
-    which is dense and quickly learnt, until for the last 30% they take the form of a transcript, which chatting will need.
+    The longest story grows from 2 sentences to `max_sentences` over the first half, and a question stands beside its
+    answer: looking up in context is learnt from text that is dense in it.
     """
     kinds, weights = list(SHARES), list(SHARES.values())
     for number in range(count):
         longest = min(max_sentences, 2 + int(2 * number / count * (max_sentences - 1)))
-        form = transcript if number >= 0.7 * count else lines
-        yield _document(rng.choices(kinds, weights)[0], longest, form, rng)
+        yield _document(rng.choices(kinds, weights)[0], longest, rng)
 
 
-Turn = tuple[str, str]  # what the user says, what the assistant answers
-Form = Callable[[Iterable[Turn]], str]
+def line(asked: str, answered: str) -> str:
+    """A question or a request and what answers it: how pretraining's text shows them, and how a base model is asked."""
+    return f"{asked} {answered}"
 
 
-def lines(turns: Iterable[Turn]) -> str:
-    """Each question and its answer on one line."""
-    return "\n".join(f"{asked} {answered}" for asked, answered in turns)
-
-
-def transcript(turns: Iterable[Turn]) -> str:
-    """Each speaker's role on a line of its own, as in a chat."""
-    return "\n".join(f"user\n{asked}\nassistant\n{answered}" for asked, answered in turns)
-
-
-def _document(kind: str, longest: int, form: Form, rng: random.Random) -> str:
+def _document(kind: str, longest: int, rng: random.Random) -> str:
     if kind in WITHOUT_STORY:
-        return WITHOUT_STORY[kind](form, rng)
+        return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
-        return form([(assignment.request, assignment.fulfil(rng, max(3, longest)).text)])
-    story = write_story(rng, rng.randint(min(2, longest), longest))
-    return _with_questions(story, form, rng) if kind == "questions" else ABOUT_A_STORY[kind](story, rng)
+        return line(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
+    return ABOUT_A_STORY[kind](write_story(rng, rng.randint(min(2, longest), longest)), rng)
 
 
-def _sums(form: Form, rng: random.Random) -> str:
+def _sums(rng: random.Random) -> str:
     """Sums, bare or asked for."""
     sums = [draw_sum(rng) for _ in range(8)]
     if rng.random() < 0.5:
         return " ".join(total.solved for total in sums)
-    return form((rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
+    return "\n".join(line(rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
 
 
-def _tools(form: Form, rng: random.Random) -> str:
+def _tools(rng: random.Random) -> str:
     """A log of questions, the calls that they led to, what came back, and the answers."""
-    turns: list[Turn] = []
-    for _ in range(3):
-        use = draw_tool_use(rng)
-        turns += [(use.question, call_json(use.name, use.arguments)), (use.response, use.answer)]
-    return form(turns)
+    uses = [draw_tool_use(rng) for _ in range(3)]
+    return "\n".join(
+        f"{line(use.question, call_json(use.name, use.arguments))}\n{line(use.response, use.answer)}" for use in uses
+    )
 
 
-def _talk(form: Form, rng: random.Random) -> str:
+def _talk(rng: random.Random) -> str:
     """Facts and small talk."""
-    turns = [(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
-    turns.append(rng.choice(list(GREETINGS.items())))
-    rng.shuffle(turns)
-    return form(turns)
+    lines = [line(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
+    lines.append(line(*rng.choice(list(GREETINGS.items()))))
+    rng.shuffle(lines)
+    return "\n".join(lines)
 
 
 def _retelling(story: Story, rng: random.Random) -> str:
@@ -125,14 +113,12 @@ def _summary(story: Story, rng: random.Random) -> str:
     return f"{story.text}\n{' '.join(statements(story.world))}"
 
 
-def _with_questions(story: Story, form: Form, rng: random.Random) -> str:
+def _with_questions(story: Story, rng: random.Random) -> str:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
-    asked = ask(story, rng)[:5] + ask(story, rng)[:2]
-    for _ in range(rng.choice((0, 1, 1, 2))):
+    asked = ask(story, rng)[:7] + ask(story, rng)[:3]
+    if rng.random() < 0.3:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
-    turns = [(question.text, question.answer) for question in asked]
-    turns[0] = (f"{story.text}\n{turns[0][0]}", turns[0][1])
-    return form(turns)
+    return "\n".join([story.text, *(line(question.text, question.answer) for question in asked)])
 
 
 def _dialogue(story: Story, rng: random.Random) -> str:
@@ -144,8 +130,9 @@ def _dialogue(story: Story, rng: random.Random) -> str:
     return "\n".join([*lines, f"{asker}: Thank you, {teller}."])
 
 
-WITHOUT_STORY: dict[str, Callable[[Form, random.Random], str]] = {"sums": _sums, "tools": _tools, "talk": _talk}
+WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {"sums": _sums, "tools": _tools, "talk": _talk}
 ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
+    "questions": _with_questions,
     "summary": _summary,
     "dialogue": _dialogue,
     "retelling": _retelling,

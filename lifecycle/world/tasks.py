@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -46,13 +46,18 @@ def verified_prompts(
     return Dataset.from_list(rows), reference
 
 
-def draw_tasks(skill: str, count: int, longest: int, rng: random.Random, *, held_out: bool) -> list[Task]:
-    """`count` different tasks of one skill, from the held-out combinations and phrasings or from training's."""
+def draw_tasks(skill: str, count: int, longest: int, rng: random.Random, *, held_out: bool, without: Container[str] = ()) -> list[Task]:
+    """`count` different tasks of one skill, from the held-out combinations and phrasings or from training's.
+
+    No task's prompt is one of `without`. Raises LifecycleError when there are not that many.
+    """
     found: dict[str, Task] = {}
     for _ in range(100 * count):
         if len(found) == count:
             break
         prompt, tools, check, chance = SKILLS[skill](rng, longest, held_out)
+        if prompt in without:
+            continue
         messages = [{"role": "user", "content": prompt}]
         found.setdefault(prompt, {"skill": skill, "messages": messages, "tools": tools, "check": check, "chance": chance})
     if len(found) < count:

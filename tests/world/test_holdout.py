@@ -13,14 +13,14 @@ from lifecycle.world.config import WorldConfig
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.corpus import pretraining_corpus
 from lifecycle.world.holdout import bucket, owner_is_held_out, pair_is_held_out, phrasing_is_held_out, sum_is_held_out
-from lifecycle.world.narration import contradiction, parse
+from lifecycle.world.narration import contradiction, parse, tell
 from lifecycle.world.preferences import preference_pairs
-from lifecycle.world.questions import CORES, LEADS
+from lifecycle.world.questions import CORES, DONT_KNOW, LEADS, statements
 from lifecycle.world.stories import Story
 from lifecycle.world.tasks import SKILLS, draw_tasks, verified_prompts
 from lifecycle.world.tools import WEATHER_PHRASINGS
 from lifecycle.world.verifiers import verify
-from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
+from lifecycle.world.vocabulary import PEOPLE, PLACES, PRONOUN, THINGS
 from lifecycle.world.writing import BEGINNINGS
 
 SMALL = WorldConfig(documents=1500, conversations=800, preferences=300)
@@ -103,9 +103,22 @@ def test_training_requests_name_no_held_out_pair(training):
         assert not [thing for thing in things if owner_is_held_out(people[0], thing)], request
 
 
+def test_a_sum_is_held_out_with_its_terms_exchanged():
+    assert all(sum_is_held_out(a, "+", b) == sum_is_held_out(b, "+", a) for a in range(60) for b in range(a))
+    assert any(sum_is_held_out(a, "-", b) != sum_is_held_out(b, "-", a) for a in range(60) for b in range(a))
+
+
 @pytest.mark.parametrize("skill", SKILLS)
-def test_frozen_tasks_hold_only_what_is_held_out(skill):
-    for task in sets.load(skill):
+def test_the_development_split_shares_no_task_with_the_frozen_one(skill):
+    split = [task["messages"][0]["content"] for task in sets.development(skill)]
+    assert len(set(split)) == sets.DEVELOPMENT_SIZE
+    assert not set(split) & {task["messages"][0]["content"] for task in sets.load(skill)}
+    assert split[:7] == [task["messages"][0]["content"] for task in sets.development(skill, 7)]
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_tasks_of_both_splits_hold_only_what_is_held_out(skill):
+    for task in sets.load(skill) + sets.development(skill):
         text = task["messages"][0]["content"]
         for one in sums_in(text):
             assert sum_is_held_out(*one), text
@@ -143,10 +156,34 @@ def test_a_seed_decides_every_text(make):
     assert one[-1].hash != other[-1].hash and one[-1].id != other[-1].id
 
 
-def test_chosen_stories_are_consistent_and_rejected_ones_break_the_request():
+def read_pairs() -> list[tuple[str, ...]]:
+    """(prompt, chosen, rejected) of every preference pair."""
     pairs, _ = preference_pairs(SMALL)
-    for row in pairs:
-        request, chosen, rejected = (row[part][0]["content"] for part in ("prompt", "chosen", "rejected"))
+    return [tuple(row[part][0]["content"] for part in ("prompt", "chosen", "rejected")) for row in pairs]
+
+
+def test_chosen_answers_are_what_the_story_says_and_rejected_ones_are_not():
+    questions = [row for row in read_pairs() if "\n" in row[0]]
+    assert len({chosen == DONT_KNOW for _, chosen, _ in questions}) == 2
+    for prompt, chosen, rejected in questions:
+        text, question = prompt.split("\n")
+        world = tell(parse(text))
+        true = {*statements(world), *(f"Nobody has the {thing}." for thing, who in world.holder_of.items() if who is None)}
+        true |= {f"Because {PRONOUN[person]} was {feeling}." for (person, _), feeling in world.reasons.items()}
+        named = {word for word in re.findall(r"\w+", question) if word in (*PEOPLE, *THINGS)}
+        if chosen == DONT_KNOW:
+            assert not named & set(re.findall(r"\w+", text)), prompt
+        else:
+            assert chosen in true and rejected != chosen, (prompt, chosen, rejected)
+            # A feeling can be the wrong reason for this and the right one for another way.
+            assert rejected not in true or rejected.startswith("Because"), (prompt, chosen, rejected)
+
+
+def test_chosen_stories_are_consistent_and_rejected_ones_break_the_request():
+    stories = [row for row in read_pairs() if "\n" not in row[0]]
+    assert len(stories) > 100
+    for row in stories:
+        request, chosen, rejected = row
         asked = [word for word in re.findall(r"\w+", request) if word in (*PEOPLE, *THINGS, *PLACES)]
         assert contradiction(chosen) is None
         assert verify({"type": "story", "words": asked}, chosen), row
