@@ -17,20 +17,22 @@ class RLHFConfig:
     """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
     save_every: int = 50
     """Steps between two checkpoints to resume from."""
-    reward_steps: int = 60
+    reward_steps: int = 120
     """Optimizer steps of the reward model."""
-    reward_batch: int = 32
+    reward_batch: int = 16
     """Preference pairs per step of the reward model."""
-    reward_lr: float = 1e-3
+    reward_lr: float = 3e-3
     """Its peak learning rate."""
     dpo_steps: int = 60
     """Optimizer steps of DPO."""
     dpo_batch: int = 32
     """Preference pairs per step of DPO."""
-    dpo_lr: float = 1e-4
+    dpo_lr: float = 3e-4
     """Its peak learning rate."""
     dpo_beta: float = 0.1
     """How strongly DPO is held to the model that it starts from."""
+    dpo_sft_weight: float = 1.0
+    """Weight of the loss of plain imitation beside DPO's own: without it both answers of a pair get unlikelier."""
     grpo_steps: int = 30
     """Optimizer steps of GRPO."""
     grpo_prompts: int = 16
@@ -61,6 +63,6 @@ class RLHFConfig:
 
 PRESETS = {
     "tiny": RLHFConfig(),
-    "laptop": RLHFConfig(reward_steps=200, dpo_steps=200, grpo_steps=150, reward_lr=5e-4, dpo_lr=1e-4, grpo_lr=1e-4),
-    "gpu": RLHFConfig(reward_steps=500, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
+    "laptop": RLHFConfig(reward_steps=200, reward_batch=32, dpo_steps=200, grpo_steps=150, reward_lr=5e-4, dpo_lr=1e-4, grpo_lr=1e-4),
+    "gpu": RLHFConfig(reward_steps=500, reward_batch=32, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
 }

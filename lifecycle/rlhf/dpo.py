@@ -35,6 +35,8 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
             learning_rate=config.dpo_lr,
             warmup_steps=0.1,
             beta=config.dpo_beta,
+            loss_type=["sigmoid", "sft"],  # the second term is RPO's (Pang et al., 2024)
+            loss_weights=[1.0, config.dpo_sft_weight],
         ),
         train_dataset=pairs,
         processing_class=tokenizer,
@@ -43,7 +45,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),
         "pair_accuracy": trainers.last(history, "rewards/accuracies"),
-        "first_loss": float(history[0]["loss"]),
+        "first_margin": float(history[0]["rewards/margins"]),
         "loss": trainers.last(history, "loss"),
     }
     version = registry.publish(

@@ -17,9 +17,9 @@ class SFTConfig:
     """Decides the order of the data."""
     epochs: float = 1.0
     """Passes over the conversations."""
-    max_length: int = 512
+    max_length: int = 256
     """Tokens in a packed row; longer conversations are cut."""
-    batch_rows: int = 2
+    batch_rows: int = 4
     """Packed rows per optimizer step."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""

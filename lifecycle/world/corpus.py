@@ -23,13 +23,13 @@ from lifecycle.world.writing import assign
 VALIDATION_DOCUMENTS = 400
 SHARES = {
     "questions": 0.30,
-    "summary": 0.14,
-    "request": 0.18,
-    "sums": 0.22,
-    "tools": 0.07,
+    "summary": 0.12,
+    "request": 0.17,
+    "sums": 0.26,
+    "tools": 0.06,
     "talk": 0.03,
-    "dialogue": 0.03,
-    "retelling": 0.03,
+    "dialogue": 0.02,
+    "retelling": 0.04,
 }
 
 
@@ -82,7 +82,7 @@ def _document(kind: str, longest: int, rng: random.Random) -> str:
 def _sums(rng: random.Random) -> str:
     """Sums, bare or asked for."""
     sums = [draw_sum(rng) for _ in range(8)]
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         return " ".join(total.solved for total in sums)
     return "\n".join(line(rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
 

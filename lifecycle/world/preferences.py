@@ -86,9 +86,9 @@ def _unanswerable(rng: random.Random, longest: int) -> Drawn:
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Drawn]]] = {
-    "writing": (0.6, _writing),
-    "reading": (0.25, _reading),
-    "unanswerable": (0.15, _unanswerable),
+    "writing": (0.8, _writing),
+    "reading": (0.16, _reading),
+    "unanswerable": (0.04, _unanswerable),
 }
 
 
