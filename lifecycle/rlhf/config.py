@@ -17,7 +17,7 @@ class RLHFConfig:
     """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
     save_every: int = 50
     """Steps between two checkpoints to resume from."""
-    reward_steps: int = 120
+    reward_steps: int = 80
     """Optimizer steps of the reward model."""
     reward_batch: int = 16
     """Preference pairs per step of the reward model."""
@@ -47,7 +47,7 @@ class RLHFConfig:
     """Temperature of the samples: lower finds more right answers, higher more different ones."""
     grpo_tokens: int = 112
     """Longest answer."""
-    reward_model_weight: float = 0.2
+    reward_model_weight: float = 0.05
     """Weight of the reward model's score beside the verifier's 0 or 1."""
 
     def __post_init__(self) -> None:

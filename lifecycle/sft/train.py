@@ -63,14 +63,14 @@ def run(
 
 
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
-    """A ready SFTTrainer: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
+    """A ready trainer: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
     from peft import LoraConfig
     from trl import SFTConfig as TRLConfig
-    from trl import SFTTrainer
 
     from lifecycle import trainers
     from lifecycle.model.optimizer import MuonAdamW
     from lifecycle.sft.data import PackedRows, tokenize
+    from lifecycle.sft.loss import AnswerLossTrainer
 
     model, tokenizer = trainers.load(parent)
     arguments = TRLConfig(
@@ -87,7 +87,7 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
     )
     lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr) if config.method == "full" else None
-    trainer = SFTTrainer(
+    trainer = AnswerLossTrainer(
         model,
         args=arguments,
         train_dataset=tokenize(conversations, tokenizer),

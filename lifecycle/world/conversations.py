@@ -104,10 +104,10 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
-    "reading": (0.32, _reading),
+    "reading": (0.30, _reading),
     "writing": (0.24, _writing),
-    "sums": (0.20, _sums),
-    "tool use": (0.13, _tool_use),
+    "sums": (0.16, _sums),
+    "tool use": (0.18, _tool_use),
     "without the tool": (0.03, _without_the_tool),
-    "talk": (0.08, _talk),
+    "talk": (0.09, _talk),
 }

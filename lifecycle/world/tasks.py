@@ -69,9 +69,12 @@ Drawn = tuple[str, list | None, Check, float]
 
 
 def _reading(rng: random.Random, longest: int, held_out: bool) -> Drawn:
-    story = write_story(rng, rng.randint(2, longest), held_out=held_out)
-    question = ask(story, rng, held_out=held_out)[0]
-    return _about(story.text, question.text), None, _names(question.key, question.rivals), _guess(story.text, question)
+    """A question whose answer is not the story's only word of its class: one has to look, not only to copy."""
+    while True:
+        story = write_story(rng, rng.randint(2, longest), held_out=held_out)
+        for question in ask(story, rng, held_out=held_out):
+            if (chance := _guess(story.text, question)) < 1:
+                return _about(story.text, question.text), None, _names(question.key, question.rivals), chance
 
 
 def _guess(text: str, question) -> float:
