@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from serving.application.mailbox import Mailbox
@@ -24,7 +25,7 @@ from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, QueueFull
 from serving.domain.events import Event, Finished, TokenLogprob
-from serving.domain.plan import SequenceWork, StepReport
+from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
 from serving.domain.request import Request
 from serving.domain.scheduler import Scheduler, Work
@@ -32,13 +33,18 @@ from serving.domain.sequence import Sequence as RunningSequence
 
 log = logging.getLogger(__name__)
 
-Observer = Callable[[StepReport], None]
+Observation = Request | StepReport | Finished
+Observer = Callable[[Observation], None]
 FALLBACK_POLICY = "continuous-batched-prefill"
 HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits
 
 
 class EngineLoop:
-    """An `EnginePort` in a thread of this process. `observer` is told about every step, on the engine's thread."""
+    """An `EnginePort` in a thread of this process. 
+
+    `observer` is told on the engine's thread about every request that comes in (its arrival filled in), every step, and
+    every end; the ends that a step brings come before its report.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,7 @@ class EngineLoop:
         self._context_length = context_length
         self._observer = observer
         self._clock = clock
-        self._pool = BlockPool(backend.num_blocks, backend.block_size)
+        self._pool = BlockPool(backend.num_blocks, backend.block_size, prefix_caching=config.prefix_caching)
         self._scheduler = Scheduler(config, make_policy(config.policy), self._pool)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
@@ -226,6 +232,7 @@ class EngineLoop:
         sampling = request.sampling
         seed = random.getrandbits(63) if sampling.seed is None else sampling.seed
         arrival = request.arrival or self._clock()
+        self._tell(self._observer, replace(request, arrival=arrival))
         self._scheduler.add(RunningSequence(request, arrival=arrival, seed=seed, block_size=self._pool.block_size))
 
     def _step_or_recover(self) -> None:
@@ -283,6 +290,8 @@ class EngineLoop:
     def _deliver(self, events: Sequence[Event]) -> None:
         """Put each event into its mailbox; a client that let its mailbox fill up is cancelled."""
         for event in events:
+            if isinstance(event, Finished):
+                self._tell(self._observer, event)
             mailbox = self._mailboxes.get(event.request_id)
             if mailbox is None:
                 continue
@@ -298,23 +307,16 @@ class EngineLoop:
         self._steps += 1
         self._step_seconds += end - start
         self._progress = end
-        report = StepReport(
-            step=self._steps,
-            start=start,
-            duration=end - start,
-            work=tuple(SequenceWork(item.sequence.id, item.kind, item.count) for item in work),
-            waiting=self._scheduler.num_waiting,
-            running=self._scheduler.num_running,
-            kv_used=self._pool.used,
-            kv_total=self._pool.total,
-            preemptions=self._scheduler.counters.preemptions,
-        )
-        for observe in (self._scheduler.policy.observe, self._observer):
-            try:
-                if observe is not None:
-                    observe(report)
-            except Exception:
-                log.exception("an observer of step %d failed", self._steps)
+        report = self._scheduler.report(self._steps, start, end - start, work)
+        self._tell(self._scheduler.policy.observe, report)
+        self._tell(self._observer, report)
+
+    def _tell(self, observe: Observer | None, observation: Observation) -> None:
+        try:
+            if observe is not None:
+                observe(observation)
+        except Exception:
+            log.exception("an observer failed on a %s", type(observation).__name__)
 
     def _end(self, reason: str, error: str | None) -> None:
         """Last act: run no more, and leave nobody waiting."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from serving.domain.events import Finished
 from serving.domain.plan import StepReport
+from serving.domain.request import Request
 
 
 class StepRecorder:
@@ -13,8 +15,9 @@ class StepRecorder:
     def __init__(self, limit: int = 100_000) -> None:
         self._reports: deque[StepReport] = deque(maxlen=limit)
 
-    def __call__(self, report: StepReport) -> None:
-        self._reports.append(report)
+    def __call__(self, observation: Request | StepReport | Finished) -> None:
+        if isinstance(observation, StepReport):
+            self._reports.append(observation)
 
     @property
     def reports(self) -> list[StepReport]:

@@ -65,9 +65,10 @@ class _Content:
 class BlockPool:
     """Block tables by sequence id, reference counts, and a least-recently-used prefix cache. All operations are O(blocks touched)."""
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, prefix_caching: bool = True) -> None:
         self.total = num_blocks
         self.block_size = block_size
+        self.prefix_caching = prefix_caching
         self._free = list(range(num_blocks - 1, -1, -1))
         self._references = [0] * num_blocks
         # An OrderedDict is a doubly linked list with an index: O(1) append, removal from the middle, pop of the oldest.
@@ -105,7 +106,9 @@ class BlockPool:
 
         The last token is always left out: somebody has to compute it to get the logits that follow it.
         """
-        blocks = []
+        blocks: list[int] = []
+        if not self.prefix_caching:
+            return blocks
         for index in range((len(chain.tokens) - 1) // self.block_size):
             block = self._index.get(chain.digest(index))
             if block is None or not self._holds(block, chain, index):
@@ -141,6 +144,8 @@ class BlockPool:
 
     def commit(self, sequence_id: str, computed: int) -> None:
         """Offer the blocks that are full now that `computed` tokens have their keys and values to the prefix cache."""
+        if not self.prefix_caching:
+            return
         table = self._tables[sequence_id]
         for index in range(table.sealed, computed // self.block_size):
             digest = table.chain.digest(index)

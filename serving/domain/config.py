@@ -26,6 +26,8 @@ class SchedulerConfig:
     """KV blocks in the pool; None takes as many as fit into `kv_memory_mb`."""
     kv_memory_mb: int = 512
     """Memory for keys and values in MiB, used when `num_blocks` is None."""
+    prefix_caching: bool = True
+    """Keep the blocks of prompts and answers that are done, for requests that begin the same way."""
     queue_limit: int = 256
     """Requests that may wait beyond the `max_num_seqs` that run; more are refused with `QueueFull`."""
     mailbox_tokens: int = 65536

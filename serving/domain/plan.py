@@ -102,6 +102,10 @@ class SequenceWork(NamedTuple):
     id: str
     kind: Literal["prefill", "decode"]
     tokens: int
+    start: int
+    """Tokens that were computed before."""
+    samples: bool
+    """Whether the step ended with a new token for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,17 @@ class StepReport:
     waiting: int
     running: int
     kv_used: int
+    kv_cached: int
     kv_total: int
     preemptions: int
     """Since the engine started."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed, prompts and decodes together."""
+        return sum(item.tokens for item in self.work)
+
+    @property
+    def kv_read(self) -> int:
+        """Positions whose keys and values the step attended over, each sequence's own counted once."""
+        return sum(item.start + item.tokens for item in self.work)

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Event, Finished, FinishReason, TokenLogprob, TokensGenerated
-from serving.domain.plan import Limits, SchedulerView, SequenceView, StepPlan, check
+from serving.domain.plan import Limits, SchedulerView, SequenceView, SequenceWork, StepPlan, StepReport, check
 from serving.domain.policies import BatchingPolicy
 from serving.domain.sequence import Sequence
 
@@ -115,6 +115,21 @@ class Scheduler:
             if item.samples:
                 events += self._accept(sequence, next(tokens))
         return events
+
+    def report(self, step: int, start: float, duration: float, work: Seq[Work]) -> StepReport:
+        """What a completed step was, for whoever observes: the policy, a recorder, a simulator."""
+        return StepReport(
+            step=step,
+            start=start,
+            duration=duration,
+            work=tuple(SequenceWork(w.sequence.id, w.kind, w.count, w.start, w.samples) for w in work),
+            waiting=self.num_waiting,
+            running=self.num_running,
+            kv_used=self.pool.used,
+            kv_cached=self.pool.cached,
+            kv_total=self.pool.total,
+            preemptions=self.counters.preemptions,
+        )
 
     def finish(self, sequence_id: str, reason: FinishReason, error: str | None = None) -> list[Event]:
         """End a sequence at once and free its blocks; an empty list when it is unknown or has ended."""
