@@ -62,7 +62,12 @@ class EngineLoop:
         self._context_length = context_length
         self._observer = observer
         self._clock = clock
-        self._pool = BlockPool(backend.num_blocks, backend.block_size, prefix_caching=config.prefix_caching)
+        self._pool = BlockPool(
+            backend.num_blocks,
+            backend.block_size,
+            prefix_caching=config.prefix_caching and backend.shares_prefixes,
+            on_close=backend.release,
+        )
         self._scheduler = Scheduler(config, make_policy(config.policy), self._pool)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
@@ -283,7 +288,7 @@ class EngineLoop:
             tokens = sequence.tokens[start : start + count]
             batch.append(SequenceSlice(sequence.id, tokens, start, self._pool.table(sequence.id), samples))
             if samples:
-                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated))
+                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated, sequence.tokens))
         logits = self._backend.execute(batch)
         return self._sampler.sample(logits, draws) if draws else []
 

@@ -137,6 +137,8 @@ class ModelBackend(Protocol):
     vocab_size: int
     num_blocks: int
     block_size: int
+    shares_prefixes: bool
+    """Whether a block's content serves every sequence that begins alike. If not, prefix caching must be off."""
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [slices that need them, vocab_size], in order, in whatever form the `Sampler` beside it takes.
@@ -144,17 +146,21 @@ class ModelBackend(Protocol):
         Running the same slices again is harmless: an error may leave keys and values half written.
         """
 
+    def release(self, sequence_id: str) -> None:
+        """A sequence gave its blocks up: it has ended, or will start over from position 0. Unknown ids are ignored."""
+
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Replace the model's parameters; what the blocks hold is void afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How to choose one token. The same `seed` and `position` give the same choice from the same logits, always."""
+    """How to choose one token. The same `seed`, `position` and `tokens` give the same choice from the same logits, always."""
 
     sampling: SamplingParams
     seed: int
     position: int  # how many tokens were generated before
+    tokens: Sequence[int] = ()  # prompt and answer so far, for penalties; the last `position` of them are the answer
 
 
 class Sampler(Protocol):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -65,10 +65,18 @@ class _Content:
 class BlockPool:
     """Block tables by sequence id, reference counts, and a least-recently-used prefix cache. All operations are O(blocks touched)."""
 
-    def __init__(self, num_blocks: int, block_size: int, *, prefix_caching: bool = True) -> None:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        *,
+        prefix_caching: bool = True,
+        on_close: Callable[[str], None] | None = None,
+    ) -> None:
         self.total = num_blocks
         self.block_size = block_size
         self.prefix_caching = prefix_caching
+        self._on_close = on_close
         self._free = list(range(num_blocks - 1, -1, -1))
         self._references = [0] * num_blocks
         # An OrderedDict is a doubly linked list with an index: O(1) append, removal from the middle, pop of the oldest.
@@ -156,7 +164,7 @@ class BlockPool:
             table.sealed = index + 1
 
     def close(self, sequence_id: str) -> None:
-        """Give a table's blocks back, tail first: the head of a prefix is the last to be forgotten."""
+        """Give a table's blocks back, tail first: the head of a prefix is the last to be forgotten. Tells `on_close`."""
         for block in reversed(self._tables.pop(sequence_id).blocks):
             self._references[block] -= 1
             if self._references[block]:
@@ -165,6 +173,8 @@ class BlockPool:
                 self._cached[block] = None
             else:
                 self._free.append(block)
+        if self._on_close is not None:
+            self._on_close(sequence_id)
 
     def forget(self) -> None:
         """Drop the prefix cache, for example because the weights changed. Tables stay, but are shared no more."""

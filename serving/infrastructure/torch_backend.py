@@ -37,6 +37,7 @@ class PackedTorchBackend:
         self.model = model.eval().requires_grad_(False)
         self.vocab_size: int = model.config.get_text_config().vocab_size
         self.block_size = block_size
+        self.shares_prefixes = True
         self._device = model.device
         self._trims_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         bytes_per_block = self._check()
@@ -46,6 +47,9 @@ class PackedTorchBackend:
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor:
         """Logits [slices that need them, vocab_size]."""
         return self._forward(batch, self._kv)
+
+    def release(self, sequence_id: str) -> None:
+        """Nothing to do: all that belongs to a sequence is in its blocks."""
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Copy new parameters in. Raises ValueError when names are unknown or missing (tied ones may be missing)."""

@@ -27,8 +27,10 @@ class Poisoned:
     """A real backend that fails whenever one token is in the batch."""
 
     def __init__(self, backend, token):
-        self.__dict__.update(vars(backend))
         self._backend, self._token = backend, token
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
 
     def execute(self, batch):
         if any(self._token in item.tokens for item in batch):
@@ -40,9 +42,11 @@ class Gate:
     """A real backend that waits before each step until it is opened."""
 
     def __init__(self, backend):
-        self.__dict__.update(vars(backend))
         self._backend = backend
         self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
 
     def execute(self, batch):
         self.entered.set()
