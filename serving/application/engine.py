@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 Observation = Request | StepReport | Finished
 Observer = Callable[[Observation], None]
-FALLBACK_POLICY = "continuous-batched-prefill"
+FALLBACK_POLICY = "mixed-chunked"
 HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits
 
 
 class EngineLoop:
-    """An `EnginePort` in a thread of this process. 
+    """An `EnginePort` in a thread of this process.
 
     `observer` is told on the engine's thread about every request that comes in (its arrival filled in), every step, and
     every end; the ends that a step brings come before its report.
@@ -68,7 +68,7 @@ class EngineLoop:
             prefix_caching=config.prefix_caching and backend.shares_prefixes,
             on_close=backend.release,
         )
-        self._scheduler = Scheduler(config, make_policy(config.policy), self._pool)
+        self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._lock = threading.Lock()
@@ -141,7 +141,7 @@ class EngineLoop:
 
     def swap_policy(self, name: str) -> None:
         """Change the batching policy between two steps; nothing is lost. Raises UnknownPolicy."""
-        policy = make_policy(name)
+        policy = make_policy(name, self._config)
         self.call(lambda: setattr(self._scheduler, "policy", policy))
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
@@ -266,7 +266,7 @@ class EngineLoop:
             if self._scheduler.policy.name == FALLBACK_POLICY:
                 raise
             log.exception('policy "%s" failed; going on with "%s"', self._scheduler.policy.name, FALLBACK_POLICY)
-            self._scheduler.policy = make_policy(FALLBACK_POLICY)
+            self._scheduler.policy = make_policy(FALLBACK_POLICY, self._config)
             return self._scheduler.schedule(now)
 
     def _compute(self, work: Sequence[Work]) -> list[Event]:
@@ -312,7 +312,7 @@ class EngineLoop:
         self._steps += 1
         self._step_seconds += end - start
         self._progress = end
-        report = self._scheduler.report(self._steps, start, end - start, work)
+        report = self._scheduler.report(work, start, end - start)
         self._tell(self._scheduler.policy.observe, report)
         self._tell(self._observer, report)
 

@@ -109,6 +109,15 @@ class BlockPool:
         """Block numbers in position order. Read only: the list belongs to the pool."""
         return self._tables[sequence_id].blocks
 
+    def shared(self, sequence_id: str) -> int:
+        """How many leading blocks of a table are in another one, too."""
+        count = 0
+        for block in self._tables[sequence_id].blocks:
+            if self._references[block] < 2:
+                break
+            count += 1
+        return count
+
     def match(self, chain: BlockChain) -> list[int]:
         """Blocks that hold the longest cached prefix of `chain`, without taking them.
 

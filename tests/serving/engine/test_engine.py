@@ -82,7 +82,7 @@ def test_batched_equals_alone_whenever_requests_arrive(any_model, policy):
 
 def test_recomputing_preempted_sequences_changes_nothing(model):
     asked = prompts(4, 6, longest=9)
-    with running(model, num_blocks=9) as engine:
+    with running(model, num_blocks=9, expected_output=1) as engine:
         streams = [engine.submit(request(index, prompt, max_tokens=20)) for index, prompt in enumerate(asked)]
         answers = [collect(stream).tokens for stream in streams]
         stats = engine.stats()
@@ -205,7 +205,7 @@ def test_a_policy_that_fails_is_replaced_and_nobody_notices(model):
     with running(model) as engine:
         engine.call(lambda: setattr(engine._scheduler, "policy", Broken()))
         assert collect(engine.submit(request("a", [1, 2]))).tokens == generate(model, [1, 2])
-        assert engine.stats().policy == "continuous-batched-prefill"
+        assert engine.stats().policy == "mixed-chunked"
 
 
 def test_the_policy_can_change_while_requests_run(model):
