@@ -14,7 +14,9 @@ from serving.domain.events import Finished
 from serving.domain.plan import StepReport
 from serving.domain.request import Request, SamplingParams
 
-CONFIG = SchedulerConfig(policy="continuous-batched-prefill", block_size=4, num_blocks=64, max_num_seqs=2, max_num_batched_tokens=16)
+CONFIG = SchedulerConfig(
+    policy="continuous-batched-prefill", block_size=4, num_blocks=64, max_num_seqs=2, max_num_batched_tokens=16
+)
 
 
 def requests(count=6):
