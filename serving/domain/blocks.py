@@ -22,29 +22,44 @@ class BlockChain:
     """The full blocks of one token list as a chain of digests: equal digests mean equal tokens *and* equal history.
 
     `tokens` is a live reference and may grow (never shrink). `namespace` holds what must match besides tokens: the
-    tenant, an adapter, the hash of an image. It comes from the server, never from a request's body (CVE-2025-46570).
+    tenant, an adapter. It comes from the server, never from a request's body (CVE-2025-46570). `media` are (position,
+    content hash) of images and sounds, whose placeholder tokens are all alike: a block is the same only with the same media,
+    and blocks before the first one are shared as those of any text.
     """
 
-    __slots__ = ("tokens", "block_size", "_digests", "_root")
+    __slots__ = ("tokens", "block_size", "_media", "_digests", "_root")
 
-    def __init__(self, tokens: list[int], namespace: Sequence[str], block_size: int) -> None:
+    def __init__(
+        self,
+        tokens: list[int],
+        namespace: Sequence[str],
+        block_size: int,
+        media: Sequence[tuple[int, str]] = (),
+    ) -> None:
         self.tokens = tokens
         self.block_size = block_size
+        self._media: dict[int, list[str]] = {}
+        for position, content in sorted(media):
+            self._media.setdefault(position // block_size, []).append(f"{position}:{content}")
         self._digests: list[bytes] = []
         # Lengths keep ("ab", "c") and ("a", "bc") apart.
         self._root = blake2b("".join(f"{len(part)}:{part}" for part in namespace).encode(), digest_size=16).digest()
 
-    def block(self, index: int) -> tuple[int, ...]:
-        return tuple(self.tokens[index * self.block_size : (index + 1) * self.block_size])
+    def block(self, index: int) -> tuple[int | str, ...]:
+        """What has to be equal for a block to be equal: its tokens, and the media that begin in it."""
+        tokens = self.tokens[index * self.block_size : (index + 1) * self.block_size]
+        return (*tokens, *self._media.get(index, ()))
 
     def parent(self, index: int) -> bytes:
         return self.digest(index - 1) if index else self._root
 
     def digest(self, index: int) -> bytes:
         while len(self._digests) <= index:
-            parent = self._digests[-1] if self._digests else self._root
-            content = array("q", self.block(len(self._digests))).tobytes()
-            self._digests.append(blake2b(parent + content, digest_size=16).digest())
+            index = len(self._digests)
+            parent = self._digests[-1] if index else self._root
+            tokens = array("q", self.tokens[index * self.block_size : (index + 1) * self.block_size]).tobytes()
+            media = "".join(self._media.get(index, ())).encode()
+            self._digests.append(blake2b(parent + tokens + media, digest_size=16).digest())
         return self._digests[index]
 
 
@@ -59,7 +74,7 @@ class _Table:
 class _Content:
     digest: bytes
     parent: bytes
-    tokens: tuple[int, ...]
+    block: tuple[int | str, ...]
 
 
 class BlockPool:
@@ -203,4 +218,4 @@ class BlockPool:
 
     def _holds(self, block: int, chain: BlockChain, index: int) -> bool:
         content = self._contents[block]
-        return content.tokens == chain.block(index) and content.parent == chain.parent(index)
+        return content.block == chain.block(index) and content.parent == chain.parent(index)
