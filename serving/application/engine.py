@@ -1,6 +1,6 @@
 """The engine: one thread that turns submitted requests into tokens, one packed step after the other.
 
-    drain commands -> expire deadlines -> scheduler (policy, blocks) -> backend -> sampler -> events into mailboxes
+    drain commands -> expire deadlines -> scheduler (policy, blocks) -> backend and sampler -> events into mailboxes
 
 Everything the thread owns (scheduler, pool, backend) is touched by no other thread: commands are closures that it runs
 between two steps. Clients only ever see their `Mailbox`.
@@ -19,12 +19,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from serving.application.execution import StepRunner
+from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
-from serving.application.ports import Draw, EngineStats, ModelBackend, Sampler, SequenceSlice
+from serving.application.ports import EngineStats, ModelBackend, Sampler
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
-from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, QueueFull
-from serving.domain.events import Event, Finished, TokenLogprob
+from serving.domain.errors import Draining, InvalidRequest, QueueFull
+from serving.domain.events import Event, Finished
 from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
 from serving.domain.request import Request
@@ -57,7 +59,6 @@ class EngineLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
-        self._sampler = sampler
         self._config = config
         self._context_length = context_length
         self._observer = observer
@@ -69,6 +70,7 @@ class EngineLoop:
             on_close=backend.release,
         )
         self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
+        self._runner = StepRunner(backend, sampler, self._scheduler)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._lock = threading.Lock()
@@ -76,7 +78,7 @@ class EngineLoop:
         self._draining = self._closed = self._paused = False
         self._steps = 0
         self._step_seconds = 0.0
-        self._request_seconds = 1.0  # moving average of a request's time in the engine, for Retry-After
+        self._request_seconds = 1.0  # moving average of a request's time in the engine
         self._started = self._progress = clock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -89,8 +91,11 @@ class EngineLoop:
 
     def submit(self, request: Request) -> Mailbox:
         """Queue a request. Raises InvalidRequest, ContextLengthExceeded, QueueFull or Draining."""
-        self._check(request)
-        mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel)
+        capacity = min(self._context_length, self._pool.total * self._pool.block_size)
+        check_request(request, vocab_size=self._backend.vocab_size, capacity=capacity)
+        now = self._clock()
+        sequence = self._sequence(request, now)
+        mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel, opened=now)
         with self._lock:
             if self._draining or self._closed:
                 raise Draining("the server is shutting down and takes no new requests")
@@ -99,13 +104,13 @@ class EngineLoop:
             if len(self._mailboxes) >= self._config.max_num_seqs + self._config.queue_limit:
                 raise QueueFull(
                     f"{len(self._mailboxes)} requests are running or waiting already; try again later",
-                    retry_after=max(1.0, min(60.0, self._request_seconds)),
+                    retry_after=max(1.0, min(60.0, self._request_seconds)),  # by then all of them have made room
                 )
             if not self._mailboxes:
-                self._progress = self._clock()
+                self._progress = now
             self._mailboxes[request.id] = mailbox
             # Inside the lock, or a loop that ends right now would miss the request.
-            self._commands.put(lambda: self._enqueue(request))
+            self._commands.put(lambda: self._enqueue(sequence))
         return mailbox
 
     def cancel(self, request_id: str) -> None:
@@ -194,21 +199,10 @@ class EngineLoop:
         elif not self._thread.is_alive():
             self._end("cancelled", None)
 
-    def _check(self, request: Request) -> None:
-        prompt, wanted = len(request.prompt_tokens), request.sampling.max_tokens
-        if not prompt:
-            raise InvalidRequest("the prompt is empty; send at least one token", param="prompt")
-        if wanted < 1:
-            raise InvalidRequest(f"max_tokens must be at least 1, not {wanted}", param="max_tokens")
-        if not 0 <= min(request.prompt_tokens) <= max(request.prompt_tokens) < self._backend.vocab_size:
-            raise InvalidRequest(f"prompt tokens must be between 0 and {self._backend.vocab_size - 1}", param="prompt")
-        capacity = min(self._context_length, self._pool.total * self._pool.block_size)
-        if prompt + wanted > capacity:
-            raise ContextLengthExceeded(
-                f"{prompt} prompt tokens and max_tokens={wanted} make {prompt + wanted}, "
-                f"but at most {capacity} fit; shorten the prompt or lower max_tokens",
-                param="max_tokens" if prompt < capacity else "prompt",
-            )
+    def _sequence(self, request: Request, now: float) -> RunningSequence:
+        request = request if request.arrival else replace(request, arrival=now)
+        seed = random.getrandbits(63) if request.sampling.seed is None else request.sampling.seed
+        return RunningSequence(request, arrival=request.arrival, seed=seed, block_size=self._pool.block_size)
 
     # -- called from the engine's thread only ---------------------------------------------------------------------------
 
@@ -233,12 +227,9 @@ class EngineLoop:
             while True:
                 self._commands.get_nowait()()
 
-    def _enqueue(self, request: Request) -> None:
-        sampling = request.sampling
-        seed = random.getrandbits(63) if sampling.seed is None else sampling.seed
-        arrival = request.arrival or self._clock()
-        self._tell(self._observer, replace(request, arrival=arrival))
-        self._scheduler.add(RunningSequence(request, arrival=arrival, seed=seed, block_size=self._pool.block_size))
+    def _enqueue(self, sequence: RunningSequence) -> None:
+        self._tell(self._observer, sequence.request)
+        self._scheduler.add(sequence)
 
     def _step_or_recover(self) -> None:
         try:
@@ -256,8 +247,9 @@ class EngineLoop:
                 with contextlib.suppress(queue.Empty):
                     self._commands.get(timeout=HELD_BACK)()
             return
-        self._deliver(self._compute(work))
-        self._report(work, start)
+        done = self._runner.run(work)
+        self._deliver(done.events)
+        self._report(done.work, start)
 
     def _schedule(self, now: float) -> list[Work]:
         try:
@@ -268,29 +260,6 @@ class EngineLoop:
             log.exception('policy "%s" failed; going on with "%s"', self._scheduler.policy.name, FALLBACK_POLICY)
             self._scheduler.policy = make_policy(FALLBACK_POLICY, self._config)
             return self._scheduler.schedule(now)
-
-    def _compute(self, work: Sequence[Work]) -> list[Event]:
-        """Run a step. When it fails, run its sequences one at a time, so that only the guilty one ends with an error."""
-        try:
-            sampled = self._forward(work)
-        except Exception as error:
-            if len(work) > 1:
-                log.warning("a step of %d sequences failed (%r); running them one at a time", len(work), error)
-                return [event for item in work for event in self._compute([item])]
-            log.exception('request "%s" failed', work[0].sequence.id)
-            message = f"internal error while computing this request: {type(error).__name__}"
-            return self._scheduler.finish(work[0].sequence.id, "error", message)
-        return self._scheduler.complete(work, sampled)
-
-    def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
-        batch, draws = [], []
-        for sequence, start, count, _, samples in work:
-            tokens = sequence.tokens[start : start + count]
-            batch.append(SequenceSlice(sequence.id, tokens, start, self._pool.table(sequence.id), samples))
-            if samples:
-                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated, sequence.tokens))
-        logits = self._backend.execute(batch)
-        return self._sampler.sample(logits, draws) if draws else []
 
     def _deliver(self, events: Sequence[Event]) -> None:
         """Put each event into its mailbox; a client that let its mailbox fill up is cancelled."""
@@ -303,6 +272,7 @@ class EngineLoop:
             if not mailbox.put(event):
                 self._deliver(self._scheduler.finish(event.request_id, "error", "slow_consumer"))
             elif isinstance(event, Finished):
+                self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
                     del self._mailboxes[event.request_id]
                     self._idle.notify_all()

@@ -54,6 +54,9 @@ class EnginePort(Protocol):
 
     def stats(self) -> EngineStats: ...
 
+    def swap_policy(self, name: str) -> None:
+        """Change the batching policy between two steps; nothing is lost. Raises `UnknownPolicy`."""
+
     def healthy(self) -> bool:
         """False when the loop is dead or no step finished for long while work waits."""
 
@@ -143,7 +146,8 @@ class ModelBackend(Protocol):
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [slices that need them, vocab_size], in order, in whatever form the `Sampler` beside it takes.
 
-        Running the same slices again is harmless: an error may leave keys and values half written.
+        Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
+        batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).
         """
 
     def release(self, sequence_id: str) -> None:

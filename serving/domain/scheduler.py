@@ -151,19 +151,23 @@ class Scheduler:
         )
 
     def shrink(self, work: Seq[Work]) -> list[Work]:
-        """A smaller step in place of one that ran out of memory; coming steps get no larger either.
+        """Half of a step that ran out of memory; no later step gets larger. Empty when `work` cannot get smaller.
 
-        The younger half of the sequences is preempted; a single one computes half of its tokens. Empty when `work` cannot
-        get smaller.
+        Decodes keep their token before prompts theirs, the older before the younger; who gets none is preempted.
         """
-        if len(work) > 1:
-            kept = sorted(work, key=lambda item: (item.sequence.arrival, item.sequence.id))[: len(work) // 2]
-            for sequence_id in {item.sequence.id for item in work} - {item.sequence.id for item in kept}:
-                self._preempt(sequence_id)
-        else:
-            kept = [item._replace(count=item.count // 2, samples=False) for item in work if item.count > 1]
-        budget = max(self.limits.max_num_seqs, sum(item.count for item in kept))
-        self.limits = replace(self.limits, max_num_batched_tokens=min(budget, self.limits.max_num_batched_tokens))
+        budget = sum(item.count for item in work) // 2
+        kept: list[Work] = []
+        if not budget:
+            return kept
+        for item in sorted(work, key=lambda w: (w.count > 1, w.sequence.arrival, w.sequence.id)):
+            if not budget:
+                self._preempt(item.sequence.id)
+                continue
+            count = min(item.count, budget)
+            kept.append(item._replace(count=count, samples=item.samples and count == item.count))
+            budget -= count
+        tokens = max(self.limits.max_num_seqs, sum(item.count for item in kept))
+        self.limits = replace(self.limits, max_num_batched_tokens=min(tokens, self.limits.max_num_batched_tokens))
         return kept
 
     def finish(self, sequence_id: str, reason: FinishReason, error: str | None = None) -> list[Event]:
