@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from serving.domain.admission import FitTheBudget, OneAtATime, PeakMemory, WhenEmpty, WhileTokensLast
@@ -162,22 +162,27 @@ def policy_names() -> list[str]:
 
 def make_policy(name: str, config: SchedulerConfig | None = None) -> BatchingPolicy:
     """A fresh policy by name, with the knobs of `config`. Raises UnknownPolicy."""
-    return _factory(name)(config or SchedulerConfig())
-
-
-def _factory(name: str) -> Factory:
+    config = config or SchedulerConfig()
     if name in BUILTIN:
-        return BUILTIN[name]
+        return BUILTIN[name](config)
     for entry in entry_points(group=GROUP, name=name):
-        try:
-            return entry.load()
-        except Exception as error:
-            raise UnknownPolicy(
-                f'policy "{name}" cannot be loaded from {entry.value}: {type(error).__name__}: {error}', param="policy"
-            ) from error
+        return _load(entry, config)
     close = difflib.get_close_matches(name, policy_names(), n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
     raise UnknownPolicy(f'unknown policy "{name}": choose one of {", ".join(policy_names())}.{hint}', param="policy")
+
+
+def _load(entry: EntryPoint, config: SchedulerConfig) -> BatchingPolicy:
+    """A third party's policy, which may fail in any way."""
+    where = f'policy "{entry.name}", installed as {entry.value},'
+    try:
+        policy = entry.load()(config)
+    except Exception as error:
+        message = f"{where} cannot be made: {type(error).__name__}: {error}"
+        raise UnknownPolicy(message, param="policy") from error
+    if missing := [part for part in ("name", "plan", "observe") if not hasattr(policy, part)]:
+        raise UnknownPolicy(f"{where} is no policy: it has no {' and no '.join(missing)}", param="policy")
+    return policy
 
 
 def _memory(config: SchedulerConfig) -> tuple[PeakMemory, OutputLengths]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lifecycle.config import near_miss
 from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
-from serving.domain.policies import policy_names
+from serving.domain.policies import UnknownPolicy, make_policy
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -29,6 +28,7 @@ class ServingConfig(SchedulerConfig):
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         if self.dtype not in DTYPES:
             raise LifecycleError(f'unknown dtype "{self.dtype}": choose one of {", ".join(DTYPES)}')
-        if self.policy not in (known := policy_names()):
-            hint = near_miss(self.policy, known)
-            raise LifecycleError(f'unknown policy "{self.policy}": choose one of {", ".join(known)}.{hint}')
+        try:
+            make_policy(self.policy, self)
+        except UnknownPolicy as error:
+            raise LifecycleError(error.message) from None
