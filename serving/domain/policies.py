@@ -25,7 +25,7 @@ from serving.domain.plan import Limits, SchedulerView, SequenceView, StepPlan, S
 from serving.domain.strategies import AdmissionRule, Composer, Order, Victim
 from serving.domain.victims import LastInOrder, LeastComputed, Youngest
 
-GROUP = "serving.policies"
+POLICY_GROUP = "serving.policies"
 
 
 class BatchingPolicy(Protocol):
@@ -157,7 +157,7 @@ class UnknownPolicy(InvalidRequest, ValueError):
 
 def policy_names() -> list[str]:
     """Every policy that `make_policy` knows, own and third-party."""
-    return [*BUILTIN, *sorted({entry.name for entry in entry_points(group=GROUP)} - BUILTIN.keys())]
+    return [*BUILTIN, *sorted({entry.name for entry in entry_points(group=POLICY_GROUP)} - BUILTIN.keys())]
 
 
 def make_policy(name: str, config: SchedulerConfig | None = None) -> BatchingPolicy:
@@ -165,7 +165,7 @@ def make_policy(name: str, config: SchedulerConfig | None = None) -> BatchingPol
     config = config or SchedulerConfig()
     if name in BUILTIN:
         return BUILTIN[name](config)
-    for entry in entry_points(group=GROUP, name=name):
+    for entry in entry_points(group=POLICY_GROUP, name=name):
         return _load(entry, config)
     close = difflib.get_close_matches(name, policy_names(), n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
