@@ -35,7 +35,12 @@ class Encoder:
     def header(self, config: SchedulerConfig, *, num_blocks: int, model: str = "") -> dict[str, Any]:
         """The first line."""
         scheduler = {field.name: getattr(config, field.name) for field in fields(SchedulerConfig)}
-        return {"type": "header", "format": FORMAT, "model": model, "scheduler": {**scheduler, "num_blocks": num_blocks}}
+        return {
+            "type": "header",
+            "format": FORMAT,
+            "model": model,
+            "scheduler": {**scheduler, "num_blocks": num_blocks},
+        }
 
     def encode(self, observation: Observation) -> dict[str, Any] | None:
         """One line; None for what concerns a request that came in before the recorder did."""
@@ -115,15 +120,20 @@ class StepRecorder:
         self._observations.append(observation)
 
     @property
+    def observations(self) -> list[Observation]:
+        """A copy, oldest first."""
+        return list(self._observations)
+
+    @property
     def reports(self) -> list[StepReport]:
         """The steps, oldest first."""
-        return [seen for seen in list(self._observations) if isinstance(seen, StepReport)]
+        return [seen for seen in self.observations if isinstance(seen, StepReport)]
 
     def recording(self, config: SchedulerConfig, num_blocks: int) -> Recording:
         """Everything kept, as if it had been written to a file and read again."""
         encoder = Encoder()
         lines = [encoder.header(config, num_blocks=num_blocks)]
-        lines += filter(None, map(encoder.encode, list(self._observations)))
+        lines += filter(None, map(encoder.encode, self.observations))
         return Recording.parse(lines)
 
     def clear(self) -> None:

@@ -170,4 +170,6 @@ def _decode(lines: list[bytes], path: Path) -> Iterable[dict[str, Any]]:
         except ValueError:
             if number == len(lines):  # the writer was stopped in the middle
                 return
-            raise InvalidRecording(f"{path}: line {number} is not JSON: is this a file of lifecycle serve --record?") from None
+            raise InvalidRecording(
+                f"{path}: line {number} is not JSON: is this a file of lifecycle serve --record?"
+            ) from None

@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.application.recording import Recording
+
 METRICS = ("ttft", "tpot", "itl", "e2el")
 GROWTH = 1.005
 """Ratio of neighbouring buckets of a histogram: quantiles are right within half a percent."""
@@ -115,6 +117,28 @@ class Latencies:
         self.output_tokens += output_tokens
         self.first_arrival = min(self.first_arrival, arrival)
         self.last_finish = max(self.last_finish, last_token)
+
+    @classmethod
+    def of(cls, recording: Recording, slo: Mapping[str, float] | None = None) -> Latencies:
+        """Of everything in a recording that came to its own end, as the engine saw it."""
+        found = cls(slo or {})
+        last: dict[int, float] = {}
+        for step in recording.steps:
+            for item in step.work:
+                if item.samples:
+                    if item.request in last:
+                        found.itl.add(step.end - last[item.request])
+                    last[item.request] = step.end
+        for request in recording.requests:
+            if request.reason in ("stop", "length") and request.number in last:
+                found.finished(
+                    arrival=request.arrival,
+                    first_token=request.first_token,
+                    last_token=last[request.number],
+                    prompt_tokens=request.prompt_tokens,
+                    output_tokens=request.output_tokens,
+                )
+        return found
 
     @property
     def duration(self) -> float:
