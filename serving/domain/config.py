@@ -31,8 +31,8 @@ class SchedulerConfig:
     """Tokens per KV block."""
     num_blocks: int | None = None
     """KV blocks in the pool; None takes as many as fit into `kv_memory_mb`."""
-    kv_memory_mb: int = 512
-    """Memory for keys and values in MiB, used when `num_blocks` is None."""
+    kv_memory_mb: int | None = None
+    """Most memory for keys and values in MiB, used when `num_blocks` is None; None takes half of what is free at the start."""
     prefix_caching: bool = True
     """Keep the blocks of prompts and answers that are done, for requests that begin the same way."""
     queue_limit: int = 256
@@ -67,12 +67,13 @@ class SchedulerConfig:
     """slo: a request that missed its target gives way to those that can still meet theirs, for so many seconds."""
 
     def __post_init__(self) -> None:
-        self._at_least(1, "max_num_seqs", "max_num_batched_tokens", "block_size", "kv_memory_mb")
+        self._at_least(1, "max_num_seqs", "max_num_batched_tokens", "block_size")
         self._at_least(1, "mailbox_tokens", "expected_output")
         self._at_least(0, "prefill_chunk", "mixed_prefill_tokens", "queue_limit", "max_preemptions")
         self._at_least(0, "ageing_rate", "fair_decode_cost", "slo_patience")
-        if self.num_blocks is not None:
-            self._at_least(1, "num_blocks")
+        for name in ("num_blocks", "kv_memory_mb"):
+            if getattr(self, name) is not None:
+                self._at_least(1, name)
         for name in ("slo_ttft", "slo_tpot", "stall_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")

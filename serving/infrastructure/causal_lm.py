@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CACHES = frozenset({"past_key_values", "cache_params"})
+
 
 class CausalLM:
     """Owns the model, in evaluation mode and without gradients."""
@@ -36,6 +38,14 @@ class CausalLM:
         """[tokens, vocab]: what follows each of `tokens` by transformers' own eager attention, without any cache."""
         with self.attention("eager"):
             return self.logits(input_ids=self.ids([tokens]), use_cache=False)[0]
+
+    @torch.inference_mode()
+    def own_cache(self) -> tuple[str, Any] | None:
+        """What forward calls its cache, and the one that it makes by itself; None when it makes none."""
+        for name in CACHES & self.arguments:
+            cache = getattr(self.model(input_ids=self.ids([[0, 0]]), use_cache=True), name, None)
+            return None if cache is None else (name, cache)
+        return None
 
     @contextmanager
     def attention(self, name: str) -> Iterator[None]:

@@ -14,8 +14,7 @@ from serving.infrastructure.causal_lm import CausalLM
 from serving.infrastructure.conformance import UnsupportedArchitecture, blocks_needed, disagreement
 from serving.infrastructure.packed_step import PackedStep
 from serving.infrastructure.paged_kv import PagedKV
-
-MEBIBYTE = 2**20
+from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
 
 
 class PackedTorchBackend:
@@ -44,7 +43,8 @@ class PackedTorchBackend:
         with self._lm.attention(attention.NAME):
             self._check()
         self.model.set_attn_implementation(attention.NAME)
-        self.num_blocks = num_blocks if num_blocks is not None else max(1, kv_bytes // self._kv.bytes_per_block)
+        fitting = blocks_that_fit(kv_bytes, self._kv.bytes_per_block)
+        self.num_blocks = fitting if num_blocks is None else num_blocks
         self._kv = PagedKV(self.num_blocks, block_size)
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor:
