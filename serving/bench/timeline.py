@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PREFILL, DECODE, QUEUED, CACHED, INK = "#f28e2b", "#4e79a7", "#d3d3d3", "#a9cce3", "#333333"
 MANY_STEPS = 400
 """Beyond so many steps neighbouring decodes of a request are drawn as one bar."""
+MANY_LANES = 40
 MANY_REQUESTS = 80
 """Beyond so many requests bars have no numbers."""
 
@@ -133,44 +134,55 @@ def _draw_lanes(axes: Axes, recording: Recording) -> None:
             edgecolors="white",
             linewidth=edge,
         )
+    first = {bar.request: bar for bar in reversed(bars)}
+    for bar in first.values():
+        axes.vlines(bar.start, bar.lane + 0.06, bar.lane + 0.94, color=INK, linewidth=0.9)
     if len(recording.requests) <= MANY_REQUESTS:
-        labelled: set[int] = set()
-        for bar in bars:
-            if bar.request not in labelled:
-                labelled.add(bar.request)
-                axes.text(
-                    bar.start, bar.lane + 0.5, f" {bar.request}", va="center", fontsize=6.5, color=INK, clip_on=True
-                )
+        for bar in first.values():
+            axes.text(bar.start, bar.lane + 0.5, f" {bar.request}", va="center", fontsize=6.5, color=INK, clip_on=True)
     axes.set_ylim(count, 0)
-    axes.set_ylabel("running sequences")
+    shown = range(count) if count <= MANY_LANES else ()
+    axes.set_yticks([lane + 0.5 for lane in shown], [str(lane) for lane in shown])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylabel("place in the batch")
     legend = [Patch(color=PREFILL, label="prefill"), Patch(color=DECODE, label="decode")]
     axes.legend(handles=legend, loc="lower right", ncols=2, bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _draw_tokens(axes: Axes, steps: Sequence[StepRecord], origin: float) -> None:
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
     begins = [step.start - origin for step in steps]
     widths = [step.duration for step in steps]
     decode = [sum(item.tokens for item in step.work if item.kind == "decode") for step in steps]
     prefill = [sum(item.tokens for item in step.work if item.kind == "prefill") for step in steps]
     axes.bar(begins, decode, widths, align="edge", color=DECODE)
     axes.bar(begins, prefill, widths, bottom=decode, align="edge", color=PREFILL)
-    axes.set_ylabel("tokens\nin the step")
+    # One prompt has hundreds of times as many tokens as a decode: a root shows both, and zero, too.
+    axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_ylabel("tokens in the step\n(root scale)")
 
 
 def _draw_memory(axes: Axes, recording: Recording, origin: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     steps = recording.steps
-    ends = [step.end - origin for step in steps]
-    used = [step.kv_used for step in steps]
-    axes.stackplot(
-        ends, used, [step.kv_cached for step in steps], colors=(DECODE, CACHED), labels=("used", "cached"), step="post"
+    # What a report says held during its step: blocks are taken before and given back after it.
+    edges = [step.start - origin for step in steps[:1]] + [step.end - origin for step in steps]
+    used, cached, waiting = (
+        [getattr(step, name) for step in (*steps[:1], *steps)] for name in ("kv_used", "kv_cached", "waiting")
     )
+    axes.stackplot(edges, used, cached, colors=(DECODE, CACHED), labels=("used", "cached"), step="pre")
     total = recording.header.get("scheduler", {}).get("num_blocks")
     if total and max((step.kv_used + step.kv_cached for step in steps), default=0) > total / 2:
         axes.axhline(total, color=INK, linewidth=0.8, linestyle="dashed")
         axes.set_ylim(0, total * 1.05)
     axes.set_ylabel("KV blocks")
     queue = axes.twinx()
-    queue.step(ends, [step.waiting for step in steps], color=INK, linewidth=1, where="post", label="waiting")
+    queue.step(edges, waiting, color=INK, linewidth=1, where="pre", label="waiting")
+    queue.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     queue.set_ylabel("requests waiting")
     queue.set_ylim(bottom=0)
     queue.spines["top"].set_visible(False)
