@@ -6,7 +6,7 @@ import math
 from bisect import insort
 from collections.abc import Iterator, Sequence
 
-from serving.domain.composers import Joined
+from serving.domain.composers import Joined, split
 from serving.domain.config import SchedulerConfig
 from serving.domain.learning import OutputLengths
 from serving.domain.plan import Limits, SchedulerView, SequenceView
@@ -110,7 +110,8 @@ class WhileTokensLast:
 
     def admit(self, view: SchedulerView, queue: Sequence[SequenceView], limits: Limits) -> Sequence[SequenceView]:
         admitted: list[SequenceView] = []
-        room = self._composer.room(view.running, limits) - sum(s.remaining for s in view.running if s.prefilling)
+        decodes, prompts = split(view.running)
+        room = self._composer.room(decodes, limits) - sum(s.remaining for s in prompts)
         for sequence in self._memory.affordable(view, queue, limits):
             if room < 1:
                 break

@@ -11,6 +11,15 @@ MIN_CHUNK = 16
 """Prompt tokens that every mixed step takes at least, however tight its time: prompts must get on."""
 
 
+def split(sequences: Sequence[SequenceView]) -> tuple[list[SequenceView], list[SequenceView]]:
+    """(decodes, prompts), each in the order given. A sequence that is being recomputed is a prompt again."""
+    decodes: list[SequenceView] = []
+    prompts: list[SequenceView] = []
+    for sequence in sequences:
+        (prompts if sequence.prefilling else decodes).append(sequence)
+    return decodes, prompts
+
+
 def share_out(prompts: Sequence[SequenceView], budget: int, limits: Limits) -> list[tuple[str, int]]:
     """As many tokens as each still needs, in order, until the budget is gone."""
     work = []
@@ -27,9 +36,10 @@ def share_out(prompts: Sequence[SequenceView], budget: int, limits: Limits) -> l
 class PrefillFirst:
     """Steps of prompts only while there are prompts, else steps of decodes only."""
 
-    def compose(self, sequences: Sequence[SequenceView], limits: Limits) -> tuple[tuple[str, int], ...]:
-        prompts = [sequence for sequence in sequences if sequence.prefilling]
-        return tuple(share_out(prompts or sequences, limits.max_num_batched_tokens, limits))
+    def compose(
+        self, decodes: Sequence[SequenceView], prompts: Sequence[SequenceView], limits: Limits
+    ) -> tuple[tuple[str, int], ...]:
+        return tuple(share_out(prompts or decodes, limits.max_num_batched_tokens, limits))
 
 
 class Joined:
@@ -42,15 +52,15 @@ class Joined:
     def __init__(self, beside_decodes: int = 0) -> None:
         self._beside_decodes = beside_decodes
 
-    def compose(self, sequences: Sequence[SequenceView], limits: Limits) -> tuple[tuple[str, int], ...]:
-        decodes = [(sequence.id, 1) for sequence in sequences if not sequence.prefilling]
-        prompts = [sequence for sequence in sequences if sequence.prefilling]
-        return (*decodes, *share_out(prompts, self.room(sequences, limits), limits))
+    def compose(
+        self, decodes: Sequence[SequenceView], prompts: Sequence[SequenceView], limits: Limits
+    ) -> tuple[tuple[str, int], ...]:
+        ones = [(sequence.id, 1) for sequence in decodes]
+        return (*ones, *share_out(prompts, self.room(decodes, limits), limits)) if prompts else tuple(ones)
 
-    def room(self, sequences: Sequence[SequenceView], limits: Limits) -> int:
-        """Prompt tokens that fit into a step beside the decodes among `sequences`."""
-        decodes = sum(not sequence.prefilling for sequence in sequences)
-        left = limits.max_num_batched_tokens - decodes
+    def room(self, decodes: Sequence[SequenceView], limits: Limits) -> int:
+        """Prompt tokens that fit into a step beside `decodes`."""
+        left = limits.max_num_batched_tokens - len(decodes)
         return min(left, self._beside_decodes) if decodes and self._beside_decodes else left
 
 
@@ -62,10 +72,9 @@ class Paced(Joined):
         self._time = time
         self._seconds = seconds
 
-    def room(self, sequences: Sequence[SequenceView], limits: Limits) -> int:
-        left = super().room(sequences, limits)
-        decodes = [sequence for sequence in sequences if not sequence.prefilling]
+    def room(self, decodes: Sequence[SequenceView], limits: Limits) -> int:
+        left = super().room(decodes, limits)
         if not decodes:
             return left
-        in_time = self._time.tokens_within(self._seconds, sum(s.target for s in sequences)) - len(decodes)
+        in_time = self._time.tokens_within(self._seconds, sum(s.target for s in decodes)) - len(decodes)
         return min(left, max(MIN_CHUNK, in_time))

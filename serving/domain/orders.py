@@ -34,6 +34,13 @@ class ByPriority:
         return sorted(sequences, key=lambda s: (s.priority - self._rate * (now - s.arrival), s.arrival))
 
 
+def alone(sequence: SequenceView, decodes: int, time: StepTime) -> float:
+    """Seconds to compute what remains of a sequence and `decodes` further tokens with the machine to itself."""
+    base, per_token, per_kv = time.coefficients
+    once = base + per_kv * sequence.target
+    return once + per_token * sequence.remaining + decodes * (once + per_token)
+
+
 class ByResponseRatio:
     """Highest response ratio next: (waiting + service) / service, with service as predicted for the sequence alone.
 
@@ -46,12 +53,10 @@ class ByResponseRatio:
         self._time = time
 
     def order(self, sequences: Sequence[SequenceView], now: float) -> Sequence[SequenceView]:
-        return sorted(sequences, key=lambda s: (-max(0.0, now - s.arrival) / self.service(s), s.arrival))
+        return sorted(sequences, key=lambda s: (-max(0.0, now - s.arrival) / self._service(s), s.arrival))
 
-    def service(self, sequence: SequenceView) -> float:
-        """Seconds that the rest of a sequence would take with the machine to itself."""
-        prefill = self._time.predict(sequence.remaining, sequence.target)
-        return prefill + self._lengths.remaining(sequence) * self._time.predict(1, sequence.target) + 1e-9
+    def _service(self, sequence: SequenceView) -> float:
+        return alone(sequence, self._lengths.remaining(sequence), self._time) + 1e-9
 
 
 class LeastServedTenant:
@@ -116,7 +121,5 @@ class BySlack:
 
     def need(self, sequence: SequenceView) -> float:
         """Seconds to the end when there is a deadline, else to the next token."""
-        prefill = self._time.predict(sequence.remaining, sequence.target)
-        if sequence.deadline is None:
-            return prefill
-        return prefill + self._lengths.remaining(sequence) * self._time.predict(1, sequence.target)
+        steps = self._lengths.remaining(sequence) if sequence.deadline is not None else 0
+        return alone(sequence, steps, self._time)

@@ -34,6 +34,7 @@ class SequenceView(NamedTuple):
 
     @property
     def prefilling(self) -> bool:
+        """False for a decode: a sequence that lacks only its newest token."""
         return self.generated == 0 or self.remaining > 1
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from serving.domain.admission import FitTheBudget, OneAtATime, PeakMemory, WhenEmpty, WhileTokensLast
-from serving.domain.composers import Joined, Paced, PrefillFirst
+from serving.domain.composers import Joined, Paced, PrefillFirst, split
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import InvalidRequest
 from serving.domain.learning import Learner, OutputLengths, StepTime, TenantService
@@ -56,8 +56,11 @@ class ComposedPolicy:
         admitted: Sequence[SequenceView] = ()
         if view.waiting and len(view.running) < limits.max_num_seqs:
             admitted = self.admission.admit(view, self.order.order(view.waiting, now), limits)
-        members = self.order.order((*view.running, *admitted), now)
-        work = self.composer.compose(members, limits)
+        members = (*view.running, *admitted)
+        decodes, prompts = split(members)
+        if len(prompts) > 1:  # decodes all get their token: only prompts compete
+            prompts = self.order.order(prompts, now)
+        work = self.composer.compose(decodes, prompts, limits)
         return StepPlan(
             work=work,
             admitted=tuple(sequence.id for sequence in admitted),

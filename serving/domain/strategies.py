@@ -25,9 +25,11 @@ class AdmissionRule(Protocol):
 
 
 class Composer(Protocol):
-    """Shares one step's tokens out: (id, tokens) in the order in which memory is granted."""
+    """Shares one step's tokens out among decodes, which want one each, and prompts: (id, tokens), memory in that order."""
 
-    def compose(self, sequences: Sequence[SequenceView], limits: Limits) -> tuple[tuple[str, int], ...]: ...
+    def compose(
+        self, decodes: Sequence[SequenceView], prompts: Sequence[SequenceView], limits: Limits
+    ) -> tuple[tuple[str, int], ...]: ...
 
 
 class Victim(Protocol):
