@@ -49,7 +49,7 @@ def client(served):
 
 
 def complete(client, prompt: str) -> str:
-    body = {"prompt": prompt, "max_tokens": 48, "temperature": 0}
+    body = {"prompt": prompt, "max_tokens": 48, "min_tokens": 48, "temperature": 0}
     response = client.post("/v1/completions", json=body)
     assert response.status_code == 200, response.json
     assert response.json["usage"]["completion_tokens"] == 48
