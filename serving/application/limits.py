@@ -15,6 +15,8 @@ def check_request(request: Request, *, vocab_size: int, capacity: int) -> None:
         raise InvalidRequest(f"max_tokens must be at least 1, not {wanted}", param="max_tokens")
     if not 0 <= min(request.prompt_tokens) <= max(request.prompt_tokens) < vocab_size:
         raise InvalidRequest(f"prompt tokens must be between 0 and {vocab_size - 1}", param="prompt")
+    if any(not 0 <= token < vocab_size for token in request.sampling.logit_bias):
+        raise InvalidRequest(f"logit_bias takes token ids between 0 and {vocab_size - 1}", param="logit_bias")
     if prompt + wanted > capacity:
         raise ContextLengthExceeded(
             f"{prompt} prompt tokens and max_tokens={wanted} make {prompt + wanted}, "
