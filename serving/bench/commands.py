@@ -53,16 +53,16 @@ def throughput(
 
     Stop tokens are ignored: every answer has exactly as many tokens as asked for.
     """
-    from serving.bench.throughput import run
+    from serving.bench.inprocess import run
     from serving.infrastructure.config import ServingConfig
 
     knobs = {"backend": backend, "policy": policy, "dtype": dtype}
     given = {key: value for key, value in knobs.items() if value is not None}
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
-    jobs = list(Workload(**workload).jobs(None, default_count=32))
+    jobs = list(Workload(**workload).jobs(Traffic(), default_count=32))
     directory = checkpoint(model)
     with progress_bar(sum(job.output_tokens for job in jobs), "token") as advance:
-        found = run(directory, config, jobs, record=record, progress=advance).figures()
+        found = run(directory, config, jobs, record=record, progress=advance).throughput()
     click.echo(
         f"{found['output_tokens_per_s']:.1f} output tokens/s, {found['total_tokens_per_s']:.1f} with prompts, "
         f"{found['requests_per_s']:.2f} requests/s ({len(jobs)} requests in {found['elapsed_time']:.2f} s)"

@@ -177,6 +177,26 @@ def _json(value: float) -> float | int | None:
     return None if math.isnan(value) else round(value, 4)
 
 
+def fairness(recording: Recording) -> float:
+    """Jain's index over tenants of the tokens computed for each while all of them had a request in the engine."""
+    requests = recording.requests
+    served = dict.fromkeys((request.tenant for request in requests), 0)
+    present: dict[str, int] = dict.fromkeys(served, 0)
+    changes = [(request.arrival, 1, request.tenant) for request in requests]
+    changes += [
+        (math.inf if request.finished is None else request.finished, -1, request.tenant) for request in requests
+    ]
+    changes.sort(reverse=True)
+    for step in recording.steps:
+        while changes and changes[-1][0] <= step.start:
+            _, change, tenant = changes.pop()
+            present[tenant] += change
+        if all(present.values()):
+            for item in step.work:
+                served[requests[item.request].tenant] += item.tokens
+    return jain(served.values())
+
+
 def jain(served: Iterable[float]) -> float:
     """Jain's fairness index of what each got."""
     values = list(served)

@@ -1,4 +1,4 @@
-"""How many tokens a second the engine makes when there is always enough to do: in this process, without HTTP."""
+"""The engine in this process, without HTTP: load a model, let requests arrive, keep what happened."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from lifecycle.errors import LifecycleError
 from serving.application.ports import TokenStream
 from serving.application.recorder import StepRecorder
+from serving.application.recording import Recording
 from serving.bench.metrics import Latencies
 from serving.bench.workload import Job
 from serving.domain.errors import InvalidRequest
@@ -24,15 +25,15 @@ WARM_UP = Job(-1, 0.0, 16, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Throughput:
-    """What a run took, from the first request to the last token."""
+class Run:
+    """What a run took, from the first arrival to the last token, and everything that happened in it."""
 
     seconds: float
-    latencies: Latencies
+    recording: Recording
 
-    def figures(self) -> dict[str, Any]:
+    def throughput(self) -> dict[str, Any]:
         """Flat, for JSON. `output_tokens_per_s` is the number to compare."""
-        found = self.latencies
+        found = Latencies.of(self.recording)
         return {
             "elapsed_time": round(self.seconds, 4),
             "requests_per_s": round(found.completed / self.seconds, 3),
@@ -49,8 +50,8 @@ def run(
     *,
     record: Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Throughput:
-    """Load a checkpoint, warm it up with one short request, and let it answer all jobs, which arrive at once.
+) -> Run:
+    """Load a checkpoint, warm it up with one short request, and let jobs arrive when they are due, and all be answered.
 
     Stop tokens are ignored: every answer is as long as its job says. `record` is written after the run; `progress` is
     called with how many more tokens there are. Raises LifecycleError when the model or a job does not fit.
@@ -61,17 +62,12 @@ def run(
     config = replace(config, queue_limit=max(config.queue_limit, len(jobs)))
     served = build_engine(directory, config, observer=recorder)
     with closing(served.engine) as engine:
-        _wait(engine, [engine.submit(_request(WARM_UP))], None)
-        engine.pause()
+        _wait(engine, [engine.submit(_request(WARM_UP, 0.0))], None)
         recorder.clear()
-        try:
-            streams = [engine.submit(_request(job)) for job in jobs]
-        except InvalidRequest as error:
-            raise LifecycleError(f"this workload does not fit the model: {error}") from None
-        started = time.perf_counter()
-        engine.resume()
+        started = time.monotonic()
+        streams = _submit(engine, jobs, started)
         _wait(engine, streams, progress)
-        seconds = time.perf_counter() - started
+        seconds = time.monotonic() - started
         num_blocks = engine.stats().kv_total
     if record is not None:
         file = open_recorder(record)
@@ -79,14 +75,30 @@ def run(
         for observation in recorder.observations:
             file(observation)
         file.close()
-    return Throughput(seconds, Latencies.of(recorder.recording(config, num_blocks)))
+    return Run(seconds, recorder.recording(config, num_blocks))
 
 
-def _request(job: Job) -> Request:
+def _submit(engine: Any, jobs: Sequence[Job], started: float) -> list[TokenStream]:
+    """In order of arrival. Those that are there from the beginning are there before the first step."""
+    requests = [_request(job, started) for job in jobs]
+    engine.pause()
+    try:
+        streams = [engine.submit(request) for request in requests if request.arrival <= started]
+        engine.resume()
+        for request in requests[len(streams) :]:
+            time.sleep(max(0.0, request.arrival - time.monotonic()))
+            streams.append(engine.submit(request))
+    except InvalidRequest as error:
+        raise LifecycleError(f"this workload does not fit the model: {error}") from None
+    return streams
+
+
+def _request(job: Job, started: float) -> Request:
     return Request(
         f"bench-{job.number}",
         job.tokens(),
         SamplingParams(temperature=0.0, max_tokens=job.output_tokens),
+        arrival=started + job.arrival,
         priority=job.priority,
         tenant=job.tenant,
     )
