@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from serving.infrastructure import varlen
-from serving.infrastructure.packed_step import DecodeGroup, PackedStep, PrefillSpan, Reach
+from serving.infrastructure.packed_step import DecodeGroup, PackedStep, PrefillSpan, Reach, as_bias
 from serving.infrastructure.paged_kv import LayerKV
 
 NAME = "serving_paged"
@@ -82,12 +82,11 @@ def paged_attention(
 
 def _decode(group: DecodeGroup, query: Tensor, layer: LayerKV, reach: Reach, score: Score) -> Tensor:
     """query [1, heads, B, D], one token of each sequence in the order of the group's rows, to [B, heads, Dv]."""
-    batch, heads, kv_heads = query.shape[2], query.shape[1], layer.keys.shape[2]
-    k, v = (_gather(t, group.blocks, batch) for t in (layer.keys, layer.values))
-    # The query heads that share a key head are folded into the query length, which is several times as fast on a CPU
-    # as enable_gqa with a single query.
-    q = query[0].transpose(0, 1).reshape(batch, kv_heads, heads // kv_heads, -1)
-    return _attend(q, k, v, group.mask(reach, k.shape[2]), score).reshape(batch, heads, -1)
+    heads, batch = query.shape[1], query.shape[2]
+    k, v = layer.gather(group.blocks, batch)
+    q = query[0].unflatten(0, (len(k), -1)).transpose(1, 2)
+    out = _attend(q, k, v, group.bias(reach, k.shape[2]), score)
+    return out.transpose(0, 1).reshape(batch, heads, -1).contiguous()  # some architectures call view on it
 
 
 def _whole_prompt(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -99,30 +98,30 @@ def _whole_prompt(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Te
 
 def _prefill(span: PrefillSpan, query: Tensor, layer: LayerKV, reach: Reach, score: Score) -> Tensor:
     """query [heads, n, D] over its own blocks to [n, heads, Dv]: the general case with a computed prefix."""
-    heads, count, kv_heads = query.shape[0], query.shape[1], layer.keys.shape[2]
-    k, v = (_gather(t, span.blocks, 1)[:, :, : span.start + count] for t in (layer.keys, layer.values))
-    fold = heads // kv_heads
-    mask = span.mask(reach).repeat(fold, 1)[None, None]
-    out = _attend(query.reshape(1, kv_heads, fold * count, -1), k, v, mask, score)
+    heads, count, head_dim = query.shape
+    k, v = (t[:, :, : span.start + count] for t in layer.gather(span.blocks, 1))
+    q = query.reshape(len(k), 1, -1, head_dim)  # rows: query heads of a key head, times tokens
+    mask = span.mask(reach).repeat(heads // len(k), 1)[None]
+    if score.plain:  # never writes all scores down at once, which matters for long prompts
+        parts = (t.transpose(0, 1) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(*parts, attn_mask=mask[None], scale=score.scale)
+    else:
+        out = _attend(q, k, v, as_bias(mask), score)
     return out.reshape(heads, count, -1).transpose(0, 1)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, score: Score) -> Tensor:
-    """q [B, KV, M, D], k and v [B, KV, L, D], mask broadcastable to [B, KV, M, L]; M = query heads per KV head x tokens."""
-    if score.plain:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=score.scale)
-    scores = (q @ k.transpose(-1, -2)).float() * score.scale
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, score: Score) -> Tensor:
+    """q [KV, B, rows, D], k [KV, B, L, D], v [KV, B, L, Dv], bias [B, 1 or rows, L] to [KV, B, rows, Dv].
+
+    Two batched matrix products: with the few rows of a decode, torch's fused attention takes several times as long on a CPU.
+    """
+    scores = (q * score.scale @ k.transpose(-1, -2)).float()
     if score.softcap is not None:
         scores = score.softcap * torch.tanh(scores / score.softcap)
-    scores = scores.masked_fill(~mask, float("-inf"))
+    scores += bias
     if score.sinks is None:
         return scores.softmax(-1).to(v.dtype) @ v
-    kv_heads, tokens = k.shape[1], q.shape[2] * k.shape[1] // score.sinks.numel()
-    per_row = score.sinks.float().view(kv_heads, -1).repeat_interleave(tokens, 1)
-    column = per_row[None, :, :, None].expand(*scores.shape[:-1], 1)
-    return torch.cat((scores, column), -1).softmax(-1)[..., :-1].to(v.dtype) @ v
-
-
-def _gather(store: Tensor, blocks: Tensor, batch: int) -> Tensor:
-    """[capacity, size, KV, D] to [batch, KV, blocks_per_sequence * size, D]."""
-    return store.index_select(0, blocks).view(batch, -1, *store.shape[2:]).transpose(1, 2)
+    sinks = score.sinks.float().view(len(k), -1)
+    sinks = sinks.repeat_interleave(q.shape[2] // sinks.shape[1], 1)[:, None, :, None]
+    weights = torch.cat((scores, sinks.expand(*scores.shape[:-1], 1)), -1).softmax(-1)[..., :-1]
+    return weights.to(v.dtype) @ v

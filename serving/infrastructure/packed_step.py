@@ -36,6 +36,11 @@ class Reach(NamedTuple):
         return visible
 
 
+def as_bias(mask: Tensor) -> Tensor:
+    """Float32 to add to scores instead of a mask: several times as fast on a CPU as filling in."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
 @dataclass(slots=True)
 class DecodeGroup:
     """Sequences of similar length with one token each: attended together, in blocks padded to the longest."""
@@ -43,14 +48,14 @@ class DecodeGroup:
     rows: Tensor  # [B] where their tokens are in the packed row
     blocks: Tensor  # [B * blocks_per_sequence] block numbers, padded with block 0
     positions: Tensor  # [B]
-    masks: dict[Reach, Tensor] = field(default_factory=dict)
+    biases: dict[Reach, Tensor] = field(default_factory=dict)
 
-    def mask(self, reach: Reach, length: int) -> Tensor:
-        """[B, 1, 1, length], True where a key is visible."""
-        if reach not in self.masks:
+    def bias(self, reach: Reach, length: int) -> Tensor:
+        """[B, 1, length], what to add to scores: 0 where a key is visible, else -inf. Made once for all layers."""
+        if reach not in self.biases:
             keys = torch.arange(length, device=self.positions.device)
-            self.masks[reach] = reach.mask(self.positions[:, None], keys)[:, None, None]
-        return self.masks[reach]
+            self.biases[reach] = as_bias(reach.mask(self.positions[:, None], keys)[:, None])
+        return self.biases[reach]
 
 
 @dataclass(slots=True)

@@ -12,7 +12,10 @@ FIRST_BLOCKS = 64
 
 @dataclass(slots=True)
 class LayerKV:
-    """Keys [capacity, block_size, kv_heads, D] and values [capacity, block_size, kv_heads, Dv] of one layer."""
+    """Keys [kv_heads, capacity, block_size, D] and values [kv_heads, capacity, block_size, Dv] of one layer.
+
+    Heads come first, so that blocks copied together are one long sequence per head, as a matrix product wants them.
+    """
 
     keys: Tensor
     values: Tensor
@@ -22,8 +25,13 @@ class LayerKV:
 
     def write(self, slots: Tensor, key: Tensor, value: Tensor) -> None:
         """key [kv_heads, T, D] and value [kv_heads, T, Dv] into slots [T] = block * block_size + offset."""
-        self.keys.flatten(0, 1).index_copy_(0, slots, key.transpose(0, 1))
-        self.values.flatten(0, 1).index_copy_(0, slots, value.transpose(0, 1))
+        self.keys.flatten(1, 2).index_copy_(1, slots, key)
+        self.values.flatten(1, 2).index_copy_(1, slots, value)
+
+    def gather(self, blocks: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Keys [kv_heads, batch, L, D] and values [kv_heads, batch, L, Dv] of `batch` sequences with as many blocks each."""
+        keys, values = (store.index_select(1, blocks) for store in (self.keys, self.values))
+        return keys.view(len(keys), batch, -1, keys.shape[-1]), values.view(len(values), batch, -1, values.shape[-1])
 
 
 class PagedKV:
@@ -54,7 +62,7 @@ class PagedKV:
         """The storage of an attention module; key and value [1, kv_heads, T, D] say what it has to hold."""
         if module not in self.layers:
             # Zeros, not empty: padding may be gathered from blocks never written, and 0 * NaN is NaN.
-            shapes = [(self._capacity, self.block_size, t.shape[1], t.shape[3]) for t in (key, value)]
+            shapes = [(t.shape[1], self._capacity, self.block_size, t.shape[3]) for t in (key, value)]
             keys, values = (torch.zeros(shape, dtype=key.dtype, device=key.device) for shape in shapes)
             self.layers[module] = LayerKV(keys, values, window, _chunk(module))
         return self.layers[module]
@@ -62,15 +70,15 @@ class PagedKV:
     @property
     def bytes_per_block(self) -> int:
         """Over all layers used so far."""
-        return sum(t[0].nbytes for layer in self.layers.values() for t in (layer.keys, layer.values))
+        return self.allocated_bytes // self._capacity
 
     @property
     def allocated_bytes(self) -> int:
         return sum(t.nbytes for layer in self.layers.values() for t in (layer.keys, layer.values))
 
     def _grown(self, blocks: Tensor) -> Tensor:
-        larger = blocks.new_zeros(self._capacity, *blocks.shape[1:])
-        larger[: len(blocks)] = blocks
+        larger = blocks.new_zeros(len(blocks), self._capacity, *blocks.shape[2:])
+        larger[:, : blocks.shape[1]] = blocks
         return larger
 
 

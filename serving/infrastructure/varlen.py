@@ -37,7 +37,8 @@ def attend(step: PackedStep, query: Tensor, layer: LayerKV, window: int | None, 
     counts = [len(item.tokens) for item in step.slices]
     lengths = [item.start + len(item.tokens) for item in step.slices]
     paged = step.kv.block_size % PAGE == 0
-    keys, values = (layer.keys, layer.values) if paged else _contiguous(step, layer)
+    # The kernel counts [blocks, block_size, kv_heads, D]; strides are all it needs.
+    keys, values = (t.permute(1, 2, 0, 3) for t in (layer.keys, layer.values)) if paged else _contiguous(step, layer)
     return varlen_attn(
         query[0].transpose(0, 1),
         keys,
@@ -48,7 +49,7 @@ def attend(step: PackedStep, query: Tensor, layer: LayerKV, window: int | None, 
         max(lengths),
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != layer.keys.shape[2],
+        enable_gqa=query.shape[1] != layer.keys.shape[0],
         seqused_k=torch.tensor(lengths, dtype=torch.int32, device=query.device) if paged else None,
         block_table=_tables(step, query.device) if paged else None,
         num_splits=1,
@@ -75,4 +76,4 @@ def _contiguous(step: PackedStep, layer: LayerKV) -> tuple[Tensor, Tensor]:
         for position in range(item.start + len(item.tokens))
     ]
     index = torch.tensor(slots, dtype=torch.long, device=layer.keys.device)
-    return layer.keys.flatten(0, 1)[index], layer.values.flatten(0, 1)[index]
+    return tuple(t.flatten(1, 2).index_select(1, index).transpose(0, 1) for t in (layer.keys, layer.values))
