@@ -41,9 +41,7 @@ def stack(caches: Sequence[Cache], lengths: Sequence[int]) -> Cache:
 
     def join(parts: Sequence[Tensor], growing: bool) -> Tensor:
         if growing:
-            parts = [
-                F.pad(part, (0, 0, longest - length, 0)) for part, length in zip(parts, lengths, strict=True)
-            ]
+            parts = [F.pad(part, (0, 0, longest - length, 0)) for part, length in zip(parts, lengths, strict=True)]
         return torch.cat(list(parts))
 
     return _combine(caches, join)

@@ -16,7 +16,7 @@ from serving.application.ports import SequenceSlice
 from serving.infrastructure.causal_lm import CausalLM
 
 LENGTHS = (9, 5)
-TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.1, torch.float16: 0.05}  # of the largest logit
+TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.1, torch.float16: 0.05}  # of the largest logit
 
 
 class UnsupportedArchitecture(Exception):

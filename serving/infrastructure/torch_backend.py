@@ -80,4 +80,6 @@ class PackedTorchBackend:
             index = getattr(module, "layer_idx", None)
             wanted = declared[index].get("sliding_window") if index is not None and index < len(declared) else None
             if wanted not in (None, layer.window, layer.chunk):
-                raise UnsupportedArchitecture(f"{name} has a window of {wanted} positions that its attention is not told")
+                raise UnsupportedArchitecture(
+                    f"{name} has a window of {wanted} positions that its attention is not told"
+                )
