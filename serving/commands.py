@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
 @click.option("--max-num-seqs", type=int, help="Most requests that run at the same time.")
 @click.option("--max-num-batched-tokens", type=int, help="Most tokens computed in one step.")
 @click.option("--kv-memory", type=int, metavar="MB", help="Memory for keys and values.")
+@click.option("--backend", help="auto, packed or padded.")
 @click.option("--dtype", help="auto, float32 or bfloat16.")
+@click.option(
+    "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
 def serve(
     refs: tuple[str, ...],
     host: str,
     port: int,
     api_key: str | None,
+    record: Path | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
     **knobs: str | int | None,
@@ -58,7 +64,7 @@ def serve(
     def build():
         from serving.composition import build_catalog  # imports torch: only in the worker
 
-        return build_catalog(versions, config, registry)
+        return build_catalog(versions, config, registry, record=record)
 
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
     serve_forever(

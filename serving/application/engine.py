@@ -1,6 +1,6 @@
 """The engine: one thread that turns submitted requests into tokens, one packed step after the other.
 
-    drain commands -> expire deadlines -> scheduler (policy, blocks) -> backend -> sampler -> events into mailboxes
+    drain commands -> expire deadlines -> scheduler (policy, blocks) -> backend and sampler -> events into mailboxes
 
 Everything the thread owns (scheduler, pool, backend) is touched by no other thread: commands are closures that it runs
 between two steps. Clients only ever see their `Mailbox`.
@@ -16,15 +16,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
+from serving.application.execution import StepRunner
+from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
-from serving.application.ports import Draw, EngineStats, ModelBackend, Sampler, SequenceSlice
+from serving.application.ports import EngineStats, ModelBackend, Sampler
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
-from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, QueueFull
-from serving.domain.events import Event, Finished, TokenLogprob
-from serving.domain.plan import SequenceWork, StepReport
+from serving.domain.errors import Draining, InvalidRequest, QueueFull
+from serving.domain.events import Event, Finished
+from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
 from serving.domain.request import Request
 from serving.domain.scheduler import Scheduler, Work
@@ -32,13 +35,18 @@ from serving.domain.sequence import Sequence as RunningSequence
 
 log = logging.getLogger(__name__)
 
-Observer = Callable[[StepReport], None]
-FALLBACK_POLICY = "continuous-batched-prefill"
+Observation = Request | StepReport | Finished
+Observer = Callable[[Observation], None]
+FALLBACK_POLICY = "mixed-chunked"
 HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits
 
 
 class EngineLoop:
-    """An `EnginePort` in a thread of this process. `observer` is told about every step, on the engine's thread."""
+    """An `EnginePort` in a thread of this process.
+
+    `observer` is told on the engine's thread about every request that comes in (its arrival filled in), every step, and
+    every end; the ends that a step brings come before its report.
+    """
 
     def __init__(
         self,
@@ -51,13 +59,18 @@ class EngineLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
-        self._sampler = sampler
         self._config = config
         self._context_length = context_length
         self._observer = observer
         self._clock = clock
-        self._pool = BlockPool(backend.num_blocks, backend.block_size)
-        self._scheduler = Scheduler(config, make_policy(config.policy), self._pool)
+        self._pool = BlockPool(
+            backend.num_blocks,
+            backend.block_size,
+            prefix_caching=config.prefix_caching and backend.shares_prefixes,
+            on_close=backend.release,
+        )
+        self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
+        self._runner = StepRunner(backend, sampler, self._scheduler)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._lock = threading.Lock()
@@ -65,7 +78,7 @@ class EngineLoop:
         self._draining = self._closed = self._paused = False
         self._steps = 0
         self._step_seconds = 0.0
-        self._request_seconds = 1.0  # moving average of a request's time in the engine, for Retry-After
+        self._request_seconds = 1.0  # moving average of a request's time in the engine
         self._started = self._progress = clock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -78,8 +91,11 @@ class EngineLoop:
 
     def submit(self, request: Request) -> Mailbox:
         """Queue a request. Raises InvalidRequest, ContextLengthExceeded, QueueFull or Draining."""
-        self._check(request)
-        mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel)
+        capacity = min(self._context_length, self._pool.total * self._pool.block_size)
+        check_request(request, vocab_size=self._backend.vocab_size, capacity=capacity)
+        now = self._clock()
+        sequence = self._sequence(request, now)
+        mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel, opened=now)
         with self._lock:
             if self._draining or self._closed:
                 raise Draining("the server is shutting down and takes no new requests")
@@ -88,13 +104,13 @@ class EngineLoop:
             if len(self._mailboxes) >= self._config.max_num_seqs + self._config.queue_limit:
                 raise QueueFull(
                     f"{len(self._mailboxes)} requests are running or waiting already; try again later",
-                    retry_after=max(1.0, min(60.0, self._request_seconds)),
+                    retry_after=max(1.0, min(60.0, self._request_seconds)),  # by then all of them have made room
                 )
             if not self._mailboxes:
-                self._progress = self._clock()
+                self._progress = now
             self._mailboxes[request.id] = mailbox
             # Inside the lock, or a loop that ends right now would miss the request.
-            self._commands.put(lambda: self._enqueue(request))
+            self._commands.put(lambda: self._enqueue(sequence))
         return mailbox
 
     def cancel(self, request_id: str) -> None:
@@ -130,7 +146,7 @@ class EngineLoop:
 
     def swap_policy(self, name: str) -> None:
         """Change the batching policy between two steps; nothing is lost. Raises UnknownPolicy."""
-        policy = make_policy(name)
+        policy = make_policy(name, self._config)
         self.call(lambda: setattr(self._scheduler, "policy", policy))
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
@@ -183,21 +199,10 @@ class EngineLoop:
         elif not self._thread.is_alive():
             self._end("cancelled", None)
 
-    def _check(self, request: Request) -> None:
-        prompt, wanted = len(request.prompt_tokens), request.sampling.max_tokens
-        if not prompt:
-            raise InvalidRequest("the prompt is empty; send at least one token", param="prompt")
-        if wanted < 1:
-            raise InvalidRequest(f"max_tokens must be at least 1, not {wanted}", param="max_tokens")
-        if not 0 <= min(request.prompt_tokens) <= max(request.prompt_tokens) < self._backend.vocab_size:
-            raise InvalidRequest(f"prompt tokens must be between 0 and {self._backend.vocab_size - 1}", param="prompt")
-        capacity = min(self._context_length, self._pool.total * self._pool.block_size)
-        if prompt + wanted > capacity:
-            raise ContextLengthExceeded(
-                f"{prompt} prompt tokens and max_tokens={wanted} make {prompt + wanted}, "
-                f"but at most {capacity} fit; shorten the prompt or lower max_tokens",
-                param="max_tokens" if prompt < capacity else "prompt",
-            )
+    def _sequence(self, request: Request, now: float) -> RunningSequence:
+        request = request if request.arrival else replace(request, arrival=now)
+        seed = random.getrandbits(63) if request.sampling.seed is None else request.sampling.seed
+        return RunningSequence(request, arrival=request.arrival, seed=seed, block_size=self._pool.block_size)
 
     # -- called from the engine's thread only ---------------------------------------------------------------------------
 
@@ -222,11 +227,9 @@ class EngineLoop:
             while True:
                 self._commands.get_nowait()()
 
-    def _enqueue(self, request: Request) -> None:
-        sampling = request.sampling
-        seed = random.getrandbits(63) if sampling.seed is None else sampling.seed
-        arrival = request.arrival or self._clock()
-        self._scheduler.add(RunningSequence(request, arrival=arrival, seed=seed, block_size=self._pool.block_size))
+    def _enqueue(self, sequence: RunningSequence) -> None:
+        self._tell(self._observer, sequence.request)
+        self._scheduler.add(sequence)
 
     def _step_or_recover(self) -> None:
         try:
@@ -244,8 +247,9 @@ class EngineLoop:
                 with contextlib.suppress(queue.Empty):
                     self._commands.get(timeout=HELD_BACK)()
             return
-        self._deliver(self._compute(work))
-        self._report(work, start)
+        done = self._runner.run(work)
+        self._deliver(done.events)
+        self._report(done.work, start)
 
     def _schedule(self, now: float) -> list[Work]:
         try:
@@ -254,41 +258,21 @@ class EngineLoop:
             if self._scheduler.policy.name == FALLBACK_POLICY:
                 raise
             log.exception('policy "%s" failed; going on with "%s"', self._scheduler.policy.name, FALLBACK_POLICY)
-            self._scheduler.policy = make_policy(FALLBACK_POLICY)
+            self._scheduler.policy = make_policy(FALLBACK_POLICY, self._config)
             return self._scheduler.schedule(now)
-
-    def _compute(self, work: Sequence[Work]) -> list[Event]:
-        """Run a step. When it fails, run its sequences one at a time, so that only the guilty one ends with an error."""
-        try:
-            sampled = self._forward(work)
-        except Exception as error:
-            if len(work) > 1:
-                log.warning("a step of %d sequences failed (%r); running them one at a time", len(work), error)
-                return [event for item in work for event in self._compute([item])]
-            log.exception('request "%s" failed', work[0].sequence.id)
-            message = f"internal error while computing this request: {type(error).__name__}"
-            return self._scheduler.finish(work[0].sequence.id, "error", message)
-        return self._scheduler.complete(work, sampled)
-
-    def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
-        batch, draws = [], []
-        for sequence, start, count, _, samples in work:
-            tokens = sequence.tokens[start : start + count]
-            batch.append(SequenceSlice(sequence.id, tokens, start, self._pool.table(sequence.id), samples))
-            if samples:
-                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated))
-        logits = self._backend.execute(batch)
-        return self._sampler.sample(logits, draws) if draws else []
 
     def _deliver(self, events: Sequence[Event]) -> None:
         """Put each event into its mailbox; a client that let its mailbox fill up is cancelled."""
         for event in events:
+            if isinstance(event, Finished):
+                self._tell(self._observer, event)
             mailbox = self._mailboxes.get(event.request_id)
             if mailbox is None:
                 continue
             if not mailbox.put(event):
                 self._deliver(self._scheduler.finish(event.request_id, "error", "slow_consumer"))
             elif isinstance(event, Finished):
+                self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
                     del self._mailboxes[event.request_id]
                     self._idle.notify_all()
@@ -298,23 +282,16 @@ class EngineLoop:
         self._steps += 1
         self._step_seconds += end - start
         self._progress = end
-        report = StepReport(
-            step=self._steps,
-            start=start,
-            duration=end - start,
-            work=tuple(SequenceWork(item.sequence.id, item.kind, item.count) for item in work),
-            waiting=self._scheduler.num_waiting,
-            running=self._scheduler.num_running,
-            kv_used=self._pool.used,
-            kv_total=self._pool.total,
-            preemptions=self._scheduler.counters.preemptions,
-        )
-        for observe in (self._scheduler.policy.observe, self._observer):
-            try:
-                if observe is not None:
-                    observe(report)
-            except Exception:
-                log.exception("an observer of step %d failed", self._steps)
+        report = self._scheduler.report(work, start, end - start)
+        self._tell(self._scheduler.policy.observe, report)
+        self._tell(self._observer, report)
+
+    def _tell(self, observe: Observer | None, observation: Observation) -> None:
+        try:
+            if observe is not None:
+                observe(observation)
+        except Exception:
+            log.exception("an observer failed on a %s", type(observation).__name__)
 
     def _end(self, reason: str, error: str | None) -> None:
         """Last act: run no more, and leave nobody waiting."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from serving.application.choice import Choice, OutputRules
@@ -25,8 +25,14 @@ class Options:
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: frozenset[int] = frozenset()
     seed: int | None = None
     logprobs: int | None = None
     n: int = 1
@@ -132,20 +138,19 @@ def sampling_params(
             param="max_tokens",
         )
     defaults = model.default_sampling
-    chosen = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "max_tokens": options.max_tokens,
-    }
-    known = {key: defaults.get(key) if value is None else value for key, value in chosen.items()}
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+    chosen = {name: getattr(options, name) for name in names}
+    known = {name: defaults.get(name) if value is None else value for name, value in chosen.items()}
     if known["max_tokens"] is None:
         known["max_tokens"] = default_max_tokens
     known["max_tokens"] = min(known["max_tokens"], room)
     return SamplingParams(
         **{key: value for key, value in known.items() if value is not None},
         min_tokens=min(options.min_tokens, known["max_tokens"]),
-        stop_token_ids=model.tokenizer.stop_token_ids,
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        logit_bias=options.logit_bias,
+        stop_token_ids=model.tokenizer.stop_token_ids | options.stop_token_ids,
         seed=options.seed,
         logprobs=options.logprobs,
     )

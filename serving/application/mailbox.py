@@ -10,9 +10,13 @@ from serving.domain.events import Event, Finished, TokenLogprob, TokensGenerated
 
 
 class Mailbox:
-    """A `TokenStream`. The engine puts, one consumer takes; tokens that nobody has taken yet melt into one event."""
+    """A `TokenStream`. The engine puts, one consumer takes; tokens that nobody has taken yet melt into one event.
 
-    def __init__(self, request_id: str, capacity: int, cancel: Callable[[str], None]) -> None:
+    `capacity` counts unread tokens; `opened` is when the request came, in seconds of the engine's clock.
+    """
+
+    def __init__(self, request_id: str, capacity: int, cancel: Callable[[str], None], *, opened: float = 0.0) -> None:
+        self.opened = opened
         self._request_id = request_id
         self._capacity = capacity
         self._cancel = cancel

@@ -54,6 +54,9 @@ class EnginePort(Protocol):
 
     def stats(self) -> EngineStats: ...
 
+    def swap_policy(self, name: str) -> None:
+        """Change the batching policy between two steps; nothing is lost. Raises `UnknownPolicy`."""
+
     def healthy(self) -> bool:
         """False when the loop is dead or no step finished for long while work waits."""
 
@@ -137,12 +140,18 @@ class ModelBackend(Protocol):
     vocab_size: int
     num_blocks: int
     block_size: int
+    shares_prefixes: bool
+    """Whether a block's content serves every sequence that begins alike. If not, prefix caching must be off."""
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [slices that need them, vocab_size], in order, in whatever form the `Sampler` beside it takes.
 
-        Running the same slices again is harmless: an error may leave keys and values half written.
+        Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
+        batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).
         """
+
+    def release(self, sequence_id: str) -> None:
+        """A sequence gave its blocks up: it has ended, or will start over from position 0. Unknown ids are ignored."""
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Replace the model's parameters; what the blocks hold is void afterwards."""
@@ -150,11 +159,12 @@ class ModelBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How to choose one token. The same `seed` and `position` give the same choice from the same logits, always."""
+    """How to choose one token. The same `seed`, `position` and `tokens` give the same choice from the same logits, always."""
 
     sampling: SamplingParams
     seed: int
     position: int  # how many tokens were generated before
+    tokens: Sequence[int] = ()  # prompt and answer so far, for penalties; the last `position` of them are the answer
 
 
 class Sampler(Protocol):

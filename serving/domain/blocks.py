@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -22,29 +22,44 @@ class BlockChain:
     """The full blocks of one token list as a chain of digests: equal digests mean equal tokens *and* equal history.
 
     `tokens` is a live reference and may grow (never shrink). `namespace` holds what must match besides tokens: the
-    tenant, an adapter, the hash of an image. It comes from the server, never from a request's body (CVE-2025-46570).
+    tenant, an adapter. It comes from the server, never from a request's body (CVE-2025-46570). `media` are (position,
+    content hash) of images and sounds, whose placeholder tokens are all alike: a block is the same only with the same media,
+    and blocks before the first one are shared as those of any text.
     """
 
-    __slots__ = ("tokens", "block_size", "_digests", "_root")
+    __slots__ = ("tokens", "block_size", "_media", "_digests", "_root")
 
-    def __init__(self, tokens: list[int], namespace: Sequence[str], block_size: int) -> None:
+    def __init__(
+        self,
+        tokens: list[int],
+        namespace: Sequence[str],
+        block_size: int,
+        media: Sequence[tuple[int, str]] = (),
+    ) -> None:
         self.tokens = tokens
         self.block_size = block_size
+        self._media: dict[int, list[str]] = {}
+        for position, content in sorted(media):
+            self._media.setdefault(position // block_size, []).append(f"{position}:{content}")
         self._digests: list[bytes] = []
         # Lengths keep ("ab", "c") and ("a", "bc") apart.
         self._root = blake2b("".join(f"{len(part)}:{part}" for part in namespace).encode(), digest_size=16).digest()
 
-    def block(self, index: int) -> tuple[int, ...]:
-        return tuple(self.tokens[index * self.block_size : (index + 1) * self.block_size])
+    def block(self, index: int) -> tuple[int | str, ...]:
+        """What has to be equal for a block to be equal: its tokens, and the media that begin in it."""
+        tokens = self.tokens[index * self.block_size : (index + 1) * self.block_size]
+        return (*tokens, *self._media.get(index, ()))
 
     def parent(self, index: int) -> bytes:
         return self.digest(index - 1) if index else self._root
 
     def digest(self, index: int) -> bytes:
         while len(self._digests) <= index:
-            parent = self._digests[-1] if self._digests else self._root
-            content = array("q", self.block(len(self._digests))).tobytes()
-            self._digests.append(blake2b(parent + content, digest_size=16).digest())
+            index = len(self._digests)
+            parent = self._digests[-1] if index else self._root
+            tokens = array("q", self.tokens[index * self.block_size : (index + 1) * self.block_size]).tobytes()
+            media = "".join(self._media.get(index, ())).encode()
+            self._digests.append(blake2b(parent + tokens + media, digest_size=16).digest())
         return self._digests[index]
 
 
@@ -59,15 +74,24 @@ class _Table:
 class _Content:
     digest: bytes
     parent: bytes
-    tokens: tuple[int, ...]
+    block: tuple[int | str, ...]
 
 
 class BlockPool:
     """Block tables by sequence id, reference counts, and a least-recently-used prefix cache. All operations are O(blocks touched)."""
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        *,
+        prefix_caching: bool = True,
+        on_close: Callable[[str], None] | None = None,
+    ) -> None:
         self.total = num_blocks
         self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self._on_close = on_close
         self._free = list(range(num_blocks - 1, -1, -1))
         self._references = [0] * num_blocks
         # An OrderedDict is a doubly linked list with an index: O(1) append, removal from the middle, pop of the oldest.
@@ -100,12 +124,23 @@ class BlockPool:
         """Block numbers in position order. Read only: the list belongs to the pool."""
         return self._tables[sequence_id].blocks
 
+    def shared(self, sequence_id: str) -> int:
+        """How many leading blocks of a table are in another one, too."""
+        count = 0
+        for block in self._tables[sequence_id].blocks:
+            if self._references[block] < 2:
+                break
+            count += 1
+        return count
+
     def match(self, chain: BlockChain) -> list[int]:
         """Blocks that hold the longest cached prefix of `chain`, without taking them.
 
         The last token is always left out: somebody has to compute it to get the logits that follow it.
         """
-        blocks = []
+        blocks: list[int] = []
+        if not self.prefix_caching:
+            return blocks
         for index in range((len(chain.tokens) - 1) // self.block_size):
             block = self._index.get(chain.digest(index))
             if block is None or not self._holds(block, chain, index):
@@ -141,6 +176,8 @@ class BlockPool:
 
     def commit(self, sequence_id: str, computed: int) -> None:
         """Offer the blocks that are full now that `computed` tokens have their keys and values to the prefix cache."""
+        if not self.prefix_caching:
+            return
         table = self._tables[sequence_id]
         for index in range(table.sealed, computed // self.block_size):
             digest = table.chain.digest(index)
@@ -151,7 +188,7 @@ class BlockPool:
             table.sealed = index + 1
 
     def close(self, sequence_id: str) -> None:
-        """Give a table's blocks back, tail first: the head of a prefix is the last to be forgotten."""
+        """Give a table's blocks back, tail first: the head of a prefix is the last to be forgotten. Tells `on_close`."""
         for block in reversed(self._tables.pop(sequence_id).blocks):
             self._references[block] -= 1
             if self._references[block]:
@@ -160,6 +197,8 @@ class BlockPool:
                 self._cached[block] = None
             else:
                 self._free.append(block)
+        if self._on_close is not None:
+            self._on_close(sequence_id)
 
     def forget(self) -> None:
         """Drop the prefix cache, for example because the weights changed. Tables stay, but are shared no more."""
@@ -179,4 +218,4 @@ class BlockPool:
 
     def _holds(self, block: int, chain: BlockChain, index: int) -> bool:
         content = self._contents[block]
-        return content.tokens == chain.block(index) and content.parent == chain.parent(index)
+        return content.block == chain.block(index) and content.parent == chain.parent(index)

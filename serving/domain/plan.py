@@ -24,7 +24,8 @@ class SequenceView(NamedTuple):
     cached: int
     """Waiting only: tokens that the prefix cache would spare. A hint: the cache may change before admission."""
     shared: int
-    """Waiting only: how many of the cached blocks are in use anyway and cost no memory."""
+    """Blocks that others hold too and that cost it no memory. Looked up only while somebody waits for admission."""
+    preemptions: int = 0
 
     @property
     def remaining(self) -> int:
@@ -33,12 +34,13 @@ class SequenceView(NamedTuple):
 
     @property
     def prefilling(self) -> bool:
+        """False for a decode: a sequence that lacks only its newest token."""
         return self.generated == 0 or self.remaining > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What no step may exceed. Constant while an engine lives."""
+    """What no step may exceed. Only running out of memory changes it while an engine lives: the budget shrinks."""
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -64,7 +66,7 @@ class StepPlan:
     """A policy's answer: (sequence id, tokens to compute) for the next step; earlier entries get memory first.
 
     `admitted` are the waiting sequences among them. `preempted` give their memory up before the step. `victims` are those
-    to preempt, in this order, if the pool runs dry all the same; when it is empty the youngest go first.
+    to preempt, in this order, if the pool runs dry all the same; after them the youngest go first.
     """
 
     work: tuple[tuple[str, int], ...] = ()
@@ -102,6 +104,16 @@ class SequenceWork(NamedTuple):
     id: str
     kind: Literal["prefill", "decode"]
     tokens: int
+    start: int
+    """Tokens that were computed before."""
+    samples: bool
+    """Whether the step ended with a new token for it."""
+    tenant: str = "default"
+
+    @property
+    def kv_tokens(self) -> int:
+        """Positions whose keys and values were read."""
+        return self.start + self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,21 @@ class StepReport:
     waiting: int
     running: int
     kv_used: int
+    kv_cached: int
     kv_total: int
     preemptions: int
     """Since the engine started."""
+    tenants: tuple[str, ...] = ()
+    """Everybody with a request in the engine, running or waiting, once each."""
+    finished: tuple[int, ...] = ()
+    """Answer lengths in tokens of the requests that came to their own end since the report before."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed, prompts and decodes together."""
+        return sum(item.tokens for item in self.work)
+
+    @property
+    def kv_tokens(self) -> int:
+        """Positions whose keys and values were read, over all sequences."""
+        return sum(item.kv_tokens for item in self.work)

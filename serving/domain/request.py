@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -12,6 +13,11 @@ class SamplingParams:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0  # 0: all tokens
+    min_p: float = 0.0  # least probability, as a share of the likeliest token's
+    repetition_penalty: float = 1.0  # > 1: tokens of prompt and answer become unlikelier (CTRL, arXiv:1909.05858)
+    presence_penalty: float = 0.0  # subtracted from the logits of tokens that the answer has
+    frequency_penalty: float = 0.0  # the same, times how often the answer has them
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added to the logits of these tokens
     max_tokens: int = 256
     min_tokens: int = 0
     stop_token_ids: frozenset[int] = frozenset()
@@ -30,3 +36,5 @@ class Request:
     priority: int = 0
     tenant: str = "default"
     deadline: float | None = None
+    media: tuple[tuple[int, str], ...] = ()
+    """(position of the first placeholder token, content hash) of each image or sound in the prompt."""

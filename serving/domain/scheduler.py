@@ -2,8 +2,9 @@
 
 The engine calls `schedule`, lets the model compute, and calls `complete`; a simulator does the same with a clock of its own.
 Whatever a policy plans, three things hold: no step exceeds the limits, every sequence ends exactly once, and there is
-always progress. When the pool runs dry the youngest sequences give their memory up and are recomputed later; the oldest
-always keeps its own, and an empty pool is large enough for any one sequence, so the oldest always gets to its end.
+always progress. When the pool runs dry the policy's victims give their memory up and are recomputed later, but none more
+than `max_preemptions` times; then the youngest go first. So the oldest keeps its memory in the end, and an empty pool is
+large enough for any one sequence: the oldest always gets to its end.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, NamedTuple
 
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Event, Finished, FinishReason, TokenLogprob, TokensGenerated
-from serving.domain.plan import Limits, SchedulerView, SequenceView, StepPlan, check
+from serving.domain.plan import Limits, SchedulerView, SequenceView, SequenceWork, StepPlan, StepReport, check
 from serving.domain.policies import BatchingPolicy
 from serving.domain.sequence import Sequence
+
+HINTS = 64
+"""Waiting sequences looked up in the prefix cache for a policy's view; the rest of a longer queue shows no hits yet."""
 
 
 class Work(NamedTuple):
@@ -54,6 +58,10 @@ class Scheduler:
             config.max_num_seqs, config.max_num_batched_tokens, config.prefill_chunk, pool.block_size, pool.total
         )
         self.counters = Counters()
+        self._max_preemptions = config.max_preemptions
+        self._steps = 0
+        self._ended: list[int] = []  # answer lengths for the next report
+        self._tenants: Counter[str] = Counter()
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()
         self._running: dict[str, Sequence] = {}
         self._queue: tuple[SequenceView, ...] | None = ()  # views of `_waiting`; None after it has changed
@@ -70,17 +78,22 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self._waiting[sequence.id] = sequence
         self._queue = None
+        self._tenants[sequence.request.tenant] += 1
         if sequence.request.deadline is not None:
             heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.id))
 
     def view(self) -> SchedulerView:
-        """A snapshot for the policy. Prefix-cache hints are looked up for as many waiting sequences as could run."""
-        running = tuple(self._snapshot(s, len(self.pool.table(s.id))) for s in self._running.values())
+        """A snapshot for the policy. What only admission asks for is looked up only when somebody may be admitted."""
         if self._queue is None:
             self._queue = tuple(self._snapshot(s, 0) for s in self._waiting.values())
         waiting = self._queue
-        if waiting and len(running) < self.limits.max_num_seqs:
-            head = islice(zip(waiting, self._waiting.values(), strict=True), self.limits.max_num_seqs)
+        admitting = bool(waiting) and len(self._running) < self.limits.max_num_seqs
+        running = tuple(
+            self._snapshot(s, len(self.pool.table(s.id)), self.pool.shared(s.id) if admitting else 0)
+            for s in self._running.values()
+        )
+        if admitting:
+            head = islice(zip(waiting, self._waiting.values(), strict=True), max(HINTS, self.limits.max_num_seqs))
             hinted = [(view, *self.pool.hint(sequence.chain)) for view, sequence in head]
             waiting = (
                 *(view._replace(cached=cached, shared=shared) if cached else view for view, cached, shared in hinted),
@@ -116,6 +129,47 @@ class Scheduler:
                 events += self._accept(sequence, next(tokens))
         return events
 
+    def report(self, work: Seq[Work], start: float, duration: float) -> StepReport:
+        """What a step did, once it is complete; times in seconds. The caller tells the policy (`policy.observe`)."""
+        self._steps += 1
+        ended, self._ended = self._ended, []
+        return StepReport(
+            step=self._steps,
+            start=start,
+            duration=duration,
+            work=tuple(
+                SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples in work
+            ),
+            waiting=self.num_waiting,
+            running=self.num_running,
+            kv_used=self.pool.used,
+            kv_cached=self.pool.cached,
+            kv_total=self.pool.total,
+            preemptions=self.counters.preemptions,
+            tenants=tuple(self._tenants),
+            finished=tuple(ended),
+        )
+
+    def shrink(self, work: Seq[Work]) -> list[Work]:
+        """Half of a step that ran out of memory; no later step gets larger. Empty when `work` cannot get smaller.
+
+        Decodes keep their token before prompts theirs, the older before the younger; who gets none is preempted.
+        """
+        budget = sum(item.count for item in work) // 2
+        kept: list[Work] = []
+        if not budget:
+            return kept
+        for item in sorted(work, key=lambda w: (w.count > 1, w.sequence.arrival, w.sequence.id)):
+            if not budget:
+                self._preempt(item.sequence.id)
+                continue
+            count = min(item.count, budget)
+            kept.append(item._replace(count=count, samples=item.samples and count == item.count))
+            budget -= count
+        tokens = max(self.limits.max_num_seqs, sum(item.count for item in kept))
+        self.limits = replace(self.limits, max_num_batched_tokens=min(tokens, self.limits.max_num_batched_tokens))
+        return kept
+
     def finish(self, sequence_id: str, reason: FinishReason, error: str | None = None) -> list[Event]:
         """End a sequence at once and free its blocks; an empty list when it is unknown or has ended."""
         sequence = self._running.pop(sequence_id, None)
@@ -128,6 +182,12 @@ class Scheduler:
             return []
         sequence.finish(reason)
         self.counters.finished[reason] += 1
+        if reason in ("stop", "length"):
+            self._ended.append(sequence.generated)
+        tenant = sequence.request.tenant
+        self._tenants[tenant] -= 1
+        if not self._tenants[tenant]:
+            del self._tenants[tenant]
         prompt = len(sequence.request.prompt_tokens)
         return [Finished(sequence_id, reason, prompt, sequence.generated, sequence.cached_tokens, error)]
 
@@ -175,7 +235,8 @@ class Scheduler:
 
     def _victim(self, victims: Seq[str]) -> str:
         for sequence_id in victims:
-            if sequence_id in self._running:
+            sequence = self._running.get(sequence_id)
+            if sequence is not None and sequence.preemptions < self._max_preemptions:
                 return sequence_id
         return max(self._running.values(), key=lambda s: (s.arrival, s.id)).id
 
@@ -209,7 +270,7 @@ class Scheduler:
         return events + self.finish(sequence.id, reason) if reason else events
 
     @staticmethod
-    def _snapshot(sequence: Sequence, blocks: int) -> SequenceView:
+    def _snapshot(sequence: Sequence, blocks: int, shared: int = 0) -> SequenceView:
         request = sequence.request
         return SequenceView(
             id=sequence.id,
@@ -224,5 +285,6 @@ class Scheduler:
             target=len(sequence.tokens),
             blocks=blocks,
             cached=0,
-            shared=0,
+            shared=shared,
+            preemptions=sequence.preemptions,
         )

@@ -44,7 +44,7 @@ class Sequence:
         self.arrival = arrival
         self.seed = seed
         self.tokens = list(request.prompt_tokens)
-        self.chain = BlockChain(self.tokens, (request.tenant,), block_size)
+        self.chain = BlockChain(self.tokens, (request.tenant,), block_size, request.media)
         self.computed = 0
         self.cached_tokens = 0
         self.preemptions = 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lifecycle.config import near_miss
 from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
-from serving.domain.policies import policy_names
+from serving.domain.policies import UnknownPolicy, make_policy
 
+BACKENDS = ("auto", "packed", "padded")
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -19,6 +19,8 @@ class ServingConfig(SchedulerConfig):
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
+    backend: Literal["auto", "packed", "padded"] = "auto"
+    """How to batch: "packed" without padding over paged KV, "padded" through transformers' cache; "auto" tries in this order."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where the hardware multiplies it, else float32."""
 
@@ -27,8 +29,10 @@ class ServingConfig(SchedulerConfig):
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
-        if self.dtype not in DTYPES:
-            raise LifecycleError(f'unknown dtype "{self.dtype}": choose one of {", ".join(DTYPES)}')
-        if self.policy not in (known := policy_names()):
-            hint = near_miss(self.policy, known)
-            raise LifecycleError(f'unknown policy "{self.policy}": choose one of {", ".join(known)}.{hint}')
+        for name, known in (("dtype", DTYPES), ("backend", BACKENDS)):
+            if (chosen := getattr(self, name)) not in known:
+                raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
+        try:
+            make_policy(self.policy, self)
+        except UnknownPolicy as error:
+            raise LifecycleError(error.message) from None

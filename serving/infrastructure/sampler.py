@@ -16,6 +16,7 @@ from torch import Tensor
 from serving.application.ports import Draw
 from serving.domain.events import TokenLogprob
 from serving.domain.request import SamplingParams
+from serving.infrastructure.penalties import adjust
 
 GREEDY_BELOW = 1e-5  # temperatures that would overflow float32 mean greedy
 CANDIDATES = (64, 2048)
@@ -23,12 +24,15 @@ CANDIDATES = (64, 2048)
 
 
 class VectorSampler:
-    """Temperature, then top-k, then top-p, as transformers orders them; log-probabilities are those of the raw logits."""
+    """Penalties, then temperature, top-k, top-p and min-p, in transformers' order; log-probabilities are of the raw logits.
+
+    Penalties and bias come first and in vLLM's order: see `penalties.adjust`.
+    """
 
     def sample(self, logits: Tensor, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """logits [n, vocab], one draw per row. Raises FloatingPointError when a row has no finite maximum."""
         raw = logits.float()
-        allowed = _forbid_early_stops(raw, draws)
+        allowed = adjust(raw, draws)
         greedy = [draw.sampling.temperature < GREEDY_BELOW for draw in draws]
         if all(greedy):
             best, tokens = allowed.max(-1)
@@ -46,7 +50,7 @@ class VectorSampler:
         temperature = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
         logits = logits / temperature[:, None]
         uniform = uniforms(draws).to(logits.device)
-        cut = [draw.sampling.top_k > 0 or draw.sampling.top_p < 1 for draw in draws]
+        cut = [_cuts(draw.sampling) for draw in draws]
         if not any(cut):
             return _invert(logits.softmax(-1), uniform)
         if all(cut):
@@ -62,7 +66,7 @@ class VectorSampler:
         return tokens
 
     def _draw_cut(self, logits: Tensor, draws: Sequence[Draw], uniform: Tensor) -> Tensor:
-        """Top-k and top-p among the likeliest few; rows for which few are not enough try again with more.
+        """Top-k, top-p and min-p among the likeliest few; rows for which few are not enough try again with more.
 
         How many a row tries depends on that row alone: equal logits, common in bfloat16, are ordered differently by
         searches of different width, and a seeded answer must not depend on its batch mates.
@@ -94,13 +98,14 @@ def _among_likeliest(
     top_k = torch.tensor([p.top_k or vocab for p in params], device=device)[:, None]
     top_p = torch.tensor([p.top_p for p in params], device=device)[:, None]
     values, candidates = probabilities.topk(width, -1)
+    likely = values >= torch.tensor([p.min_p for p in params], device=device)[:, None] * values[:, :1]
     values = values * (torch.arange(width, device=device) < top_k)
     bounded = top_k <= width
     values = torch.where(bounded, values / values.sum(-1, keepdim=True), values)  # top-p counts what top-k left over
     cumulative = values.cumsum(-1)
-    enough = bounded | (cumulative[:, -1:] >= top_p) | (width == vocab)
+    enough = bounded | (cumulative[:, -1:] >= top_p) | ~likely[:, -1:] | (width == vocab)
     # A token stays while those before it have not reached top_p: the smallest set that does, never an empty one.
-    kept = (cumulative - values < top_p).index_fill(1, torch.tensor([0], device=device), True)
+    kept = (likely & (cumulative - values < top_p)).index_fill(1, torch.tensor([0], device=device), True)
     rank = _invert(values * kept, uniform)
     return candidates.gather(1, rank[:, None])[:, 0], enough[:, 0]
 
@@ -121,26 +126,16 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def _cuts(params: SamplingParams) -> bool:
+    return params.top_k > 0 or params.top_p < 1 or params.min_p > 0
+
+
 def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     """The first index whose cumulative weight exceeds uniform * total, so that a weight of zero is never chosen."""
     cumulative = weights.cumsum(-1)
     threshold = uniform[:, None] * cumulative[:, -1:]
     index = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
     return index.clamp(max=weights.shape[1] - 1)
-
-
-def _forbid_early_stops(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Stop tokens of rows that have not generated `min_tokens` yet become impossible."""
-    early = [
-        (row, token)
-        for row, draw in enumerate(draws)
-        if draw.position < draw.sampling.min_tokens
-        for token in draw.sampling.stop_token_ids
-    ]
-    if not early:
-        return logits
-    rows, tokens = (torch.tensor(part, device=logits.device) for part in zip(*early, strict=True))
-    return logits.index_put((rows, tokens), torch.tensor(-torch.inf, device=logits.device))
 
 
 def _with_logprobs(raw: Tensor, tokens: list[int], draws: Sequence[Draw]) -> list[TokenLogprob | int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, request
 
 from serving.application.ports import ModelCatalog
+from serving.presentation.admin import admin_blueprint
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
 from serving.presentation.errors import register_errors
@@ -30,6 +31,7 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
 
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(operations_blueprint(state))
+    app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
     return app
 

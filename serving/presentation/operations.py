@@ -18,14 +18,18 @@ def operations_blueprint(state: ServerState) -> Blueprint:
     @routes.get("/health")
     def health() -> tuple[Response, int]:
         """200 while every engine's loop is alive and makes progress: restart the process when it is not."""
-        sick = [model.name for model in state.catalog.all() if not model.engine.healthy()]
+        sick = unhealthy(state)
         body = {"status": "unhealthy", "engines": sick} if sick else {"status": "ok"}
         return jsonify(body), 503 if sick else 200
 
     @routes.get("/readyz")
     def ready() -> tuple[Response, int]:
-        """200 while new requests are welcome: a load balancer looks here."""
-        return (jsonify(status="draining"), 503) if state.draining.is_set() else (jsonify(status="ready"), 200)
+        """200 while new requests are welcome and would be answered: a load balancer looks here."""
+        if state.draining.is_set():
+            return jsonify(status="draining"), 503
+        if sick := unhealthy(state):
+            return jsonify(status="unhealthy", engines=sick), 503
+        return jsonify(status="ready"), 200
 
     @routes.get("/metrics")
     def metrics() -> Response:
@@ -36,6 +40,11 @@ def operations_blueprint(state: ServerState) -> Blueprint:
         return jsonify({"models": [stats_json(model) for model in state.catalog.all()]})
 
     return routes
+
+
+def unhealthy(state: ServerState) -> list[str]:
+    """Models whose engine is dead or makes no progress."""
+    return [model.name for model in state.catalog.all() if not model.engine.healthy()]
 
 
 def stats_json(model: ServedModel) -> dict[str, Any]:

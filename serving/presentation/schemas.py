@@ -14,12 +14,10 @@ from serving.presentation.validation import Fields, wrong
 
 MAX_CHOICES = 32  # prompts times n in one HTTP request
 MAX_STOP_CHARACTERS = 256
+MAX_BIASES = 1024
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 LABELS = ("user", "safety_identifier", "prompt_cache_key")
 UNSUPPORTED = {
-    "frequency_penalty": (0, 0.0),
-    "presence_penalty": (0, 0.0),
-    "logit_bias": ({},),
     "metadata": ({},),
     "store": (False,),
     "service_tier": ("auto", "default"),
@@ -120,9 +118,15 @@ def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> Op
         temperature=fields.number("temperature", 0, 2),
         top_p=top_p,
         top_k=0 if top_k == -1 else top_k,
+        min_p=fields.number("min_p", 0, 1),
+        repetition_penalty=_repetition_penalty(fields),
+        presence_penalty=fields.number("presence_penalty", -2, 2) or 0.0,
+        frequency_penalty=fields.number("frequency_penalty", -2, 2) or 0.0,
+        logit_bias=_logit_bias(fields),
         max_tokens=max_tokens,
         min_tokens=fields.integer("min_tokens", 0, INT32) or 0,
         stop=_stop(fields),
+        stop_token_ids=_stop_token_ids(fields),
         seed=fields.integer("seed", -INT64, INT64),
         logprobs=logprobs,
         n=fields.integer("n", 1, MAX_CHOICES) or 1,
@@ -154,6 +158,33 @@ def _stop(fields: Fields) -> tuple[str, ...]:
     if not all(0 < len(stop) <= MAX_STOP_CHARACTERS for stop in stops):
         raise InvalidRequest(f'each string of "stop" has 1 to {MAX_STOP_CHARACTERS} characters', param="stop")
     return tuple(stops)
+
+
+def _stop_token_ids(fields: Fields) -> frozenset[int]:
+    value = fields.array("stop_token_ids")
+    if value and not _is_ids(value):
+        raise wrong("stop_token_ids", "an array of token ids", value)
+    return frozenset(value or ())
+
+
+def _repetition_penalty(fields: Fields) -> float | None:
+    value = fields.number("repetition_penalty", 0, 10)
+    if value == 0:
+        raise InvalidRequest('"repetition_penalty" must be above 0; 1 means none', param="repetition_penalty")
+    return value
+
+
+def _logit_bias(fields: Fields) -> dict[int, float]:
+    """{"token id": -100 to 100}; JSON has no other keys than strings."""
+    value = fields.take("logit_bias")
+    if value is None:
+        return {}
+    bias = Fields(value, "logit_bias.")
+    if len(value) > MAX_BIASES or not all(token.isascii() and token.isdigit() and len(token) < 10 for token in value):
+        raise InvalidRequest(
+            f'"logit_bias" maps at most {MAX_BIASES} token ids, written as strings, to numbers', param="logit_bias"
+        )
+    return {int(token): amount for token in value if (amount := bias.number(token, -100, 100)) is not None}
 
 
 def _prompts(value: Any) -> list[str | tuple[int, ...]]:

@@ -11,12 +11,13 @@ import torch
 from serving.application.engine import EngineLoop
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Finished, TokenLogprob
+from serving.domain.policies import BUILTIN
 from serving.domain.request import Request, SamplingParams
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.torch_backend import PackedTorchBackend
 
 VOCAB = 61
-POLICIES = ("static", "continuous", "continuous-batched-prefill")
+POLICIES = tuple(BUILTIN)
 PATIENCE = 20.0  # seconds until a missing event is a failure
 
 

@@ -143,3 +143,33 @@ def test_a_table_cannot_be_opened_twice():
     pool.open("one", chain([1]))
     with pytest.raises(ValueError, match="one"):
         pool.open("one", chain([1]))
+
+
+def test_media_are_part_of_a_blocks_identity_from_where_they_begin():
+    """Placeholder tokens are all alike; the text before a picture is shared, the picture only with its like."""
+    pool = BlockPool(16, SIZE)
+    tokens = [1, 2, 3, 4, 9, 9, 9, 9, 5, 6, 7, 8, 0]
+    with_cat = BlockChain(tokens, ("a",), SIZE, ((4, "cat"),))
+    pool.open("one", with_cat)
+    assert pool.grow("one", len(tokens))
+    pool.commit("one", len(tokens))
+    for media, expected in (((4, "cat"),), 12), (((4, "dog"),), 4), ((), 4), (((4, "cat"), (8, "dog")), 8):
+        assert pool.hint(BlockChain(list(tokens), ("a",), SIZE, media))[0] == expected
+
+
+def test_blocks_of_a_table_that_others_hold_too_are_counted():
+    pool = BlockPool(8, SIZE)
+    computed(pool, "one", range(11))
+    assert pool.shared("one") == 0
+    computed(pool, "two", [*range(8), 50])
+    assert pool.shared("one") == pool.shared("two") == 2
+    pool.close("one")
+    assert pool.shared("two") == 0
+
+
+def test_a_preempted_sequence_loses_only_the_tail_that_others_took():
+    pool = BlockPool(6, SIZE)
+    computed(pool, "victim", range(16))
+    pool.close("victim")
+    computed(pool, "other", [50] * 12)
+    assert pool.hint(chain(range(17)))[0] == 12

@@ -27,8 +27,10 @@ class Poisoned:
     """A real backend that fails whenever one token is in the batch."""
 
     def __init__(self, backend, token):
-        self.__dict__.update(vars(backend))
         self._backend, self._token = backend, token
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
 
     def execute(self, batch):
         if any(self._token in item.tokens for item in batch):
@@ -40,9 +42,11 @@ class Gate:
     """A real backend that waits before each step until it is opened."""
 
     def __init__(self, backend):
-        self.__dict__.update(vars(backend))
         self._backend = backend
         self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
 
     def execute(self, batch):
         self.entered.set()
@@ -76,14 +80,35 @@ def test_batched_equals_alone_whenever_requests_arrive(any_model, policy):
         )
 
 
-def test_recomputing_preempted_sequences_changes_nothing(model):
+@pytest.mark.parametrize("policy", POLICIES)
+def test_recomputing_preempted_sequences_changes_nothing(model, policy):
     asked = prompts(4, 6, longest=9)
-    with running(model, num_blocks=9) as engine:
+    with running(model, policy=policy, num_blocks=9, expected_output=1) as engine:
         streams = [engine.submit(request(index, prompt, max_tokens=20)) for index, prompt in enumerate(asked)]
         answers = [collect(stream).tokens for stream in streams]
         stats = engine.stats()
     assert answers == [generate(model, prompt, 20) for prompt in asked]
     assert stats.preemptions > 0 and stats.kv_used == 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_client_that_leaves_in_the_middle_of_its_prompt_frees_the_blocks_with_the_next_step(model, policy):
+    backend = backend_of(model)
+    execute, steps = backend.execute, []
+
+    def leave_in_the_third_step(batch):
+        steps.append(len(batch[0].tokens))
+        if len(steps) == 3:
+            stream.cancel()
+        return execute(batch)
+
+    backend.execute = leave_in_the_third_step
+    with running(model, backend=backend, policy=policy) as engine:
+        engine.pause()
+        stream = engine.submit(request("a", [1] * 100))
+        engine.resume()
+        assert collect(stream).end.reason == "cancelled"
+        assert (steps, engine.call(engine.stats).kv_used) == ([16, 16, 16], 0)
 
 
 def test_a_prefix_hit_changes_nothing_and_saves_work(model):
@@ -201,7 +226,7 @@ def test_a_policy_that_fails_is_replaced_and_nobody_notices(model):
     with running(model) as engine:
         engine.call(lambda: setattr(engine._scheduler, "policy", Broken()))
         assert collect(engine.submit(request("a", [1, 2]))).tokens == generate(model, [1, 2])
-        assert engine.stats().policy == "continuous-batched-prefill"
+        assert engine.stats().policy == "mixed-chunked"
 
 
 def test_the_policy_can_change_while_requests_run(model):
@@ -276,6 +301,25 @@ def test_more_than_the_queue_holds_is_refused_until_there_is_room(model):
         for stream in streams:
             collect(stream)
         collect(engine.submit(request(2, [1])))
+
+
+def test_a_full_queue_says_how_long_requests_take_at_the_moment(model):
+    now, gate = [0.0], Gate(backend_of(model))
+    config = SchedulerConfig(num_blocks=64, block_size=4, max_num_seqs=1, queue_limit=0)
+    engine = EngineLoop(gate, VectorSampler(), config, context_length=64, clock=lambda: now[0]).start()
+    stream = engine.submit(request("slow", [1], max_tokens=1))
+    assert gate.entered.wait(PATIENCE)
+    with pytest.raises(QueueFull) as soon:
+        engine.submit(request("refused", [1]))
+    now[0] = 200.0
+    gate.opened.set()
+    collect(stream)
+    engine.pause()
+    engine.submit(request("next", [1]))
+    with pytest.raises(QueueFull) as later:
+        engine.submit(request("refused", [1]))
+    assert soon.value.retry_after == 1.0 and 10 < later.value.retry_after <= 60
+    engine.close()
 
 
 def test_draining_finishes_what_runs_and_takes_nothing_new(model):

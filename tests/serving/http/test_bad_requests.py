@@ -113,9 +113,16 @@ CHAT = [
     ("tool_choice", {"tools": [TOOL], "tool_choice": "required"}),
     ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
     ("tool_choice", {"tool_choice": 3}),
-    ("frequency_penalty", {"frequency_penalty": 0.5}),
-    ("presence_penalty", {"presence_penalty": -1}),
-    ("logit_bias", {"logit_bias": {"5": 100}}),
+    ("frequency_penalty", {"frequency_penalty": 2.5}),
+    ("presence_penalty", {"presence_penalty": "much"}),
+    ("repetition_penalty", {"repetition_penalty": 0}),
+    ("min_p", {"min_p": 1.5}),
+    ("logit_bias", {"logit_bias": [5]}),
+    ("logit_bias", {"logit_bias": {"hello": 1}}),
+    ("logit_bias.5", {"logit_bias": {"5": 101}}),
+    ("logit_bias.5", {"logit_bias": {"5": "1"}}),
+    ("stop_token_ids", {"stop_token_ids": [1.5]}),
+    ("stop_token_ids", {"stop_token_ids": 7}),
     ("response_format", {"response_format": {"type": "json_object"}}),
     ("parallel_tool_calls", {"parallel_tool_calls": False}),
     ("temprature", {"temprature": 0.5}),
@@ -267,7 +274,8 @@ def test_no_value_of_any_field_is_a_server_error(client, value):
     names = [
         "model", "messages", "stream", "stream_options", "temperature", "top_p", "top_k", "max_tokens", "min_tokens",
         "max_completion_tokens", "stop", "seed", "n", "logprobs", "top_logprobs", "tools", "tool_choice", "user",
-        "echo", "prompt", "best_of", "suffix", "logit_bias", "metadata", "response_format", "audio",
+        "echo", "prompt", "best_of", "suffix", "logit_bias", "metadata", "response_format", "audio", "min_p",
+        "repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids",
     ]  # fmt: skip
     for name in names:
         for route, base in (("chat/completions", {"messages": HELLO}), ("completions", {"prompt": "x"})):

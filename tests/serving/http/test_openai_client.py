@@ -127,6 +127,21 @@ def test_a_repeated_prompt_is_cached_but_not_for_another_key(client, server):
         assert chat(other, messages=long).usage.prompt_tokens_details.cached_tokens == 0
 
 
+def test_penalties_bias_and_stop_tokens_reach_the_engine(client):
+    def tokens(**options):
+        extra = {"top_k": 1, **options}
+        answer = client.completions.create(
+            model="tiny", prompt="the fox", max_tokens=8, temperature=0, logprobs=0, extra_body=extra
+        )
+        (choice,) = answer.choices
+        return choice.logprobs.tokens if choice.logprobs else [], choice.finish_reason
+
+    forced, reason = tokens(logit_bias={"70": 100})
+    assert len(set(forced)) == 1 and len(forced) == 8 and reason == "length"
+    assert len(set(tokens(logit_bias={"70": 100, "71": 99}, presence_penalty=2)[0])) == 2
+    assert tokens(logit_bias={"70": 100}, stop_token_ids=[70]) == ([], "stop")
+
+
 def test_models(client):
     (model,) = client.models.list().data
     assert (model.id, model.version, model.aliases, model.lineage) == ("tiny", "tiny/1", ["production"], ["tiny/1"])
@@ -137,7 +152,7 @@ def test_mistakes_arrive_as_the_clients_exceptions(client):
     with pytest.raises(openai.NotFoundError, match="served here"):
         chat(client, model="gpt-9")
     with pytest.raises(openai.BadRequestError, match="logit_bias"):
-        chat(client, logit_bias={"5": 100})
+        chat(client, logit_bias={"999999": 100})
     with pytest.raises(openai.BadRequestError, match="max_tokens") as error:
         chat(client, max_tokens=100_000)
     assert error.value.code == "context_length_exceeded"

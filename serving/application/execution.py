@@ -1,0 +1,89 @@
+"""One planned step on the model, whatever happens in it: a failure costs the guilty request, never its batch mates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
+from serving.domain.events import Event, TokenLogprob
+from serving.domain.scheduler import Scheduler, Work
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What a step came to: the work that was computed, and what its clients are told."""
+
+    work: list[Work]
+    events: list[Event]
+
+
+class StepRunner:
+    """Turns scheduled work into a packed batch, tokens, and events. Belongs to the engine's thread."""
+
+    def __init__(self, backend: ModelBackend, sampler: Sampler, scheduler: Scheduler) -> None:
+        self._backend = backend
+        self._sampler = sampler
+        self._scheduler = scheduler
+
+    def run(self, work: list[Work]) -> Outcome:
+        """Compute a step. Out of memory: once more with half the tokens. Any other failure: one sequence at a time."""
+        try:
+            sampled = self._forward(work)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                return self._one_by_one(work, error)
+            smaller = self._scheduler.shrink(work)
+            log.warning(
+                "out of memory in a step of %d tokens; from now on no step has more than %d",
+                sum(item.count for item in work),
+                self._scheduler.limits.max_num_batched_tokens,
+            )
+            return self._retry(smaller) if smaller else self._one_by_one(work, error)
+        return Outcome(work, self._scheduler.complete(work, sampled))
+
+    def _retry(self, work: list[Work]) -> Outcome:
+        try:
+            sampled = self._forward(work)
+        except Exception as error:
+            return self._one_by_one(work, error)
+        return Outcome(work, self._scheduler.complete(work, sampled))
+
+    def _one_by_one(self, work: list[Work], cause: Exception) -> Outcome:
+        """Sequences that fail even alone end with an error; the others go on."""
+        if len(work) == 1:
+            return Outcome([], self._give_up(work[0], cause))
+        log.warning("a step of %d sequences failed (%r); running them one at a time", len(work), cause)
+        done = Outcome([], [])
+        for item in work:
+            try:
+                sampled = self._forward([item])
+            except Exception as error:
+                done.events.extend(self._give_up(item, error))
+            else:
+                done.work.append(item)
+                done.events.extend(self._scheduler.complete([item], sampled))
+        return done
+
+    def _give_up(self, item: Work, error: Exception) -> list[Event]:
+        log.error('request "%s" failed', item.sequence.id, exc_info=error)
+        message = f"internal error while computing this request: {type(error).__name__}"
+        return self._scheduler.finish(item.sequence.id, "error", message)
+
+    def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
+        batch, draws = [], []
+        for sequence, start, count, _, samples in work:
+            tokens = sequence.tokens[start : start + count]
+            table = self._scheduler.pool.table(sequence.id)
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, samples))
+            if samples:
+                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated, sequence.tokens))
+        logits = self._backend.execute(batch)
+        return self._sampler.sample(logits, draws) if draws else []
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a smaller step might succeed. torch has an error of its own, and this layer does not import torch."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

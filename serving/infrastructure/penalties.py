@@ -1,0 +1,90 @@
+"""What changes logits before anything is drawn: stop tokens that come too early, bias, and penalties.
+
+Everything here touches single logits, listed row by row, and only of rows that ask for it; nothing has the size of the
+batch times the vocabulary but the copy that is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.application.ports import Draw
+
+
+class Change(NamedTuple):
+    """Distinct tokens of one row, and one amount for each or for all."""
+
+    row: int
+    tokens: Sequence[int] | np.ndarray
+    amounts: Any
+
+
+def adjust(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """logits [n, vocab] float32 as temperature and cuts take them up; the input itself when nobody asks for a change.
+
+    In vLLM's order: stop tokens before `min_tokens` become impossible; `logit_bias` is added; the repetition penalty
+    divides positive logits of tokens in prompt or answer and multiplies negative ones (as in transformers); frequency and
+    presence penalty are subtracted for tokens in the answer (as in OpenAI's API).
+    """
+    adjusted = _add(logits, [*_early_stops(draws), *_bias(draws)])
+    adjusted = _penalise(adjusted, list(_repetition(draws)))
+    return _add(adjusted, list(_frequency(draws)))
+
+
+def _early_stops(draws: Sequence[Draw]) -> Iterator[Change]:
+    for row, draw in enumerate(draws):
+        if draw.position < draw.sampling.min_tokens and draw.sampling.stop_token_ids:
+            yield Change(row, list(draw.sampling.stop_token_ids), -np.inf)
+
+
+def _bias(draws: Sequence[Draw]) -> Iterator[Change]:
+    for row, draw in enumerate(draws):
+        if bias := draw.sampling.logit_bias:
+            yield Change(row, list(bias), list(bias.values()))
+
+
+def _repetition(draws: Sequence[Draw]) -> Iterator[Change]:
+    for row, draw in enumerate(draws):
+        if draw.sampling.repetition_penalty != 1 and draw.tokens:
+            yield Change(row, np.unique(np.asarray(draw.tokens)), draw.sampling.repetition_penalty)
+
+
+def _frequency(draws: Sequence[Draw]) -> Iterator[Change]:
+    for row, draw in enumerate(draws):
+        presence, frequency = draw.sampling.presence_penalty, draw.sampling.frequency_penalty
+        if draw.position and (presence or frequency):
+            tokens, counts = np.unique(np.asarray(draw.tokens[-draw.position :]), return_counts=True)
+            yield Change(row, tokens, -presence - frequency * counts)
+
+
+def _add(logits: Tensor, changes: Sequence[Change]) -> Tensor:
+    if not changes:
+        return logits
+    where, amounts = _entries(logits, changes)
+    return logits.index_put(where, amounts, accumulate=True)  # a stop token may have a bias, too
+
+
+def _penalise(logits: Tensor, changes: Sequence[Change]) -> Tensor:
+    if not changes:
+        return logits
+    where, amounts = _entries(logits, changes)
+    old = logits[where]
+    return logits.index_put(where, torch.where(old < 0, old * amounts, old / amounts))
+
+
+def _entries(logits: Tensor, changes: Sequence[Change]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """(rows, tokens) to index with, and an amount for each. Tokens that the model does not have are left out."""
+    rows, tokens, amounts = [], [], []
+    for change in changes:
+        ids = np.asarray(change.tokens, dtype=np.int64)
+        known = (ids >= 0) & (ids < logits.shape[1])
+        tokens.append(ids[known])
+        rows.append(np.full(len(tokens[-1]), change.row))
+        amounts.append(np.broadcast_to(np.asarray(change.amounts, dtype=np.float32), ids.shape)[known])
+    where, which, by = (torch.from_numpy(np.concatenate(part)).to(logits.device) for part in (rows, tokens, amounts))
+    return (where, which), by
