@@ -22,7 +22,7 @@ class PretrainConfig:
     """Shape of the decoder; on the command line --set model.hidden_size=256 and so on."""
     seed: int = 0
     """Decides the initial weights and the order of the data."""
-    tokens: int = 4_700_000
+    tokens: int = 6_000_000
     """Training budget in tokens; padding does not count. More than the data has means more epochs."""
     batch_tokens: int = 2048
     """Tokens per optimizer step, with padding: rows times the longest row."""

@@ -17,7 +17,7 @@ class RLHFConfig:
     """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
     save_every: int = 50
     """Steps between two checkpoints to resume from."""
-    reward_steps: int = 80
+    reward_steps: int = 120
     """Optimizer steps of the reward model."""
     reward_batch: int = 16
     """Preference pairs per step of the reward model."""

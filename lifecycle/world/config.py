@@ -11,9 +11,9 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 47_000
+    documents: int = 58_000
     """Pretraining documents."""
-    conversations: int = 6_500
+    conversations: int = 8_000
     """SFT conversations."""
     preferences: int = 2_000
     """Preference pairs, and as many prompts with verifiers."""
