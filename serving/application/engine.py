@@ -279,10 +279,10 @@ class EngineLoop:
 
     def _report(self, work: Sequence[Work], start: float) -> None:
         end = self._clock()
-        self._steps += 1
         self._step_seconds += end - start
         self._progress = end
         report = self._scheduler.report(work, start, end - start)
+        self._steps = report.step
         self._tell(self._scheduler.policy.observe, report)
         self._tell(self._observer, report)
 

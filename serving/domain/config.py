@@ -51,7 +51,7 @@ class SchedulerConfig:
     victims: Victims = "policy"
     """Who gives memory up when the pool runs dry: "policy" leaves it to the policy, else "youngest" or "least-computed"."""
     max_preemptions: int = 3
-    """A sequence preempted this often is spared until nobody else is left: no policy can keep it from its end."""
+    """A policy may choose a sequence as victim this often; after that only the youngest go, so that nobody is stuck."""
 
     ageing_rate: float = 0.1
     """priority: levels of priority that a request gains per second; 0 lets a low priority starve."""

@@ -136,7 +136,6 @@ class TenantService:
         self._weights: Mapping[str, float] = parse_weights(config.tenant_weights)
         self.decode_cost = config.fair_decode_cost
         self._served: dict[str, float] = {}
-        self._active: frozenset[str] = frozenset()
         self._floor = 0.0
 
     def observe(self, report: StepReport) -> None:
@@ -145,16 +144,15 @@ class TenantService:
             self._served[item.tenant] = self.level(item.tenant) + self.share(item.tenant, cost * item.tokens)
         for tenant in report.tenants:
             self._served[tenant] = self.level(tenant)
-        self._active = frozenset(report.tenants)
-        if self._active:
-            self._floor = max(self._floor, min(self._served[tenant] for tenant in self._active))
-        # Whoever is idle and below the floor would come back at the floor anyway.
-        self._served = {t: level for t, level in self._served.items() if t in self._active or level > self._floor}
+        active = frozenset(report.tenants)
+        if active:
+            self._floor = max(self._floor, min(self._served[tenant] for tenant in active))
+        # Forgotten: whoever is idle and not above the floor. It comes back at the floor.
+        self._served = {t: level for t, level in self._served.items() if t in active or level > self._floor}
 
     def level(self, tenant: str) -> float:
         """Weighted tokens served so far, never less than what the least served active tenant has had."""
-        served = self._served.get(tenant, self._floor)
-        return served if tenant in self._active else max(served, self._floor)
+        return self._served.get(tenant, self._floor)
 
     def share(self, tenant: str, tokens: float) -> float:
         """What `tokens` count for a tenant: a weight of 2 halves them."""

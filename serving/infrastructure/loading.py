@@ -19,6 +19,16 @@ from serving.infrastructure.torch_backend import PackedTorchBackend
 
 log = logging.getLogger(__name__)
 
+SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "max_new_tokens": "max_tokens",
+}
+"""What generation_config.json calls a setting, and what a request calls it."""
+
 
 def load_backend(directory: str | Path, config: ServingConfig) -> PackedTorchBackend | PaddedTorchBackend:
     """The model of a checkpoint directory, checked and with its KV pool.
@@ -64,18 +74,8 @@ def choose_backend(model: Any, config: ServingConfig) -> PackedTorchBackend | Pa
 
 
 def default_sampling(directory: str | Path) -> dict[str, Any]:
-    """What generation_config.json says, under a request's names; see `NAMES`."""
+    """What generation_config.json says, under a request's names; see `SAMPLING`."""
     file = Path(directory) / "generation_config.json"
     written = json.loads(file.read_text()) if file.exists() else {}
-    chosen = {ours: written[theirs] for theirs, ours in NAMES.items() if written.get(theirs) is not None}
+    chosen = {ours: written[theirs] for theirs, ours in SAMPLING.items() if written.get(theirs) is not None}
     return {**chosen, "temperature": 0.0} if written.get("do_sample") is False else chosen
-
-
-NAMES = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repetition_penalty": "repetition_penalty",
-    "max_new_tokens": "max_tokens",
-}

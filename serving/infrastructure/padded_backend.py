@@ -40,21 +40,17 @@ class Abilities:
     """Several tokens at once can follow a state; else they do one by one."""
 
     def __str__(self) -> str:
-        lacks = [
-            text
-            for able, text in (
-                (self.caches, "without a cache"),
-                (self.stacks, "one sequence at a time"),
-                (self.continues, "later chunks token by token"),
-            )
-            if not able
-        ]
-        return ", ".join(lacks[:1] if not self.caches else lacks) or "decodes together"
+        if not self.caches:
+            return "without a cache"
+        lacks = [] if self.stacks else ["one sequence at a time"]
+        lacks += [] if self.continues else ["later chunks token by token"]
+        return ", ".join(lacks) or "decodes together"
 
 
-LADDER = [Abilities(True, stacks, continues) for stacks, continues in product((True, False), repeat=2)] + [
-    Abilities(caches=False, stacks=False, continues=False)
-]
+LADDER = (
+    *(Abilities(True, stacks, continues) for stacks, continues in product((True, False), repeat=2)),
+    Abilities(caches=False, stacks=False, continues=False),
+)
 
 
 @dataclass(slots=True)
@@ -112,8 +108,9 @@ class PaddedTorchBackend:
             if together:
                 for at, logits in zip(together, self._decode([batch[at] for at in together]), strict=True):
                     rows[at] = logits
-            for at in set(range(len(batch))) - set(together):
-                rows[at] = self._advance(batch[at])
+            for at, item in enumerate(batch):
+                if rows[at] is None:
+                    rows[at] = self._advance(item)
         except BaseException:
             self._distrust(item.id for item in batch)
             raise
@@ -141,28 +138,29 @@ class PaddedTorchBackend:
 
     def _advance(self, item: SequenceSlice) -> Tensor:
         """Logits [vocab] after the slice's last token."""
-        self._take_out(item.id)
+        if self._in_cohort(item.id):
+            self._dissolve()
         state = self._states.setdefault(item.id, _State([]))
         if item.start > len(state.tokens):
             raise ValueError(f'"{item.id}" goes on at {item.start}, but only {len(state.tokens)} tokens were computed')
-        todo = list(item.tokens)
-        if state.cache is None or item.start < len(state.tokens):
-            todo = state.tokens[: item.start] + todo
-            state.tokens, state.cache = [], None
-        if not self.abilities.caches:
-            state.tokens = todo
-            return self._lm.logits(self._lm.ids([-1]), input_ids=self._lm.ids([todo]), use_cache=False)[0, 0]
-        if state.cache is None:
-            state.cache = self._empty()
-        whole = self.abilities.continues or not state.tokens
-        for tokens in [todo] if whole else [[token] for token in todo]:
-            logits = self._forward(state.cache, [tokens], [len(state.tokens)], [0])
-            state.tokens = state.tokens + tokens
-        return logits[0]
+        tokens = [*state.tokens[: item.start], *item.tokens]
+        if self.abilities.caches:
+            known = state.cache is not None and item.start == len(state.tokens)
+            cache, done = (state.cache, item.start) if known else (self._empty(), 0)
+            logits = self._extend(cache, tokens, done)
+        else:
+            cache = None
+            logits = self._lm.logits(self._lm.ids([-1]), input_ids=self._lm.ids([tokens]), use_cache=False)[0, 0]
+        state.tokens, state.cache = tokens, cache  # only now: a forward may fail, and the old tokens are needed then
+        return logits
 
-    def _take_out(self, sequence_id: str) -> None:
-        if self._in_cohort(sequence_id):
-            self._dissolve()
+    def _extend(self, cache: Cache, tokens: list[int], done: int) -> Tensor:
+        """Logits [vocab] after the last of `tokens`, of which the cache holds the first `done`."""
+        todo = tokens[done:]
+        for chunk in [todo] if self.abilities.continues or not done else [[token] for token in todo]:
+            logits = self._forward(cache, [chunk], [done], [0])
+            done += len(chunk)
+        return logits[0]
 
     # -- many sequences -----------------------------------------------------------------------------------------------
 
@@ -226,6 +224,7 @@ class PaddedTorchBackend:
 
     def _climb_down(self) -> Abilities:
         """The most that this architecture can do."""
+        failure: Exception | None = None
         for abilities in LADDER if self._cache_class else LADDER[-1:]:
             self.abilities = abilities
             try:
@@ -233,8 +232,6 @@ class PaddedTorchBackend:
                     return abilities
             except Exception as error:  # whatever an architecture does to input that it does not expect
                 failure = error
-            else:
-                failure = None
             finally:
                 self._states.clear()
                 self._cohort = None

@@ -24,9 +24,13 @@ class LayerKV:
     """Attention inside chunks of this many positions (Llama 4), which no argument of the attention tells."""
 
     def write(self, slots: Tensor, key: Tensor, value: Tensor) -> None:
-        """key [kv_heads, T, D] and value [kv_heads, T, Dv] into slots [T] = block * block_size + offset."""
-        self.keys.flatten(1, 2).index_copy_(1, slots, key)
-        self.values.flatten(1, 2).index_copy_(1, slots, value)
+        """key [kv_heads, T, D] and value [kv_heads, T, Dv] into slots [T] = block * block_size + offset.
+
+        What is no number is stored as 0: a mask cannot hide it (0 * NaN is NaN), so one sequence that overflows would spoil
+        whoever is padded with its blocks or inherits them. Its own logits are spoilt all the same.
+        """
+        for store, new in ((self.keys, key), (self.values, value)):
+            store.flatten(1, 2).index_copy_(1, slots, new.nan_to_num(0.0, 0.0, 0.0))
 
     def gather(self, blocks: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Keys [kv_heads, batch, L, D] and values [kv_heads, batch, L, Dv] of `batch` sequences with as many blocks each."""

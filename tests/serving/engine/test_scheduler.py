@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -235,6 +236,27 @@ def test_a_step_that_only_preempts_is_planned_again_at_once():
     for _ in run(scheduler):  # which asserts that no step is empty
         pass
     assert scheduler.counters.preemptions
+
+
+class Spiteful(Careless):
+    """Always takes memory from whoever is nearest to its end."""
+
+    name = "spiteful"
+
+    def plan(self, view, limits, now):
+        nearest = sorted(view.running, key=lambda s: -s.target)
+        return replace(super().plan(view, limits, now), victims=tuple(s.id for s in nearest))
+
+
+def test_no_choice_of_victims_keeps_a_sequence_from_its_end():
+    scheduler = make(Spiteful(), num_blocks=8)
+    members = [sequence(f"s{index}", 9, max_tokens=20, arrival=float(index)) for index in range(4)]
+    for member in members:
+        scheduler.add(member)
+    for _ in run(scheduler):
+        pass
+    assert scheduler.counters.finished == {"length": 4}
+    assert members[0].preemptions == 3, "as often as max_preemptions allows, and not once more"
 
 
 def test_memory_promised_to_a_younger_sequence_in_the_same_step_is_taken_back():

@@ -94,6 +94,27 @@ def test_running_a_step_twice_changes_nothing(model):
     torch.testing.assert_close(backend.execute([then]), once)
 
 
+def test_a_sequence_that_overflows_spoils_nobody_else(model):
+    poisoned = type(model)(model.config).eval()
+    poisoned.load_state_dict(model.state_dict())
+    poisoned.model.embed_tokens.weight.data[7] = float("inf")
+    backend = PackedTorchBackend(poisoned, num_blocks=8, block_size=4)
+    mates = [[1, 2, 3, 4, 5, 6, 8, 9, 10], [11, 12]]
+    tables = [[1, 2, 3], [4]]
+    backend.execute(
+        [SequenceSlice("poison", [7, 7, 7], 0, [0], True)]
+        + [SequenceSlice(str(i), tokens[:-1], 0, tables[i], False) for i, tokens in enumerate(mates)]
+    )
+    # The shorter mate is padded with block 0, which belongs to the poison; then a newcomer inherits that block.
+    decodes = [SequenceSlice(str(i), tokens[-1:], len(tokens) - 1, tables[i], True) for i, tokens in enumerate(mates)]
+    logits = backend.execute([*decodes, SequenceSlice("poison", [7], 3, [0], True)])
+    expected = torch.stack([alone(model, tokens)[-1] for tokens in mates])
+    torch.testing.assert_close(logits[:2], expected, atol=2e-4, rtol=1e-4)
+    assert not logits[2].isfinite().all()
+    newcomer = backend.execute([SequenceSlice("new", [13], 0, [0], True)])
+    torch.testing.assert_close(newcomer[0], alone(model, [13])[-1], atol=2e-4, rtol=1e-4)
+
+
 def test_bfloat16_is_near_float32(model):
     half = type(model)(model.config).eval()
     half.load_state_dict(model.state_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.domain.config import SchedulerConfig
+from serving.domain.plan import SequenceView
 from serving.domain.policies import make_policy
 
 from .support import Driver, prompt_of
@@ -137,6 +138,15 @@ def test_slo_serves_the_nearest_deadline_first_and_the_hopeless_last():
     driver.finish()
     assert driver.reasons["urgent"] == driver.reasons["relaxed"] == "length"
     assert first_tokens(driver)[:3] == ["running", "urgent", "relaxed"]
+
+
+def test_slo_lets_a_missed_request_wait_but_not_for_ever():
+    config = SchedulerConfig(slo_ttft=1.0, slo_patience=5.0)
+    order = make_policy("slo", config).order
+    late = SequenceView("late", 0.0, 0, "a", None, 8, 4, 0, 0, 8, 0, 0, 0)
+    for now, first in ((0.5, "late"), (3.0, "new"), (7.0, "late")):
+        new = late._replace(id="new", arrival=now)
+        assert order.order([new, late], now)[0].id == first, now
 
 
 def test_slo_paces_prompts_so_that_everybodys_next_token_is_on_time():
