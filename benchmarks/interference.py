@@ -2,7 +2,7 @@
 
     python benchmarks/interference.py
 
-Six streams decode; every second and a half somebody sends a prompt of 1,024 tokens. A policy that prefills whole prompts
+Six streams decode; every three seconds somebody sends a prompt of 512 tokens. A policy that prefills whole prompts
 stops everybody for as long as that takes; one that chunks them lets every step decode. Random weights of SmolLM2-135M's
 shape, bfloat16. Prints a table and one JSON line, writes benchmarks/interference.{json,md}.
 """
@@ -21,13 +21,15 @@ from serving.bench.workload import Job
 from serving.infrastructure.config import ServingConfig
 
 POLICIES = ("continuous-batched-prefill", "mixed-chunked")
-READERS, PROMPTS = 6, 5
+READERS, PROMPTS = 6, 4
+SECONDS_BETWEEN = 3.0
+"""Long enough for one prompt to be done before the next comes."""
 
 
 def jobs(long_prompt: int) -> list[Job]:
     """Readers with short prompts and long answers, then long prompts with short answers."""
-    readers = [Job(number, 0.0, 32, 160) for number in range(READERS)]
-    return readers + [Job(READERS + n, 1.0 + 1.5 * n, long_prompt, 2) for n in range(PROMPTS)]
+    readers = [Job(number, 0.0, 32, 200) for number in range(READERS)]
+    return readers + [Job(READERS + n, 1.0 + SECONDS_BETWEEN * n, long_prompt, 2) for n in range(PROMPTS)]
 
 
 def readers_itl(recording) -> Histogram:
@@ -48,7 +50,7 @@ def readers_itl(recording) -> Histogram:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="smollm2-135m")
-    parser.add_argument("--long-prompt", type=int, default=1024)
+    parser.add_argument("--long-prompt", type=int, default=512)
     parser.add_argument("--chunk", type=int, default=32, help="prompt tokens in a step that also decodes")
     parser.add_argument("--models", type=Path, default=BUILD / "models")
     parser.add_argument("--json", type=Path)
@@ -66,7 +68,8 @@ def main() -> None:
         rows.append({"policy": policy, **named, "mean TTFT of the long prompts (ms)": results[policy]["mean_ttft_ms"]})
     ratio = results[POLICIES[0]]["itl_ms"]["p99"] / results[POLICIES[1]]["itl_ms"]["p99"]
     text = markdown(rows) + (
-        f"\n{READERS} streams decode while {PROMPTS} prompts of {arguments.long_prompt} tokens arrive, one every 1.5 s; chunks "
+        f"\n{READERS} streams decode while {PROMPTS} prompts of {arguments.long_prompt} tokens arrive, one every "
+        f"{SECONDS_BETWEEN:g} s; chunks "
         f"of {arguments.chunk} tokens. p99 of the streams' inter-token latency is **{ratio:.1f} times lower** with chunked "
         f"prompts; the long prompts themselves wait longer. Model: random weights, shape `{arguments.shape}`, bfloat16.\n"
     )

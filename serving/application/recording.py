@@ -13,7 +13,7 @@ traces, arXiv 2407.00079). Requests are numbered; steps speak of them by number.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -88,8 +88,8 @@ class Recording:
     @classmethod
     def read(cls, path: Path) -> Recording:
         """Raises InvalidRecording with the line that cannot be read. A last line cut short is left out."""
-        lines = path.read_bytes().split(b"\n")
-        return cls.parse(_decode(lines, path))
+        with path.open("rb") as lines:
+            return cls.parse(_decode(lines))
 
     @classmethod
     def parse(cls, lines: Iterable[Mapping[str, Any]]) -> Recording:
@@ -161,15 +161,13 @@ class _Reader:
         self._ended.clear()
 
 
-def _decode(lines: list[bytes], path: Path) -> Iterable[dict[str, Any]]:
+def _decode(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             yield json.loads(line)
         except ValueError:
-            if number == len(lines):  # the writer was stopped in the middle
+            if not line.endswith(b"\n"):  # the writer was stopped in the middle
                 return
-            raise InvalidRecording(
-                f"{path}: line {number} is not JSON: is this a file of lifecycle serve --record?"
-            ) from None
+            raise InvalidRecording(f"line {number} is not JSON: is this a file of lifecycle serve --record?") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ def lanes(recording: Recording) -> list[Bar]:
     origin = beginning(recording)
     last_step = {item.request: number for number, step in enumerate(recording.steps) for item in step.work}
     free: list[int] = []
+    fresh = itertools.count()
     lane_of: dict[int, int] = {}
     open_bars: dict[int, tuple[Bar, int]] = {}
     bars: list[Bar] = []
@@ -67,7 +69,7 @@ def lanes(recording: Recording) -> list[Bar]:
         for item in step.work:
             lane = lane_of.get(item.request)
             if lane is None:
-                lane = lane_of[item.request] = heapq.heappop(free) if free else len(lane_of)
+                lane = lane_of[item.request] = heapq.heappop(free) if free else next(fresh)
             bar, seen = open_bars.get(item.request, (None, -2))
             if join and bar is not None and seen == number - 1 and bar.kind == item.kind:
                 bar.end = end

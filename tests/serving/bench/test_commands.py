@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from lifecycle.errors import LifecycleError
-from serving.application.recording import Recording
+from serving.application.recording import Recording, RequestRecord, StepRecord, WorkRecord
 from serving.bench.commands import bench, timeline
 from serving.bench.options import Shown
 from serving.bench.timeline import breakdown, lanes
@@ -70,6 +70,17 @@ def test_bars_are_the_steps_and_lanes_hold_one_request_at_a_time(recorded):
         parts = breakdown(request)
         assert min(parts.queue, parts.prefill, parts.decode) >= 0
         assert parts.queue + parts.prefill + parts.decode == pytest.approx(request.finished - request.arrival)
+
+
+def test_there_are_no_more_lanes_than_ran_at_once():
+    """Batches that come and go, of two, one and three: the third one needs a place that was never used, and no more."""
+    batches = [(0, 1), (2,), (3, 4, 5)]
+    steps = tuple(
+        StepRecord(float(n), 1.0, tuple(WorkRecord(r, "decode", 1, 0, True) for r in batch), 0, len(batch), 0, 0, 0)
+        for n, batch in enumerate(batches)
+    )
+    requests = tuple(RequestRecord(n, 0.0, 1, 1, "a", 0, None, ()) for n in range(6))
+    assert [bar.lane for bar in lanes(Recording({}, requests, steps))] == [0, 1, 0, 0, 1, 2]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])

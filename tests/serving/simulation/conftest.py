@@ -17,11 +17,17 @@ from serving.simulation.steptime import StepTimeModel
 STEP_TIME = StepTimeModel(base=1e-2, per_token=1e-3, per_position=1e-5, per_sequence=2e-4)
 
 
+def request(job, started) -> Request:
+    """What a client would send; `started` in the engine's time."""
+    asked = SamplingParams(temperature=0.0, max_tokens=job.output_tokens)
+    return Request(str(job.number), job.tokens(), asked, started + job.arrival, job.priority, job.tenant)
+
+
 class TimedBackend:
     """Its steps take as long as a model of them says, and bring the requests that have arrived meanwhile."""
 
-    def __init__(self, backend, jobs):
-        self._backend = backend
+    def __init__(self, backend, jobs, step_time):
+        self._backend, self._step_time = backend, step_time
         self.jobs, self.streams, self.engine, self.now = list(jobs), [], None, 1000.0
 
     def __getattr__(self, name):
@@ -34,16 +40,13 @@ class TimedBackend:
         """What has arrived by now; called on the engine's thread, whose next step then sees it."""
         while self.jobs and 1000.0 + self.jobs[0].arrival <= self.now:
             job = self.jobs.pop(0)
-            asked = SamplingParams(temperature=0.0, max_tokens=job.output_tokens)
-            arrival = 1000.0 + job.arrival
-            request = Request(str(job.number), job.tokens(), asked, arrival, job.priority, job.tenant)
-            self.streams.append(self.engine.submit(request))
+            self.streams.append(self.engine.submit(request(job, 1000.0)))
 
     def execute(self, batch):
         logits = self._backend.execute(batch)
         tokens = sum(len(part.tokens) for part in batch)
         kv_read = sum(part.start + len(part.tokens) for part in batch)
-        self.now += STEP_TIME(tokens, kv_read, len(batch))
+        self.now += self._step_time(tokens, kv_read, len(batch))
         self.submit_due()
         return logits
 
@@ -59,9 +62,9 @@ def tiny():
 def run_timed(tiny):
     """Run jobs that never leave the engine idle before the last has come; returns the recording."""
 
-    def run(config, jobs):
+    def run(config, jobs, step_time=STEP_TIME):
         backend = PackedTorchBackend(tiny, num_blocks=config.num_blocks, block_size=config.block_size)
-        backend = TimedBackend(backend, jobs)
+        backend = TimedBackend(backend, jobs, step_time)
         recorder = StepRecorder()
         sampler = VectorSampler()
         engine = EngineLoop(backend, sampler, config, context_length=512, observer=recorder, clock=backend.clock)
