@@ -19,7 +19,7 @@ SEED_SPACE = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a client may say about sampling; None means the model's default."""
+    """What a client may say about a request; None means the model's default."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -36,6 +36,8 @@ class Options:
     seed: int | None = None
     logprobs: int | None = None
     n: int = 1
+    priority: int = 0
+    """Smaller is sooner, under a policy that looks at it."""
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ def admit(
     try:
         for prompt, sampling in zip(prompts, samplings, strict=True):
             for copy in range(options.n):
-                stream = _submit(generation, prompt, _reseed(sampling, copy), tenant)
+                stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options.priority)
                 generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, rules))
     except BaseException:
         generation.cancel()
@@ -163,7 +165,9 @@ def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:
     return replace(sampling, seed=(sampling.seed + copy) % SEED_SPACE)
 
 
-def _submit(generation: Generation, prompt: tuple[int, ...], sampling: SamplingParams, tenant: str) -> TokenStream:
+def _submit(
+    generation: Generation, prompt: tuple[int, ...], sampling: SamplingParams, tenant: str, priority: int
+) -> TokenStream:
     number = len(generation.choices)
     return generation.model.engine.submit(
         Request(
@@ -172,5 +176,6 @@ def _submit(generation: Generation, prompt: tuple[int, ...], sampling: SamplingP
             sampling=sampling,
             arrival=time.monotonic(),
             tenant=tenant,
+            priority=priority,
         )
     )

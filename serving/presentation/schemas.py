@@ -130,6 +130,7 @@ def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> Op
         seed=fields.integer("seed", -INT64, INT64),
         logprobs=logprobs,
         n=fields.integer("n", 1, MAX_CHOICES) or 1,
+        priority=fields.integer("priority", -INT32, INT32) or 0,
     )
 
 

@@ -170,6 +170,15 @@ def test_several_prompts_and_choices_are_numbered_prompt_by_prompt():
     assert texts == ["p<p>", "p<p>", "q<q>", "q<q>"]
 
 
+@pytest.mark.parametrize("route", ["chat/completions", "completions"])
+def test_a_priority_reaches_every_request_and_is_0_unless_said(route):
+    model = scripted_model("!")
+    body = {"messages": [{"role": "user", "content": "x"}]} if route != "completions" else {"prompt": "x"}
+    ask(model, route=route, priority=-3, n=2, **body)
+    ask(model, route=route, **body)
+    assert [request.priority for request in model.engine.requests] == [-3, -3, 0]
+
+
 def test_token_ids_are_a_prompt():
     model = scripted_model("!")
     assert ask(model, route="completions", prompt=[104, 105]).json["usage"]["prompt_tokens"] == 2
