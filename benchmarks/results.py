@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def publish(name: str, figures: dict[str, Any], title: str, text: str, json_file
     target.with_suffix(".md").write_text(f"# {title}\n\n{text}\nMeasured on {note}, by `benchmarks/{name}.py`.\n")
     print(text)
     print(json.dumps(found))
+
+
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Figure by figure over repeated runs: one that was disturbed does not count."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

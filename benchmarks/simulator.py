@@ -56,7 +56,7 @@ def compare(step_time: StepTimeModel | None) -> tuple[dict, list[dict]]:
 
 
 def fleet(step_time, requests: int, replicas: int) -> dict:
-    """The prefix-affinity router over many engines at about three quarters of what they can do."""
+    """The prefix-affinity router over many engines, three requests per second for each."""
     sizes = replace(config("mixed-chunked"), num_blocks=1024, max_num_seqs=16, queue_limit=10**6)
     jobs = prefix_repetition_jobs(
         requests,
@@ -80,13 +80,14 @@ def main() -> None:
         raise SystemExit(f"{error}; run benchmarks/policies.py first") from None
     own, own_rows = compare(None)
     results, rows = compare(fitted.model)
-    worst_own, worst = (max(abs(one["duration"]["error"]) for one in found.values()) for found in (own, results))
+    worst_own = max(abs(figure["error"]) for one in own.values() for figure in one.values())
+    worst = max(abs(one["duration"]["error"]) for one in results.values())
     big = fleet(fitted.model, arguments.fleet, arguments.replicas)
     text = (
         "Each cell: measured / predicted.\n\n## Fitted to the run itself\n\n"
         + markdown(own_rows)
-        + f"\nTotal times within {worst_own:.0%}.\n\n## One fit for all policies\n\n"
-        + markdown(rows)
+        + f"\nEvery figure is within {worst_own:.0%}. A fit makes the total of its own run come out right, so the latencies are "
+        "what is tested here.\n\n## One fit for all policies\n\n" + markdown(rows)
     ) + (
         f"\nOne model of step times, fitted to the live run of `{FITTED_ON}` alone "
         f"({fitted.model}; typical error of a step {fitted.median_error:.0%}), foretells the total time of every policy within "

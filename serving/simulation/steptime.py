@@ -20,12 +20,12 @@ MIN_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class StepTimeModel:
-    """Seconds. The defaults were fitted on a SmolLM2-135M shape, bfloat16, one core: see benchmarks/simulator.md."""
+    """Seconds. The defaults are those of benchmarks/simulator.md: 15.7M parameters, bfloat16, one core."""
 
-    base: float = 2.0e-2
-    per_token: float = 1.0e-3
-    per_position: float = 2.0e-6
-    per_sequence: float = 5.0e-4
+    base: float = 1.4e-2
+    per_token: float = 2.4e-4
+    per_position: float = 1.2e-6
+    per_sequence: float = 4.0e-5
 
     def __call__(self, tokens: int, kv_read: int, sequences: int) -> float:
         """Seconds of a step."""

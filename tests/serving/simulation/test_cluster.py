@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_prefix_affinity_computes_less_than_the_others():
         assert outcome.latencies.completed == 400
         cached[router] = outcome.cached_tokens
     assert cached["prefix-affinity"] > 1.5 * max(cached["round-robin"], cached["least-loaded"])
+
+
+def test_without_prefix_caching_everything_is_computed():
+    asked = list(prefix_repetition_jobs(30, Lengths(16, 8), traffic(), prefix_tokens=64))
+    cached, computed = (simulate(asked, replace(CONFIG, prefix_caching=on), STEP) for on in (True, False))
+    assert cached.cached_tokens > 0 == computed.cached_tokens
+    assert computed.tokens - cached.tokens == cached.cached_tokens
+    assert computed.tokens == sum(job.prompt_tokens + job.output_tokens - 1 for job in asked)
 
 
 def test_prefix_affinity_does_not_drown_one_replica():
