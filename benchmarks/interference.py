@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--shape", default="15m")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--long-prompt", type=int, default=1024)
-    parser.add_argument("--chunk", type=int, default=64, help="prompt tokens in a step that also decodes")
+    parser.add_argument("--chunk", type=int, default=128, help="prompt tokens in a step that also decodes")
     parser.add_argument("--models", type=Path, default=BUILD / "models")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

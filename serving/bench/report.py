@@ -15,14 +15,17 @@ from lifecycle.errors import LifecycleError
 
 
 def emit(figures: Mapping[str, Any], file: Path | None) -> None:
-    """Print one JSON line, and write it to `file`, too. Raises LifecycleError when that cannot be written."""
+    """Write one JSON line to `file`, and print it. Raises LifecycleError when the file cannot be written.
+
+    The file first: whoever reads only the beginning of what is printed closes the pipe.
+    """
     line = json.dumps(figures)
-    click.echo(line)
     if file is not None:
         try:
             file.write_text(line + "\n")
         except OSError as error:
             raise LifecycleError(f"cannot write {file}: {error.strerror}") from None
+    click.echo(line)
 
 
 def machine() -> str:

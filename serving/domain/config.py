@@ -25,7 +25,7 @@ class SchedulerConfig:
     """Most tokens computed in one step, prompts and decodes together; at least `max_num_seqs`."""
     prefill_chunk: int = 0
     """Most tokens of one prompt in one step; 0 leaves the step's budget as the only limit."""
-    mixed_prefill_tokens: int = 256
+    mixed_prefill_tokens: int = 128
     """Most prompt tokens in a step that also decodes, where the policy chunks prompts; 0: whatever the budget leaves."""
     block_size: int = 16
     """Tokens per KV block."""

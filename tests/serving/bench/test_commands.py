@@ -13,6 +13,7 @@ from lifecycle.errors import LifecycleError
 from serving.application.recording import Recording, RequestRecord, StepRecord, WorkRecord
 from serving.bench.commands import bench, timeline
 from serving.bench.options import Shown
+from serving.bench.report import emit
 from serving.bench.timeline import breakdown, lanes
 from serving.composition import ServingConfig, build_engine
 from serving.infrastructure.catalog import Catalog
@@ -48,6 +49,16 @@ def server(checkpoint):
     with run_in_thread(create_app(Catalog([served]))) as local:
         yield local
     served.engine.close()
+
+
+def test_figures_reach_their_file_though_the_reader_of_the_terminal_is_gone(tmp_path, monkeypatch):
+    def closed(line):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("click.echo", closed)
+    with pytest.raises(BrokenPipeError):
+        emit({"figure": 1}, tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"figure": 1}
 
 
 def test_throughput_counts_every_token(recorded):
