@@ -10,9 +10,9 @@ converters open it directly. Layout:
 """
 
 from lifecycle.registry.aliases import AliasMove
-from lifecycle.registry.canonical import fingerprint
 from lifecycle.registry.comparison import Difference
 from lifecycle.registry.garbage import Garbage
+from lifecycle.registry.identity import fingerprint
 from lifecycle.registry.manifest import DataRef, FileRecord, Manifest, ModelVersion, ParentRef
 from lifecycle.registry.store import ModelRegistry
 

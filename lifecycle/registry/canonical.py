@@ -1,18 +1,14 @@
-"""One spelling for every value: what a manifest stores and what a fingerprint hashes."""
+"""One spelling for every value: what a manifest stores and what an identity hashes."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lifecycle.registry.manifest import DataRef, ModelVersion
+from typing import Any
 
 
 def plain(value: Any) -> Any:
@@ -44,18 +40,3 @@ def plain(value: Any) -> Any:
 def canonical_json(value: Any) -> str:
     """The only JSON text of a value: keys sorted, no spaces."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def fingerprint(stage: str, config: Any, parents: Sequence[ModelVersion] = (), data: DataRef | None = None) -> str:
-    """sha256 (hex) over everything that decides what a stage would produce.
-
-    Two runs with the same stage, config (a dataclass or a mapping), parents (by manifest hash) and data (by id and
-    hash) would produce the same version, so a pipeline asks `ModelRegistry.find` for it before it trains.
-    """
-    decisive = {
-        "stage": stage,
-        "config": config,
-        "parents": [parent.manifest_hash for parent in parents],
-        "data": None if data is None else {"id": data.id, "hash": data.hash},
-    }
-    return hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
