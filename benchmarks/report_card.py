@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +28,7 @@ def measure() -> dict:
     from lifecycle.evaluation.commands import chain
     from lifecycle.evaluation.plot import draw
     from lifecycle.registry import ModelRegistry
+    from serving.bench.report import machine
 
     registry = ModelRegistry()
     card = report(chain(registry), progress=print)
@@ -44,13 +43,6 @@ def measure() -> dict:
         "seconds": {version.ref: version.manifest.seconds for version in lineage},
         "results": [asdict(row) for row in card.rows],
     }
-
-
-def machine() -> str:
-    """Processor and cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def render(measured: dict) -> str:

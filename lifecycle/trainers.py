@@ -35,11 +35,20 @@ END_OF_TURN = "<|im_end|>"
 
 def load(version: ModelVersion) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A version's model, in fp32 and in training mode, and its tokenizer, for which a turn's end is the end."""
-    model = AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32)
+    return load_model(version), load_tokenizer(version)
+
+
+def load_model(version: ModelVersion) -> PreTrainedModel:
+    """A version's model, in fp32 and in training mode."""
+    return AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32).train()
+
+
+def load_tokenizer(version: ModelVersion) -> PreTrainedTokenizerBase:
+    """A version's tokenizer, for which a turn's end is the end."""
     tokenizer = AutoTokenizer.from_pretrained(version.path)
     if END_OF_TURN in tokenizer.get_vocab():
         tokenizer.eos_token = END_OF_TURN
-    return model.train(), tokenizer
+    return tokenizer
 
 
 def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     workspace = registry.workspace(NAME, work, [parent])
     started = time.perf_counter()
     model, tokenizer = trainers.load(parent)
-    reference, _ = trainers.load(parent)
+    reference = trainers.load_model(parent)
     trainer = DPOTrainer(
         model,
         ref_model=reference,

@@ -41,7 +41,7 @@ def run(
     started = time.perf_counter()
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
-    _, judge_tokenizer = trainers.load(parent)
+    judge_tokenizer = trainers.load_tokenizer(parent)
     trainer = GRPOTrainer(
         model,
         reward_funcs=[verifier_reward, judge],

@@ -30,7 +30,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         return published
     workspace = registry.workspace(NAME, work, [parent])
     started = time.perf_counter()
-    _, tokenizer = trainers.load(parent)
+    tokenizer = trainers.load_tokenizer(parent)
     set_seed(config.seed)  # the score head is new, and its random weights are part of the run
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id

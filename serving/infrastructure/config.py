@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 
-BACKENDS = ("auto", "packed", "padded")
-DTYPES = ("auto", "float32", "bfloat16")
+Backend = Literal["auto", "packed", "padded"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class ServingConfig(SchedulerConfig):
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
-    backend: Literal["auto", "packed", "padded"] = "auto"
+    backend: Backend = "auto"
     """How to batch: "packed" without padding over paged KV, "padded" through transformers' cache; "auto" tries in this order."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where the hardware multiplies it, else float32."""
 
     def __post_init__(self) -> None:
@@ -29,7 +29,7 @@ class ServingConfig(SchedulerConfig):
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
-        for name, known in (("dtype", DTYPES), ("backend", BACKENDS)):
+        for name, known in (("dtype", get_args(Dtype)), ("backend", get_args(Backend))):
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
         try:

@@ -13,14 +13,6 @@ from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.torch_backend import PackedTorchBackend
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="package")
 def model():
     torch.manual_seed(1)
