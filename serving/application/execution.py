@@ -77,7 +77,7 @@ class StepRunner:
         for sequence, start, count, _, samples in work:
             tokens = sequence.tokens[start : start + count]
             table = self._scheduler.pool.table(sequence.id)
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, samples))
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, int(samples)))
             if samples:
                 draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated, sequence.tokens))
         logits = self._backend.execute(batch)

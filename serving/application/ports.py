@@ -124,14 +124,14 @@ class SequenceSlice:
     """One sequence's share of a packed step: `tokens` at positions `start`, `start + 1`, ...
 
     `block_table` lists the KV blocks in position order and covers the whole slice; everything before `start` is in them
-    already. `needs_logits` asks for the logits that follow the slice's last token.
+    already. `num_logits` asks for the logits that follow the slice's last `num_logits` tokens; 0 for none.
     """
 
     id: str
     tokens: Sequence[int]
     start: int
     block_table: Sequence[int]
-    needs_logits: bool
+    num_logits: int
 
 
 class ModelBackend(Protocol):
@@ -142,9 +142,11 @@ class ModelBackend(Protocol):
     block_size: int
     shares_prefixes: bool
     """Whether a block's content serves every sequence that begins alike. If not, prefix caching must be off."""
+    can_rewind: bool
+    """Whether a slice may begin before the end of what its sequence has computed, at no cost but its own tokens."""
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
-        """Logits [slices that need them, vocab_size], in order, in whatever form the `Sampler` beside it takes.
+        """Logits [sum of num_logits, vocab_size], slice by slice and token by token, in whatever form the `Sampler` takes.
 
         Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
         batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).

@@ -57,6 +57,11 @@ def take(cache: Cache, row: int, length: int) -> Cache:
     return _combine([cache], cut)
 
 
+def shorten(cache: Cache, length: int) -> Cache:
+    """The first `length` positions of a cache of a single row in which everything grows; the original stays as it is."""
+    return _combine([cache], lambda parts, growing: parts[0][:, :, :length])
+
+
 def grows(cache: Cache) -> bool:
     """Whether any part of it becomes longer with every token."""
     return any(getattr(layer, "keys", None) is not None for layer in cache.layers)

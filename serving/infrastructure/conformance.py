@@ -16,6 +16,15 @@ from serving.application.ports import SequenceSlice
 from serving.infrastructure.causal_lm import CausalLM
 
 LENGTHS = (9, 5)
+STEPS = (
+    ((0, 0, 3),),
+    ((0, 3, 6), (1, 0, 2)),
+    ((0, 6, 7), (1, 2, 4)),
+    ((1, 4, 5), (0, 7, 8)),
+    ((0, 8, 9),),
+    ((0, 6, 9), (1, 4, 5)),
+)
+"""(sequence, first token, token after the last) of each slice."""
 TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.1, torch.float16: 0.05}  # of the largest logit
 
 
@@ -27,19 +36,20 @@ def disagreement(lm: CausalLM, execute: Callable[[Sequence[SequenceSlice]], Tens
     """Largest difference to the eager logits of each sequence alone, in units of what its dtype forgives: above 1 is wrong.
 
     `execute` is a backend's; it gets `blocks_needed(block_size)` blocks' numbers and two sequences in the steps that an
-    architecture might get wrong: a first chunk, a later chunk beside a prompt, a decode beside a chunk, and two decodes.
+    architecture might get wrong: a first chunk, a later chunk beside a prompt, a decode beside a chunk, two decodes, and a
+    step back. Of every chunk it wants the logits after the last two tokens.
     """
     sequences = [[(3 + 5 * which + 7 * i * i) % lm.vocab_size for i in range(n)] for which, n in enumerate(LENGTHS)]
     alone = [lm.reference(tokens).float() for tokens in sequences]
     width = -(-max(LENGTHS) // block_size)
     tables = [list(range(which * width, (which + 1) * width)) for which in range(len(LENGTHS))]
     worst = 0.0
-    for step in (((0, 0, 3),), ((0, 3, 6), (1, 0, 2)), ((0, 6, 7), (1, 2, 4)), ((1, 4, 5), (0, 7, 8)), ((0, 8, 9),)):
+    for step in STEPS:
         batch = [
-            SequenceSlice(f"check-{which}", sequences[which][start:stop], start, tables[which], True)
+            SequenceSlice(f"check-{which}", sequences[which][start:stop], start, tables[which], min(2, stop - start))
             for which, start, stop in step
         ]
-        expected = torch.stack([alone[which][stop - 1] for which, _, stop in step])
+        expected = torch.cat([alone[which][max(start, stop - 2) : stop] for which, start, stop in step])
         got = execute(batch)
         error = (got.float() - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
         worst = max(worst, error.item() / TOLERANCE.get(got.dtype, 0.1))

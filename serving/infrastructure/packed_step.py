@@ -110,8 +110,7 @@ class PackedStep:
             tokens += item.tokens
             positions += range(item.start, stop)
             slots += [table[p // size] * size + p % size for p in range(item.start, stop)]
-            if item.needs_logits:
-                logit_rows.append(first + count - 1)
+            logit_rows += range(first + count - item.num_logits, first + count)
             if count == 1:
                 decodes.append((first, item))
             else:

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from serving.application.ports import SequenceSlice
-from serving.infrastructure.cache_batch import cache_bytes, empty_cache, grows, stack, take
+from serving.infrastructure.cache_batch import cache_bytes, empty_cache, grows, shorten, stack, take
 from serving.infrastructure.causal_lm import CausalLM
 from serving.infrastructure.conformance import UnsupportedArchitecture, disagreement
 from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
@@ -97,25 +97,26 @@ class PaddedTorchBackend:
         self._cohort: _Cohort | None = None
         self.abilities = self._climb_down()
         per_token, per_sequence = self._memory()
+        # What grows with the text can be cut back; a state that does not has mixed all of it up.
+        self.can_rewind = not per_sequence
         room = max(0, kv_bytes - max_num_seqs * per_sequence)
         self.num_blocks = blocks_that_fit(room, per_token * block_size) if num_blocks is None else num_blocks
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor:
-        """Logits [slices that need them, vocab_size]."""
+        """Logits [sum of num_logits, vocab_size]."""
         try:
             rows: list[Tensor | None] = [None] * len(batch)
             together = [at for at, item in enumerate(batch) if self._decodes(item)] if self.abilities.stacks else []
             if together:
                 for at, logits in zip(together, self._decode([batch[at] for at in together]), strict=True):
-                    rows[at] = logits
+                    rows[at] = logits[None]
             for at, item in enumerate(batch):
                 if rows[at] is None:
                     rows[at] = self._advance(item)
         except BaseException:
             self._distrust(item.id for item in batch)
             raise
-        wanted = [row for row, item in zip(rows, batch, strict=True) if item.needs_logits]
-        return torch.stack(wanted) if wanted else torch.empty(0, self.vocab_size, device=self._lm.device)
+        return torch.cat([part[len(part) - item.num_logits :] for part, item in zip(rows, batch, strict=True)])
 
     def release(self, sequence_id: str) -> None:
         """Forget a sequence."""
@@ -137,7 +138,7 @@ class PaddedTorchBackend:
         return held and len(item.tokens) == 1 and item.start == len(state.tokens) > 0
 
     def _advance(self, item: SequenceSlice) -> Tensor:
-        """Logits [vocab] after the slice's last token."""
+        """Logits [num_logits, vocab] after the slice's last tokens."""
         if self._in_cohort(item.id):
             self._dissolve()
         state = self._states.setdefault(item.id, _State([]))
@@ -145,22 +146,32 @@ class PaddedTorchBackend:
             raise ValueError(f'"{item.id}" goes on at {item.start}, but only {len(state.tokens)} tokens were computed')
         tokens = [*state.tokens[: item.start], *item.tokens]
         if self.abilities.caches:
-            known = state.cache is not None and item.start == len(state.tokens)
-            cache, done = (state.cache, item.start) if known else (self._empty(), 0)
-            logits = self._extend(cache, tokens, done)
+            cache, done = self._resume(state, item.start)
+            logits = self._extend(cache, tokens, done, item.num_logits)
         else:
             cache = None
-            logits = self._lm.logits(self._lm.ids([-1]), input_ids=self._lm.ids([tokens]), use_cache=False)[0, 0]
+            rows = self._lm.ids(range(len(tokens) - item.num_logits, len(tokens)))
+            logits = self._lm.logits(rows, input_ids=self._lm.ids([tokens]), use_cache=False)[0]
         state.tokens, state.cache = tokens, cache  # only now: a forward may fail, and the old tokens are needed then
         return logits
 
-    def _extend(self, cache: Cache, tokens: list[int], done: int) -> Tensor:
-        """Logits [vocab] after the last of `tokens`, of which the cache holds the first `done`."""
+    def _resume(self, state: _State, start: int) -> tuple[Cache, int]:
+        """A cache that holds the first `start` tokens, or an empty one when there is none; and how many it holds."""
+        if state.cache is not None and start == len(state.tokens):
+            return state.cache, start
+        if state.cache is not None and start and not cache_bytes(state.cache)[1]:
+            return shorten(state.cache, start), start
+        return self._empty(), 0
+
+    def _extend(self, cache: Cache, tokens: list[int], done: int, wanted: int) -> Tensor:
+        """Logits [wanted, vocab] after the last of `tokens`, of which the cache holds the first `done`."""
         todo = tokens[done:]
+        parts = []
         for chunk in [todo] if self.abilities.continues or not done else [[token] for token in todo]:
-            logits = self._forward(cache, [chunk], [done], [0])
+            parts.append(self._forward(cache, [chunk], [done], [0], min(wanted, len(chunk)))[0])
             done += len(chunk)
-        return logits[0]
+        logits = torch.cat(parts)
+        return logits[len(logits) - wanted :]
 
     # -- many sequences -----------------------------------------------------------------------------------------------
 
@@ -172,7 +183,7 @@ class PaddedTorchBackend:
         cohort, items = self._cohort, {item.id: item for item in batch}
         tokens = [items[name].tokens[0] for name in cohort.ids]
         starts = [items[name].start for name in cohort.ids]
-        logits = self._forward(cohort.cache, [[token] for token in tokens], starts, cohort.padding)
+        logits = self._forward(cohort.cache, [[token] for token in tokens], starts, cohort.padding, 1)[:, 0]
         for name, token in zip(cohort.ids, tokens, strict=True):
             self._states[name].tokens.append(token)
         place = {name: row for row, name in enumerate(cohort.ids)}
@@ -204,8 +215,10 @@ class PaddedTorchBackend:
         for name in names & self._states.keys():
             self._states[name].cache = None
 
-    def _forward(self, cache: Cache, tokens: list[list[int]], starts: list[int], padding: list[int]) -> Tensor:
-        """Logits [rows, vocab] after each row's last token. `starts` are true positions, `padding` is on their left."""
+    def _forward(
+        self, cache: Cache, tokens: list[list[int]], starts: list[int], padding: list[int], wanted: int
+    ) -> Tensor:
+        """Logits [rows, wanted, vocab] after each row's last tokens. `starts` are true positions, `padding` is left of them."""
         count, ids = len(tokens[0]), self._lm.ids
         inputs = {
             "input_ids": ids(tokens),
@@ -215,7 +228,7 @@ class PaddedTorchBackend:
         if any(padding) and grows(cache):  # a state has no padding, and its layers misread a mask of the whole length
             mask = [[0] * pad + [1] * (start + count) for pad, start in zip(padding, starts, strict=True)]
             inputs["attention_mask"] = ids(mask)
-        return self._lm.logits(ids([count - 1]), **inputs, use_cache=True)[:, 0]
+        return self._lm.logits(ids(range(count - wanted, count)), **inputs, use_cache=True)
 
     def _empty(self) -> Cache:
         return empty_cache(self._cache_class, self._lm.config)
@@ -244,6 +257,6 @@ class PaddedTorchBackend:
         if not self.abilities.caches:
             return TOKEN_BYTES, 0
         cache = self._empty()
-        self._forward(cache, [[1] * 8], [0], [0])
+        self._forward(cache, [[1] * 8], [0], [0], 1)
         growing, constant = cache_bytes(cache)
         return growing // 8 + TOKEN_BYTES, constant

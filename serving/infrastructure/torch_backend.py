@@ -25,6 +25,7 @@ class PackedTorchBackend:
     """
 
     shares_prefixes = True
+    can_rewind = True
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class PackedTorchBackend:
         self._kv = PagedKV(self.num_blocks, block_size)
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor:
-        """Logits [slices that need them, vocab_size]."""
+        """Logits [sum of num_logits, vocab_size]."""
         step = PackedStep.pack(batch, self._kv, self._lm.device)
         with step.active():
             return self._lm.logits(

@@ -64,10 +64,10 @@ class Replay:
                 start, stop = self.computed[which], self.computed[which] + count
                 while len(self.tables[which]) * BLOCK < stop:
                     self.tables[which].append(self.free.pop())
-                needs = self.rng.random() < 0.8
+                needs = min(count, int(4 * self.rng.random()))
                 chunk = self.tokens[which][start:stop]
                 batch.append(SequenceSlice(str(which), chunk, start, self.tables[which], needs))
-                wanted += [self.expected[which][stop - 1]] if needs else []
+                wanted += self.expected[which][stop - needs : stop]
                 self.computed[which] = stop
         if batch:
             logits = self.backend.execute(batch)

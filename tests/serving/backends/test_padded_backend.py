@@ -30,7 +30,7 @@ def backend_of(model) -> PaddedTorchBackend:
 
 
 def decode(backend, ids, tokens, start):
-    return backend.execute([SequenceSlice(name, tokens[name][start : start + 1], start, [0], True) for name in ids])
+    return backend.execute([SequenceSlice(name, tokens[name][start : start + 1], start, [0], 1) for name in ids])
 
 
 TOKENS = {name: [(7 * i + 3 * ord(name)) % 61 for i in range(12)] for name in "abc"}
@@ -38,7 +38,7 @@ TOKENS = {name: [(7 * i + 3 * ord(name)) % 61 for i in range(12)] for name in "a
 
 def prefilled(model):
     backend = backend_of(model)
-    backend.execute([SequenceSlice(name, tokens[:6], 0, [0], True) for name, tokens in TOKENS.items()])
+    backend.execute([SequenceSlice(name, tokens[:6], 0, [0], 1) for name, tokens in TOKENS.items()])
     return backend
 
 
@@ -58,6 +58,21 @@ def test_a_step_run_twice_gives_the_same(model):
     close(decode(backend, "abc", TOKENS, 6), model, "abc", 6)
     close(decode(backend, "abc", TOKENS, 6), model, "abc", 6)
     close(decode(backend, "cab", TOKENS, 7), model, "cab", 7)
+
+
+def test_a_step_back_costs_only_its_own_tokens_where_the_cache_can_be_cut(model):
+    backend = prefilled(model)
+    assert backend.can_rewind is (model.config.model_type != "bamba")
+    wrong = {name: [*tokens[:6], 1, 2, 3] for name, tokens in TOKENS.items()}
+    backend.execute([SequenceSlice(name, wrong[name][6:9], 6, [0], 3) for name in "abc"])
+    computed = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda module, args, output: computed.append(args[0].numel()))
+    for name in "ab":
+        logits = backend.execute([SequenceSlice(name, TOKENS[name][6:8], 6, [0], 2)])
+        torch.testing.assert_close(logits, alone(model, TOKENS[name][:8])[6:], atol=1e-4, rtol=0)
+    hook.remove()
+    assert not backend.can_rewind or computed == [2, 8, 2, 8], "a step, and what it is compared with"
+    close(decode(backend, "abc", TOKENS, 6), model, "abc", 6)
 
 
 def test_a_step_that_fails_half_way_can_be_run_again(model):
@@ -126,13 +141,13 @@ def test_the_pool_follows_free_memory_and_costs_nothing_until_used(monkeypatch):
     backend = loading.choose_backend(model, ServingConfig(block_size=BLOCK, device="cpu"))
     per_block = 2 * 2 * 2 * 8 * BLOCK * 4  # layers x (keys, values) x heads x head size x tokens x bytes
     assert backend.num_blocks == 4 * 2**20 // per_block
-    backend.execute([SequenceSlice("a", [1, 2], 0, [3], True)])
+    backend.execute([SequenceSlice("a", [1, 2], 0, [3], 1)])
     assert backend._kv.allocated_bytes <= 64 * per_block
     far = backend.num_blocks - 1
-    before = backend.execute([SequenceSlice("a", [5], 2, [3], True)])
-    backend.execute([SequenceSlice("b", [1, 2, 5], 0, [far], True)])
+    before = backend.execute([SequenceSlice("a", [5], 2, [3], 1)])
+    backend.execute([SequenceSlice("b", [1, 2, 5], 0, [far], 1)])
     assert backend._kv.allocated_bytes == backend.num_blocks * per_block
-    torch.testing.assert_close(backend.execute([SequenceSlice("a", [5], 2, [3], True)]), before)
+    torch.testing.assert_close(backend.execute([SequenceSlice("a", [5], 2, [3], 1)]), before)
     assert SchedulerConfig().kv_memory_mb is None
 
 

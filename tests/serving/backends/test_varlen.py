@@ -16,7 +16,7 @@ from .families import FAMILIES
 from .replay import BLOCK, BLOCKS, Replay
 
 CUDA = torch.device("cuda")
-SLICES = [SequenceSlice("a", [1], 5, [3, 1], True), SequenceSlice("b", [1, 2, 3], 0, [2], True)]
+SLICES = [SequenceSlice("a", [1], 5, [3, 1], 1), SequenceSlice("b", [1, 2, 3], 0, [2], 1)]
 
 
 def fake(head=64, value_head=64, dtype=torch.bfloat16, device=CUDA, chunk=None):

@@ -42,6 +42,7 @@ class HashBackend:
 
     vocab_size = VOCAB
     shares_prefixes = True
+    can_rewind = True
 
     def __init__(self, num_blocks: int, block_size: int = BLOCK) -> None:
         self.num_blocks = num_blocks
@@ -52,7 +53,7 @@ class HashBackend:
         for item in batch:
             for position, token in enumerate(item.tokens, item.start):
                 self._slots[self._slot(item, position)] = (token, position)
-        return [self._read(item) for item in batch if item.needs_logits]
+        return [self._read(item, count) for item in batch for count in self._wanted(item)]
 
     def release(self, sequence_id: str) -> None:
         pass
@@ -60,8 +61,14 @@ class HashBackend:
     def update_weights(self, state_dict) -> None:
         self._slots.clear()
 
-    def _read(self, item: SequenceSlice) -> int:
-        held = [self._slots[self._slot(item, position)] for position in range(item.start + len(item.tokens))]
+    @staticmethod
+    def _wanted(item: SequenceSlice) -> range:
+        stop = item.start + len(item.tokens)
+        return range(stop - item.num_logits + 1, stop + 1)
+
+    def _read(self, item: SequenceSlice, count: int) -> int:
+        """What follows the first `count` tokens."""
+        held = [self._slots[self._slot(item, position)] for position in range(count)]
         assert [position for _, position in held] == list(range(len(held))), "a block of somebody else"
         return next_token([token for token, _ in held])
 
@@ -120,7 +127,7 @@ class Driver:
         assert sum(item.count for item in work) <= scheduler.limits.max_num_batched_tokens
         assert scheduler.num_running <= scheduler.limits.max_num_seqs
         batch = [
-            SequenceSlice(s.id, s.tokens[start : start + count], start, scheduler.pool.table(s.id), samples)
+            SequenceSlice(s.id, s.tokens[start : start + count], start, scheduler.pool.table(s.id), int(samples))
             for s, start, count, _, samples in work
         ]
         start, tokens = self.now, sum(item.count for item in work)
