@@ -77,9 +77,10 @@ class StepRunner:
         for sequence, start, count, _, samples in work:
             tokens = sequence.tokens[start : start + count]
             table = self._scheduler.pool.table(sequence.id)
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, int(samples)))
+            sampling = sequence.request.sampling
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, int(samples), sampling.likeliest_suffices))
             if samples:
-                draws.append(Draw(sequence.request.sampling, sequence.seed, sequence.generated, sequence.tokens))
+                draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
         logits = self._backend.execute(batch)
         return self._sampler.sample(logits, draws) if draws else []
 

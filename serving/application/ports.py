@@ -124,7 +124,8 @@ class SequenceSlice:
     """One sequence's share of a packed step: `tokens` at positions `start`, `start + 1`, ...
 
     `block_table` lists the KV blocks in position order and covers the whole slice; everything before `start` is in them
-    already. `num_logits` asks for the logits that follow the slice's last `num_logits` tokens; 0 for none.
+    already. `num_logits` asks for the logits that follow the slice's last `num_logits` tokens; 0 for none. Where the
+    sequence is sampled greedily from logits as they are, `likeliest_suffices`.
     """
 
     id: str
@@ -132,6 +133,15 @@ class SequenceSlice:
     start: int
     block_table: Sequence[int]
     num_logits: int
+    likeliest_suffices: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Likeliest:
+    """The likeliest token of each row and its logit: all that a greedy step needs, and much less than all logits."""
+
+    tokens: list[int]
+    logits: list[float]
 
 
 class ModelBackend(Protocol):
@@ -148,7 +158,7 @@ class ModelBackend(Protocol):
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [sum of num_logits, vocab_size], slice by slice and token by token, in whatever form the `Sampler` takes.
 
-        Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
+        May be a `Likeliest` when that suffices for every slice that asks for logits. Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
         batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).
         """
 

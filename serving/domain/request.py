@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+GREEDY_BELOW = 1e-5
+"""Temperatures that would overflow float32 mean greedy."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to choose each next token, and when to stop. `temperature == 0` is greedy."""
@@ -23,6 +27,16 @@ class SamplingParams:
     stop_token_ids: frozenset[int] = frozenset()
     seed: int | None = None
     logprobs: int | None = None  # None: none; k: the chosen token's and the k likeliest
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+    @property
+    def likeliest_suffices(self) -> bool:
+        """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
+        changed = self.logit_bias or self.min_tokens or self.presence_penalty or self.frequency_penalty
+        return self.is_greedy and not changed and self.repetition_penalty == 1 and self.logprobs is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ generator to keep per request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from serving.application.ports import Draw
+from serving.application.ports import Draw, Likeliest
 from serving.domain.events import TokenLogprob
 from serving.domain.request import SamplingParams
 from serving.infrastructure.penalties import adjust
 
-GREEDY_BELOW = 1e-5  # temperatures that would overflow float32 mean greedy
 CANDIDATES = (64, 2048)
 """How many of the likeliest tokens to look at before sorting the whole vocabulary, which costs up to 60 times as much as 64."""
 
@@ -29,11 +29,15 @@ class VectorSampler:
     Penalties and bias come first and in vLLM's order: see `penalties.adjust`.
     """
 
-    def sample(self, logits: Tensor, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+    def sample(self, logits: Tensor | Likeliest, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """logits [n, vocab], one draw per row. Raises FloatingPointError when a row has no finite maximum."""
+        if isinstance(logits, Likeliest):
+            if not all(map(math.isfinite, logits.logits)):
+                raise FloatingPointError("the model's logits are not finite")
+            return list(logits.tokens)
         raw = logits.float()
         allowed = adjust(raw, draws)
-        greedy = [draw.sampling.temperature < GREEDY_BELOW for draw in draws]
+        greedy = [draw.sampling.is_greedy for draw in draws]
         if all(greedy):
             best, tokens = allowed.max(-1)
         else:

@@ -1,0 +1,141 @@
+"""A `ModelBackend` for CPUs: one call into the kernels per step, over the same paged blocks that the scheduler hands out."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.application.ports import Likeliest, SequenceSlice
+from serving.infrastructure.native.description import RotaryTable, describe
+from serving.infrastructure.native.library import Batch, Level, Scratch, best_level, load
+from serving.infrastructure.native.weights import PackedWeights, padded
+from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
+
+BLOCK = 32
+"""Tokens in a block: the kernels know no other size."""
+FEWEST_ROWS = 64
+PHASES = ("norm", "qkv", "rope", "attention", "out", "gate_up", "down", "head")
+TEAM_BYTES = 4096
+
+
+class NativeBackend:
+    """Owns packed weights, the KV pool and scratch space. Call it from one thread.
+
+    config: of transformers; weights: by their names in a checkpoint. Raises UnsupportedArchitecture for a model that the
+    kernels do not compute, NativeUnavailable where they cannot be built, LifecycleError for weights that are not numbers.
+    """
+
+    shares_prefixes = True
+    can_rewind = True
+    block_size = BLOCK
+
+    def __init__(
+        self,
+        config: Any,
+        weights: Mapping[str, Tensor],
+        *,
+        num_blocks: int | None = None,
+        kv_bytes: int = 512 * MEBIBYTE,
+        threads: int | None = None,
+        level: Level | None = None,
+    ) -> None:
+        self._description = describe(config)
+        self.vocab_size = self._description.vocabulary
+        self._library = load(level or best_level())
+        self._rotary = RotaryTable(config)
+        layers, block = self._description.layers, 2 * BLOCK * self._description.head_dim * self._description.kv_heads
+        self.num_blocks = num_blocks or blocks_that_fit(kv_bytes, 2 * layers * block)
+        # [layers, keys and values, blocks]: zeros that take no memory before they are written to.
+        self._pool = torch.frombuffer(mmap.mmap(-1, 2 * layers * block * self.num_blocks), dtype=torch.uint8)
+        self._load(weights)
+        self.seconds = np.zeros(len(PHASES))
+        """Time spent in each of `PHASES` so far."""
+        self._threads = threads or torch.get_num_threads()
+        self._batch = Batch(threads=self._threads)
+        self._scratch = Scratch()
+        self._buffers: dict[str, Tensor] = {}
+        self._make_room(FEWEST_ROWS, FEWEST_ROWS)
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = PackedWeights(self._library, self._description, weights)
+        layers = self._weights.layers
+        size = len(self._pool) // (2 * len(layers))
+        for index, layer in enumerate(layers):
+            layer.keys = self._pool.data_ptr() + 2 * index * size
+            layer.values = layer.keys + size
+
+    def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
+        """Logits [n, vocab_size] fp32, valid until the next call; `Likeliest` when that is enough for all slices."""
+        counts = [len(slice.tokens) for slice in batch]
+        first_rows = [0, *accumulate(counts)]
+        rows = first_rows[-1]
+        wanted = [
+            row
+            for last, slice in zip(first_rows[1:], batch, strict=True)
+            for row in range(last - slice.num_logits, last)
+        ]
+        self._make_room(rows, len(wanted))
+        tables = [slice.block_table for slice in batch]
+        rope = self._rotary.up_to(max(slice.start + count for slice, count in zip(batch, counts, strict=True)))
+        arrays = {
+            "token": list(chain.from_iterable(slice.tokens for slice in batch)),
+            "first_row": first_rows,
+            "start": [slice.start for slice in batch],
+            "tables": list(chain.from_iterable(tables)),
+            "table_at": [0, *accumulate(map(len, tables))],
+            "wanted_row": wanted,
+        }
+        held = {name: np.array(values, dtype=np.int32) for name, values in arrays.items()}
+        step = self._batch
+        for name, array in held.items():
+            setattr(step, name, array.ctypes.data)
+        step.tokens, step.sequences, step.wanted = rows, len(batch), len(wanted)
+        step.rope = rope.data_ptr()
+        only_best = all(slice.likeliest_suffices for slice in batch)
+        logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs)
+        step.logits = None if logits is None else logits.data_ptr()
+        self._library.step(self._weights.model, self._scratch, step)
+        if logits is None:
+            return Likeliest(*(self._buffers[name][: len(wanted)].tolist() for name in ("best_at", "best")))
+        return logits[:, : self.vocab_size]
+
+    def release(self, sequence_id: str) -> None:
+        """Nothing to do: all that belongs to a sequence is in its blocks."""
+
+    def update_weights(self, state_dict: Mapping[str, Any]) -> None:
+        """Pack other parameters. Raises UnsupportedArchitecture when they are of another model; the old ones stay then."""
+        self._load(state_dict)
+
+    def _make_room(self, rows: int, wanted: int) -> None:
+        """Scratch space for a step of so many rows and logits; at least doubled when it has to grow."""
+        if self._buffers and rows <= len(self._buffers["residual"]) and wanted <= len(self._buffers["best"]):
+            return
+        rows, wanted = (-(-count // FEWEST_ROWS) * FEWEST_ROWS for count in (max(rows, wanted), wanted))
+        d, layer, model = self._description, self._weights.layers[0], self._weights.model
+        attended, gated = padded(d.heads * d.head_dim), layer.gate_up.outputs // 2
+        shapes = {
+            "team": ((TEAM_BYTES,), torch.uint8),
+            "residual": ((rows, model.width), torch.float32),
+            "normed": ((rows, model.width), torch.bfloat16),
+            "qkv": ((rows, layer.qkv.outputs), torch.bfloat16),
+            "attended": ((rows, attended), torch.bfloat16),
+            "gated": ((rows, gated), torch.bfloat16),
+            "rounded": ((rows, max(model.width, attended, gated)), torch.uint8),
+            "rounded_scales": ((rows,), torch.float32),
+            "thread_best": ((self._threads, wanted), torch.float32),
+            "thread_best_at": ((self._threads, wanted), torch.int32),
+            "best": ((wanted,), torch.float32),
+            "best_at": ((wanted,), torch.int32),
+        }
+        # Zeros: what is added to fill a panel is never written, and a weight of zero does not cancel a NaN.
+        self._buffers = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+        for name, _ in Scratch._fields_[:-1]:
+            setattr(self._scratch, name, self._buffers[name].data_ptr())
+        self._scratch.seconds = self.seconds.ctypes.data
+        self._batch.best, self._batch.best_at = (self._buffers[name].data_ptr() for name in ("best", "best_at"))

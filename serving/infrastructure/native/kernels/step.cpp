@@ -1,0 +1,263 @@
+// One step of a Llama-like decoder over any mixture of prompts and decodes, in one parallel region.
+//
+// The library keeps nothing: weights, keys and values, scratch space and the batch are the caller's (library.py mirrors
+// these structures field by field), so there is nothing to free and nothing to go stale.
+#include <omp.h>
+
+#include <ctime>
+
+#include "attention.h"
+#include "linear.h"
+#include "parallel.h"
+#include "token.h"
+
+struct Layer {
+    Linear qkv, out, gate_up, down;
+    const float* attention_norm;  // [width]
+    const float* mlp_norm;
+    const float* query_norm;  // [D], or null
+    const float* key_norm;
+    bf16* keys;    // [blocks][kv_heads][D / 2][32][2]
+    bf16* values;  // [blocks][kv_heads][16][D][2]
+    int32_t window;  // positions that a token sees, itself among them; 0: all
+    int32_t rotates;
+};
+
+struct Model {
+    int32_t layers, hidden, width, heads, kv_heads, head_dim, intermediate, vocabulary;  // width: hidden, padded to 32
+    float epsilon, embedding_scale, residual_scale, attention_scale, logit_scale;
+    const Layer* layer;
+    const bf16* embedding;  // [vocabulary][hidden]
+    const float* final_norm;
+    Linear head;
+};
+
+constexpr int PHASES = 8;  // embed + norm, qkv, rope + write, attention, out, gate + up, down, head
+
+struct Scratch {  // rows of the longest step
+    Team* team;
+    float* residual;  // [rows][width]
+    bf16* normed;     // [rows][width]
+    bf16* qkv;        // [rows][qkv.outputs]
+    bf16* attended;   // [rows][heads * D, padded to 32]
+    bf16* gated;      // [rows][intermediate, padded to 32]
+    uint8_t* rounded;       // int8: [rows][widest input]
+    float* rounded_scales;  // int8: [rows]
+    float* thread_best;     // [threads][wanted]
+    int32_t* thread_best_at;
+    double* seconds;  // [PHASES], added to
+};
+
+struct Batch {
+    int32_t tokens, sequences, wanted, threads;
+    const int32_t* token;      // [tokens]
+    const int32_t* first_row;  // [sequences + 1]
+    const int32_t* start;      // [sequences] position of a sequence's first token here
+    const int32_t* tables;     // block numbers of all sequences, one after the other
+    const int32_t* table_at;   // [sequences] where each one's begin
+    const int32_t* wanted_row; // [wanted] rows whose logits are asked for
+    const float* rope;         // [positions][D]: cosines, then sines
+    float* logits;             // [wanted][head.outputs], or null when the likeliest tokens are enough
+    float* best;               // [wanted]
+    int32_t* best_at;
+};
+
+constexpr int TILE_TOKENS = 16;  // of a prompt, in one piece of attention's work
+
+static double now() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+INLINE int share(int count, int thread, int threads) { return int(int64_t(count) * thread / threads); }
+
+// A thread's part of a step. Phases end with `meet`; what is between two of them touches rows or outputs of its own.
+struct Worker {
+    const Model& model;
+    const Scratch& scratch;
+    const Batch& batch;
+    Team& team;
+    int thread;
+    double phase_began;
+
+    void run() {
+        phase_began = now();
+        embed();
+        for (int i = 0; i < model.layers; i++) layer(model.layer[i]);
+        head();
+    }
+
+    void meet(int phase) {
+        team.meet();
+        if (thread) return;
+        double time = now();
+        scratch.seconds[phase] += time - phase_began;
+        phase_began = time;
+    }
+
+    template <class Function>
+    void for_own_rows(int rows, Function function) {
+        for (int row = share(rows, thread, team.threads); row < share(rows, thread + 1, team.threads); row++) function(row);
+    }
+
+    void embed() {
+        for_own_rows(batch.tokens, [&](int row) {
+            const bf16* from = model.embedding + int64_t(batch.token[row]) * model.hidden;
+            float* to = scratch.residual + int64_t(row) * model.width;
+            for (int i = 0; i < model.hidden; i++) to[i] = widen(from[i]) * model.embedding_scale;
+            for (int i = model.hidden; i < model.width; i++) to[i] = 0;
+        });
+    }
+
+    void layer(const Layer& l) {
+        int rows = batch.tokens, stride = l.qkv.outputs;
+        int attended = (model.heads * model.head_dim + PANEL - 1) / PANEL * PANEL;
+        int gated = l.gate_up.outputs / 2;
+        normalise(rows, nullptr, l.attention_norm, l.qkv);
+        meet(0);
+        multiply(team, l.qkv, input(l.qkv, scratch.normed, model.width), rows, Store{scratch.qkv, stride});
+        meet(1);
+        rotate_and_store(l);
+        meet(2);
+        attention(l, attended);
+        meet(3);
+        round_rows(rows, l.out, scratch.attended, attended, 4);
+        AddToResidual add{scratch.residual, model.width, model.residual_scale};
+        multiply(team, l.out, input(l.out, scratch.attended, attended), rows, add);
+        meet(4);
+        normalise(rows, nullptr, l.mlp_norm, l.gate_up);
+        meet(0);
+        multiply(team, l.gate_up, input(l.gate_up, scratch.normed, model.width), rows, Gate{scratch.gated, gated});
+        meet(5);
+        round_rows(rows, l.down, scratch.gated, gated, 6);
+        multiply(team, l.down, input(l.down, scratch.gated, gated), rows, add);
+        meet(6);
+    }
+
+    void head() {
+        int rows = batch.wanted;
+        normalise(rows, batch.wanted_row, model.final_norm, model.head);
+        float* best = scratch.thread_best + int64_t(thread) * rows;
+        int32_t* best_at = scratch.thread_best_at + int64_t(thread) * rows;
+        for (int r = 0; r < rows; r++) best[r] = -INFINITY, best_at[r] = 0;
+        meet(0);
+        Head likeliest{batch.logits, model.head.outputs, model.vocabulary, model.logit_scale, best, best_at};
+        multiply(team, model.head, input(model.head, scratch.normed, model.width), rows, likeliest);
+        meet(7);
+        if (thread) return;
+        for (int r = 0; r < rows; r++) {
+            batch.best[r] = -INFINITY;
+            batch.best_at[r] = 0;
+            for (int t = 0; t < team.threads; t++) {
+                float value = scratch.thread_best[int64_t(t) * rows + r];
+                int32_t at = scratch.thread_best_at[int64_t(t) * rows + r];
+                bool earlier = value == batch.best[r] && at < batch.best_at[r];
+                if (value > batch.best[r] || earlier) batch.best[r] = value, batch.best_at[r] = at;
+            }
+        }
+    }
+
+    // Residual rows (those in `which`, or the first `rows`) to what `next` multiplies.
+    void normalise(int rows, const int32_t* which, const float* weight, const Linear& next) {
+        for_own_rows(rows, [&](int row) {
+            const float* x = scratch.residual + int64_t(which ? which[row] : row) * model.width;
+            bf16* to = scratch.normed + int64_t(row) * model.width;
+            rms_norm(x, weight, to, model.hidden, model.width, model.epsilon);
+            if (next.scales) round_row(row, to, model.width, next);
+        });
+    }
+
+    void round_row(int row, const bf16* from, int width, const Linear& next) {
+        scratch.rounded_scales[row] = quantise(from, scratch.rounded + int64_t(row) * 4 * next.groups, width);
+    }
+
+    void round_rows(int rows, const Linear& next, const bf16* from, int width, int phase) {
+        if (!next.scales) return;
+        for_own_rows(rows, [&](int row) { round_row(row, from + int64_t(row) * width, width, next); });
+        meet(phase);
+    }
+
+    Input input(const Linear& linear, const bf16* rows, int width) {
+        if (linear.scales) return {(const char*)scratch.rounded, 4 * int64_t(linear.groups), scratch.rounded_scales};
+        return {(const char*)rows, 2 * int64_t(width), nullptr};
+    }
+
+    void rotate_and_store(const Layer& l) {
+        int sequence = 0, dim = model.head_dim, rotated = model.heads + model.kv_heads;
+        int64_t head_size = int64_t(BLOCK) * dim, block_size = head_size * model.kv_heads;
+        for_own_rows(batch.tokens, [&](int row) {
+            while (batch.first_row[sequence + 1] <= row) sequence++;
+            int position = batch.start[sequence] + row - batch.first_row[sequence];
+            int64_t block = batch.tables[batch.table_at[sequence] + position / BLOCK];
+            const float* rope = l.rotates ? batch.rope + int64_t(position) * dim : nullptr;
+            bf16* heads = scratch.qkv + int64_t(row) * l.qkv.outputs;
+            for (int h = 0; h < rotated; h++) {
+                const float* norm = h < model.heads ? l.query_norm : l.key_norm;
+                prepare_head(heads + h * dim, dim, norm, model.epsilon, rope);
+            }
+            for (int h = 0; h < model.kv_heads; h++) {
+                const bf16* key = heads + (model.heads + h) * dim;
+                const bf16* value = key + model.kv_heads * dim;
+                store_key(key, l.keys + block * block_size + h * head_size, position % BLOCK, dim);
+                store_value(value, l.values + block * block_size + h * head_size, position % BLOCK, dim);
+            }
+        });
+    }
+
+    // A piece of work: up to TILE_TOKENS tokens of one sequence with one key head. Late tokens, the dearest, come first.
+    void attention(const Layer& l, int stride) {
+        int taken = team.take(1), before = 0;
+        for (int s = 0; s < batch.sequences; s++) {
+            int tokens = batch.first_row[s + 1] - batch.first_row[s];
+            int tiles = (tokens + TILE_TOKENS - 1) / TILE_TOKENS, pieces = tiles * model.kv_heads;
+            for (; taken < before + pieces; taken = team.take(1)) {
+                int piece = taken - before, tile = tiles - 1 - piece / model.kv_heads;
+                int first = tile * TILE_TOKENS, last = first + TILE_TOKENS < tokens ? first + TILE_TOKENS : tokens;
+                attend_tile(l, s, piece % model.kv_heads, first, last, stride);
+            }
+            before += pieces;
+        }
+    }
+
+    void attend_tile(const Layer& l, int sequence, int kv_head, int first, int last, int stride) {
+        int dim = model.head_dim, group = model.heads / model.kv_heads;
+        int64_t head_size = int64_t(BLOCK) * dim;
+        PagedHead head{l.keys + kv_head * head_size, l.values + kv_head * head_size, head_size * model.kv_heads,
+                       batch.tables + batch.table_at[sequence]};
+        AttentionRow rows[MOST_ATTENDING];
+        int count = 0;
+        for (int token = first; token < last; token++) {
+            int64_t row = batch.first_row[sequence] + token;
+            int seen = batch.start[sequence] + token + 1;
+            for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
+                rows[count++] = {scratch.qkv + row * l.qkv.outputs + h * dim, scratch.attended + row * stride + h * dim,
+                                 l.window && seen > l.window ? seen - l.window : 0, seen};
+                if (count < MOST_ATTENDING) continue;
+                attend(count, rows, head, dim, model.attention_scale);
+                count = 0;
+            }
+        }
+        if (count) attend(count, rows, head, dim, model.attention_scale);
+    }
+};
+
+extern "C" void step(const Model* model, const Scratch* scratch, const Batch* batch) {
+#pragma omp parallel num_threads(batch->threads)
+    {
+#pragma omp single
+        scratch->team->threads = omp_get_num_threads();  // which may be fewer: waiting for those that never come is for ever
+        Worker worker{*model, *scratch, *batch, *scratch->team, omp_get_thread_num(), 0};
+        worker.run();
+    }
+}
+
+// [outputs][inputs] in rows of 32 outputs to the order that `tile` reads: groups of 4 bytes, outputs side by side.
+extern "C" void pack(const char* weights, char* panels, int32_t outputs, int64_t row_bytes) {
+#pragma omp parallel for
+    for (int panel = 0; panel < outputs / PANEL; panel++)
+        for (int64_t group = 0; group < row_bytes / 4; group++)
+            for (int i = 0; i < PANEL; i++)
+                memcpy(panels + ((panel * (row_bytes / 4) + group) * PANEL + i) * 4,
+                       weights + (int64_t(panel) * PANEL + i) * row_bytes + 4 * group, 4);
+}

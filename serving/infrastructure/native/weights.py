@@ -1,0 +1,209 @@
+"""A checkpoint's weights in the order in which the kernels read them."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from lifecycle.errors import LifecycleError
+from serving.infrastructure.conformance import UnsupportedArchitecture
+from serving.infrastructure.native.description import Description
+from serving.infrastructure.native.library import Layer, Linear, Model
+
+PANEL = 32
+HALF_PANEL = 16
+LINE = 64  # bytes of a cache line
+HUGE_PAGE = 2**21
+
+
+class Checkpoint(Mapping[str, Tensor]):
+    """The tensors of a directory's safetensors files, mapped into memory and read when they are asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        files = sorted(directory.glob("*.safetensors"))
+        if not files:
+            raise UnsupportedArchitecture(f"{directory} has no safetensors file")
+        self._files = [safe_open(file, "pt") for file in files]
+        self._place = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118: not a dict
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._place[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
+class Arena:
+    """Memory in huge pages, given out piece by piece: a step walks through all weights, and small pages cost look-ups."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = mmap.mmap(-1, size + HUGE_PAGE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._memory.madvise(mmap.MADV_HUGEPAGE)
+        self._bytes = torch.frombuffer(self._memory, dtype=torch.uint8)
+        self._next = -self._bytes.data_ptr() % HUGE_PAGE
+
+    def take(self, size: int) -> Tensor:
+        """[size] bytes of zeros, on a cache line of their own."""
+        piece = self._bytes[self._next : self._next + size]
+        self._next += -(-size // LINE) * LINE
+        return piece
+
+
+class PackedWeights:
+    """All weights of a model, and the `Model` structure that points to them.
+
+    Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError for
+    values that are not numbers.
+    """
+
+    def __init__(self, library: ctypes.CDLL, description: Description, weights: Mapping[str, Tensor]) -> None:
+        self._library = library
+        self._weights = weights
+        self._unread = {name for name in weights if not name.endswith("rotary_emb.inv_freq")}
+        self._kept: list[Tensor] = []  # what the structures point to
+        self._arena = Arena(_packed_bytes(description))
+        d = description
+        self.layers = (Layer * d.layers)()
+        for index, layer in enumerate(self.layers):
+            self._fill(layer, f"model.layers.{index}.", d)
+            layer.window, layer.rotates = d.windows[index], d.rotates[index]
+        embedding = self._read("model.embed_tokens.weight", d.vocabulary, d.hidden)
+        head = embedding if d.tied else self._read("lm_head.weight", d.vocabulary, d.hidden)
+        final_norm = self._norm("model.norm.weight", d.hidden)
+        self._unread.discard("lm_head.weight")  # tied, and written down all the same
+        if self._unread:
+            raise UnsupportedArchitecture(f"there are tensors that the kernels do not know: {sorted(self._unread)[:3]}")
+        self.model = Model(
+            layers=d.layers,
+            hidden=d.hidden,
+            width=padded(d.hidden),
+            heads=d.heads,
+            kv_heads=d.kv_heads,
+            head_dim=d.head_dim,
+            intermediate=d.intermediate,
+            vocabulary=d.vocabulary,
+            epsilon=d.epsilon,
+            embedding_scale=d.embedding_scale,
+            residual_scale=d.residual_scale,
+            attention_scale=d.attention_scale,
+            logit_scale=d.logit_scale,
+            layer=self.layers,
+            embedding=self._keep(embedding),
+            final_norm=final_norm,
+            head=self._linear(head, padded(d.hidden)),
+        )
+
+    def _fill(self, layer: Layer, prefix: str, d: Description) -> None:
+        attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+        sizes = {"q_proj": d.heads * d.head_dim, "k_proj": d.kv_heads * d.head_dim, "v_proj": d.kv_heads * d.head_dim}
+        qkv = [self._read(f"{attention}{name}.weight", size, d.hidden) for name, size in sizes.items()]
+        biases = [self._bias(f"{attention}{name}.bias", size) for name, size in sizes.items()]
+        layer.qkv = self._linear(torch.cat(qkv), padded(d.hidden), _joined(biases, list(sizes.values())))
+        attended = d.heads * d.head_dim
+        layer.out = self._linear(
+            self._read(f"{attention}o_proj.weight", d.hidden, attended),
+            padded(attended),
+            self._bias(f"{attention}o_proj.bias", d.hidden),
+        )
+        both = [_in_halves(self._read(f"{mlp}{name}.weight", d.intermediate, d.hidden)) for name in ("gate_proj", "up_proj")]
+        biases = [self._bias(f"{mlp}{name}.bias", d.intermediate) for name in ("gate_proj", "up_proj")]
+        bias = _joined(biases, [d.intermediate] * 2)
+        if bias is not None:
+            bias = _interleaved([_in_halves(half) for half in bias.split(d.intermediate)])
+        layer.gate_up = self._linear(_interleaved(both), padded(d.hidden), bias)
+        layer.down = self._linear(
+            self._read(f"{mlp}down_proj.weight", d.hidden, d.intermediate),
+            layer.gate_up.outputs // 2,
+            self._bias(f"{mlp}down_proj.bias", d.hidden),
+        )
+        layer.attention_norm = self._norm(f"{prefix}input_layernorm.weight", d.hidden)
+        layer.mlp_norm = self._norm(f"{prefix}post_attention_layernorm.weight", d.hidden)
+        layer.query_norm = self._optional_norm(f"{attention}q_norm.weight", d.head_dim)
+        layer.key_norm = self._optional_norm(f"{attention}k_norm.weight", d.head_dim)
+
+    def _read(self, name: str, *shape: int) -> Tensor:
+        try:
+            tensor = self._weights[name]
+        except KeyError:
+            raise UnsupportedArchitecture(f'there is no tensor "{name}"') from None
+        self._unread.discard(name)
+        if tuple(tensor.shape) != shape:
+            raise UnsupportedArchitecture(f"{name} is {list(tensor.shape)}, not {list(shape)}")
+        if not tensor.isfinite().all():
+            raise LifecycleError(f"{name} has values that are not numbers: train or import this version again")
+        return tensor.detach().to("cpu", torch.bfloat16)
+
+    def _bias(self, name: str, size: int) -> Tensor | None:
+        return self._read(name, size).float() if name in self._unread else None
+
+    def _norm(self, name: str, size: int) -> int:
+        return self._keep(_pad(self._read(name, size).float(), padded(size)))
+
+    def _optional_norm(self, name: str, size: int) -> int | None:
+        return self._norm(name, size) if name in self._unread else None
+
+    def _linear(self, weight: Tensor, inputs: int, bias: Tensor | None = None) -> Linear:
+        """weight [outputs, inputs at most `inputs`], bias [outputs]: both padded with zeros."""
+        outputs = padded(len(weight))
+        rows = _pad(weight, outputs, inputs)
+        panels = self._arena.take(rows.nbytes)
+        self._library.pack(rows.data_ptr(), panels.data_ptr(), outputs, inputs * rows.element_size())
+        return Linear(
+            weights=panels.data_ptr(),
+            bias=None if bias is None else self._keep(_pad(bias, outputs)),
+            groups=inputs * rows.element_size() // 4,
+            outputs=outputs,
+        )
+
+    def _keep(self, tensor: Tensor) -> int:
+        tensor = tensor.contiguous()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+
+def padded(size: int, to: int = PANEL) -> int:
+    """The next multiple."""
+    return -(-size // to) * to
+
+
+def _pad(tensor: Tensor, *shape: int) -> Tensor:
+    """With zeros at the end of each dimension."""
+    if tuple(tensor.shape) == shape:
+        return tensor.contiguous()
+    larger = tensor.new_zeros(shape)
+    larger[tuple(slice(size) for size in tensor.shape)] = tensor
+    return larger
+
+
+def _in_halves(rows: Tensor) -> Tensor:
+    """[n, ...] to [n / 16, 16, ...], padded."""
+    return _pad(rows, padded(len(rows), HALF_PANEL), *rows.shape[1:]).unflatten(0, (-1, HALF_PANEL))
+
+
+def _interleaved(halves: list[Tensor]) -> Tensor:
+    """Gate and up, 16 outputs of each in turn, so that a panel holds what belongs together."""
+    return torch.stack(halves, 1).flatten(0, 2)
+
+
+def _joined(biases: list[Tensor | None], sizes: list[int]) -> Tensor | None:
+    """One bias for linears that became one; zeros where only some have one."""
+    if all(bias is None for bias in biases):
+        return None
+    return torch.cat([torch.zeros(size) if bias is None else bias for bias, size in zip(biases, sizes, strict=True)])
+
+
+def _packed_bytes(d: Description) -> int:
+    width, gated = padded(d.hidden), padded(d.intermediate, HALF_PANEL)
+    attended, qkv = padded(d.heads * d.head_dim), padded((d.heads + 2 * d.kv_heads) * d.head_dim)
+    layer = qkv * width + width * attended + 2 * gated * width + width * gated
+    return 2 * (d.layers * layer + padded(d.vocabulary) * width) + 4 * LINE * (d.layers + 1)
