@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--max-num-seqs", type=int, help="Most requests that run at the same time.")
 @click.option("--max-num-batched-tokens", type=int, help="Most tokens computed in one step.")
 @click.option("--kv-memory", type=int, metavar="MB", help="Memory for keys and values.")
-@click.option("--backend", help="auto, packed or padded.")
+@click.option("--backend", help="auto, native, packed or padded.")
 @click.option("--dtype", help="auto, float32 or bfloat16.")
 @click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."

@@ -27,8 +27,8 @@ class SchedulerConfig:
     """Most tokens of one prompt in one step; 0 leaves the step's budget as the only limit."""
     mixed_prefill_tokens: int = 128
     """Most prompt tokens in a step that also decodes, where the policy chunks prompts; 0: whatever the budget leaves."""
-    block_size: int = 16
-    """Tokens per KV block."""
+    block_size: int = 32
+    """Tokens per KV block; the native backend has no other size."""
     num_blocks: int | None = None
     """KV blocks in the pool; None takes as many as fit into `kv_memory_mb`."""
     kv_memory_mb: int | None = None

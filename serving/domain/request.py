@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
 GREEDY_BELOW = 1e-5
 """Temperatures that would overflow float32 mean greedy."""
 

@@ -9,7 +9,7 @@ from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 
-Backend = Literal["auto", "packed", "padded"]
+Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -20,9 +20,10 @@ class ServingConfig(SchedulerConfig):
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
     backend: Backend = "auto"
-    """How to batch: "packed" without padding over paged KV, "padded" through transformers' cache; "auto" tries in this order."""
+    """Who computes: "native" kernels of our own for CPUs, "packed" torch without padding over paged KV, "padded" torch through
+    transformers' cache; "auto" tries in this order."""
     dtype: Dtype = "auto"
-    """Arithmetic of the model; "auto" is bfloat16 where the hardware multiplies it, else float32."""
+    """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32."""
 
     def __post_init__(self) -> None:
         try:

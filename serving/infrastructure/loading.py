@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.conformance import UnsupportedArchitecture
+from serving.infrastructure.native.backend import BLOCK, NativeBackend
+from serving.infrastructure.native.library import NativeUnavailable
+from serving.infrastructure.native.weights import Checkpoint, not_numbers
 from serving.infrastructure.padded_backend import PaddedTorchBackend
 from serving.infrastructure.pool_size import kv_bytes
 from serving.infrastructure.torch_backend import PackedTorchBackend
@@ -30,25 +36,71 @@ SAMPLING = {
 """What generation_config.json calls a setting, and what a request calls it."""
 
 
-def load_backend(directory: str | Path, config: ServingConfig) -> PackedTorchBackend | PaddedTorchBackend:
-    """The model of a checkpoint directory, checked and with its KV pool.
+Backend = NativeBackend | PackedTorchBackend | PaddedTorchBackend
 
-    Raises LifecycleError when there is no model, it cannot be driven in the way asked for, or the device is missing.
+
+def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
+    """The model of a checkpoint directory, checked and with its KV pool; the log says which backend took it and why.
+
+    Raises LifecycleError when there is no model, it cannot be driven in the way asked for, its weights are not numbers, or
+    the device is missing.
     """
-    device = choose_device(config.device)
+    directory, device = Path(directory), choose_device(config.device)
+    hint = "" if config.backend == "auto" else "; try --backend auto"
     try:
+        if config.backend in ("auto", "native"):
+            try:
+                return load_native(directory, config, device)
+            except (UnsupportedArchitecture, NativeUnavailable) as error:
+                if config.backend == "native":
+                    raise
+                log.info("no native backend for %s: %s", directory, error)
+        return choose_backend(load_model(directory, config, device), config)
+    except (UnsupportedArchitecture, NativeUnavailable) as error:
+        raise LifecycleError(f"cannot serve {directory}: {error}{hint}") from None
+
+
+def load_native(directory: Path, config: ServingConfig, device: torch.device) -> NativeBackend:
+    """Kernels of our own. Raises UnsupportedArchitecture or NativeUnavailable where they cannot do what is asked for."""
+    if device.type != "cpu":
+        raise UnsupportedArchitecture(f"the kernels are for CPUs, not for {device}")
+    if config.dtype == "float32":
+        raise UnsupportedArchitecture("the kernels multiply in bfloat16, and float32 was asked for")
+    if config.block_size != BLOCK:
+        raise UnsupportedArchitecture(f"the kernels have blocks of {BLOCK} tokens, and {config.block_size} were asked for")
+    with opening(directory):
+        model_config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    native = NativeBackend(
+        model_config,
+        Checkpoint(directory),
+        num_blocks=config.num_blocks,
+        kv_bytes=kv_bytes(config.kv_memory_mb, device),
+    )
+    log.info("native backend for %s: %s kernels, %d threads", model_config.model_type, native.level, native.threads)
+    return native
+
+
+def load_model(directory: Path, config: ServingConfig, device: torch.device) -> Any:
+    """By transformers, on the device and in the arithmetic asked for."""
+    with opening(directory):
         model = AutoModelForCausalLM.from_pretrained(
             directory, dtype=choose_dtype(config.dtype, device), local_files_only=True
-        ).to(device)
+        )
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise LifecycleError(not_numbers(name))
+    return model.to(device)
+
+
+@contextmanager
+def opening(directory: Path) -> Iterator[None]:
+    """Says what is wrong with a directory that transformers cannot open."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise LifecycleError(
             f"{directory} holds no causal language model that transformers can open: {error}"
         ) from None
-    try:
-        return choose_backend(model, config)
-    except UnsupportedArchitecture as error:
-        hint = "; try --backend auto" if config.backend != "auto" else ""
-        raise LifecycleError(f"cannot serve {directory}: {error}{hint}") from None
 
 
 def choose_backend(model: Any, config: ServingConfig) -> PackedTorchBackend | PaddedTorchBackend:

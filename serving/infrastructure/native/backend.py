@@ -47,7 +47,9 @@ class NativeBackend:
     ) -> None:
         self._description = describe(config)
         self.vocab_size = self._description.vocabulary
-        self._library = load(level or best_level())
+        level = level or best_level()
+        self.level = level.name
+        self._library = load(level)
         self._rotary = RotaryTable(config)
         layers, block = self._description.layers, 2 * BLOCK * self._description.head_dim * self._description.kv_heads
         self.num_blocks = num_blocks or blocks_that_fit(kv_bytes, 2 * layers * block)
@@ -56,8 +58,8 @@ class NativeBackend:
         self._load(weights)
         self.seconds = np.zeros(len(PHASES))
         """Time spent in each of `PHASES` so far."""
-        self._threads = threads or torch.get_num_threads()
-        self._batch = Batch(threads=self._threads)
+        self.threads = threads or torch.get_num_threads()
+        self._batch = Batch(threads=self.threads)
         self._scratch = Scratch()
         self._buffers: dict[str, Tensor] = {}
         self._make_room(FEWEST_ROWS, FEWEST_ROWS)
@@ -128,8 +130,8 @@ class NativeBackend:
             "gated": ((rows, gated), torch.bfloat16),
             "rounded": ((rows, max(model.width, attended, gated)), torch.uint8),
             "rounded_scales": ((rows,), torch.float32),
-            "thread_best": ((self._threads, wanted), torch.float32),
-            "thread_best_at": ((self._threads, wanted), torch.int32),
+            "thread_best": ((self.threads, wanted), torch.float32),
+            "thread_best_at": ((self.threads, wanted), torch.int32),
             "best": ((wanted,), torch.float32),
             "best_at": ((wanted,), torch.int32),
         }

@@ -30,7 +30,7 @@ class Checkpoint(Mapping[str, Tensor]):
         if not files:
             raise UnsupportedArchitecture(f"{directory} has no safetensors file")
         self._files = [safe_open(file, "pt") for file in files]
-        self._place = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118: not a dict
+        self._place = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118
 
     def __getitem__(self, name: str) -> Tensor:
         return self._place[name].get_tensor(name)
@@ -140,7 +140,7 @@ class PackedWeights:
         if tuple(tensor.shape) != shape:
             raise UnsupportedArchitecture(f"{name} is {list(tensor.shape)}, not {list(shape)}")
         if not tensor.isfinite().all():
-            raise LifecycleError(f"{name} has values that are not numbers: train or import this version again")
+            raise LifecycleError(not_numbers(name))
         return tensor.detach().to("cpu", torch.bfloat16)
 
     def _bias(self, name: str, size: int) -> Tensor | None:
@@ -169,6 +169,11 @@ class PackedWeights:
         tensor = tensor.contiguous()
         self._kept.append(tensor)
         return tensor.data_ptr()
+
+
+def not_numbers(name: str) -> str:
+    """What to say of a tensor that holds NaN or infinity."""
+    return f"{name} has values that are not numbers, so nothing can be served: train or import this version again"
 
 
 def padded(size: int, to: int = PANEL) -> int:

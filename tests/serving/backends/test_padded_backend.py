@@ -124,7 +124,7 @@ def test_the_backend_can_be_asked_for_and_the_choice_is_logged(caplog):
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("serving")]
     assert [message.split(" for ")[0] for message in messages] == ["packed backend", "padded backend", "padded backend"]
     assert "without AttentionInterface" in messages[1] and messages[2].endswith("asked for")
-    with pytest.raises(LifecycleError, match="auto, packed, padded"):
+    with pytest.raises(LifecycleError, match="auto, native, packed, padded"):
         ServingConfig(backend="pakced")
 
 

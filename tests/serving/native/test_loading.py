@@ -1,0 +1,87 @@
+"""Who gets the native backend, who does not, and what the log says of it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from transformers import Gemma2Config, LlamaConfig
+
+from lifecycle.errors import LifecycleError
+from serving.infrastructure.config import ServingConfig
+from serving.infrastructure.loading import load_backend
+from serving.infrastructure.native import library
+from serving.infrastructure.native.backend import NativeBackend
+from serving.infrastructure.torch_backend import PackedTorchBackend
+
+from .models import CONFIGS, SIZE, build
+
+POOL = {"num_blocks": 16, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("llama")
+    build(CONFIGS["llama"]()).save_pretrained(directory)
+    return directory
+
+
+def test_a_model_of_the_family_gets_the_kernels(llama, caplog):
+    with caplog.at_level(logging.INFO, "serving"):
+        assert isinstance(load_backend(llama, ServingConfig(**POOL)), NativeBackend)
+    assert library.best_level().name in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("knobs", "reason"),
+    [({"dtype": "float32"}, "float32 was asked for"), ({"block_size": 16}, "blocks of 32 tokens")],
+)
+def test_what_the_kernels_cannot_do_goes_to_torch_or_is_refused_by_name(llama, caplog, knobs, reason):
+    with caplog.at_level(logging.INFO, "serving"):
+        assert isinstance(load_backend(llama, ServingConfig(**POOL, **knobs)), PackedTorchBackend)
+    assert reason in caplog.text
+    with pytest.raises(LifecycleError, match=f"{reason}.*--backend auto"):
+        load_backend(llama, ServingConfig(**POOL, **knobs, backend="native"))
+
+
+def test_without_kernels_torch_takes_over_and_says_why(llama, caplog, monkeypatch):
+    monkeypatch.setattr(library, "cpu_flags", frozenset)
+    with caplog.at_level(logging.INFO, "serving"):
+        assert isinstance(load_backend(llama, ServingConfig(**POOL)), PackedTorchBackend)
+    assert "has none of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (Gemma2Config(**{**SIZE, "pad_token_id": 0}), '"gemma2" is not one of'),
+        (LlamaConfig(**{**SIZE, "head_dim": 24}), "head_dim 24"),
+        (LlamaConfig(**SIZE, hidden_act="gelu"), "gelu"),
+        (LlamaConfig(**SIZE, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}), "dynamic"),
+    ],
+)
+def test_others_are_told_what_is_different(config, reason, tmp_path):
+    build(config).save_pretrained(tmp_path)
+    with pytest.raises(LifecycleError, match=reason):
+        load_backend(tmp_path, ServingConfig(**POOL, backend="native"))
+
+
+def test_a_tensor_too_many_is_not_ignored(tmp_path):
+    model = build(CONFIGS["llama"]())
+    weights = {**model.state_dict(), "model.layers.0.self_attn.sinks": torch.zeros(6)}
+    with pytest.raises(Exception, match="sinks"):
+        NativeBackend(model.config, weights, num_blocks=4)
+    del weights["model.layers.0.self_attn.sinks"], weights["model.layers.1.mlp.up_proj.weight"]
+    with pytest.raises(Exception, match="layers.1.mlp.up_proj"):
+        NativeBackend(model.config, weights, num_blocks=4)
+
+
+@pytest.mark.parametrize("backend", ["native", "packed"])
+def test_weights_that_are_not_numbers_are_named_at_load(tmp_path, backend):
+    model = build(CONFIGS["llama"]())
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 4] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(LifecycleError, match="layers.1.mlp.up_proj.weight has values that are not numbers"):
+        load_backend(tmp_path, ServingConfig(**POOL, backend=backend))
