@@ -27,7 +27,7 @@ TEAM_BYTES = 4096
 class NativeBackend:
     """Owns packed weights, the KV pool and scratch space. Call it from one thread.
 
-    config: of transformers; weights: by their names in a checkpoint. Raises UnsupportedArchitecture for a model that the
+    config: of transformers; weights: by their names in a checkpoint; `int8` rounds them (W8A8). Raises UnsupportedArchitecture for a model that the
     kernels do not compute, NativeUnavailable where they cannot be built, LifecycleError for weights that are not numbers.
     """
 
@@ -44,7 +44,9 @@ class NativeBackend:
         kv_bytes: int = 512 * MEBIBYTE,
         threads: int | None = None,
         level: Level | None = None,
+        int8: bool = False,
     ) -> None:
+        self._int8 = int8
         self._description = describe(config)
         self.vocab_size = self._description.vocabulary
         level = level or best_level()
@@ -65,7 +67,7 @@ class NativeBackend:
         self._make_room(FEWEST_ROWS, FEWEST_ROWS)
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = PackedWeights(self._library, self._description, weights)
+        self._weights = PackedWeights(self._library, self._description, weights, int8=self._int8)
         layers = self._weights.layers
         size = len(self._pool) // (2 * len(layers))
         for index, layer in enumerate(layers):

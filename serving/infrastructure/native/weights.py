@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.int8 import quantise_rows
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.description import Description
 from serving.infrastructure.native.library import Layer, Linear, Model
@@ -59,15 +61,50 @@ class Arena:
         return piece
 
 
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of weights: bf16, or int8 with what one unit of each row is worth."""
+
+    values: Tensor  # [outputs, inputs]
+    scales: Tensor | None = None  # [outputs] fp32
+
+    def padded_to(self, outputs: int, inputs: int) -> Matrix:
+        scales = None if self.scales is None else _pad(self.scales, outputs)
+        return Matrix(_pad(self.values, outputs, inputs), scales)
+
+    def rounded(self) -> Matrix:
+        """In int8, each row on a scale of its own; the same if it is already."""
+        if self.scales is not None:
+            return self
+        values, scales = quantise_rows(self.values.float())
+        return Matrix(values, scales[:, 0])
+
+    @staticmethod
+    def joined(parts: Sequence[Matrix]) -> Matrix:
+        """One below the other."""
+        return Matrix._merged(parts, torch.cat)
+
+    @staticmethod
+    def interleaved(parts: Sequence[Matrix]) -> Matrix:
+        """Gate and up, 16 outputs of each in turn, so that a panel holds what belongs together."""
+        return Matrix._merged(parts, _interleaved)
+
+    @staticmethod
+    def _merged(parts: Sequence[Matrix], how: Callable[[list[Tensor]], Tensor]) -> Matrix:
+        scales = [part.scales for part in parts]
+        return Matrix(how([part.values for part in parts]), None if scales[0] is None else how(scales))
+
+
 class PackedWeights:
     """All weights of a model, and the `Model` structure that points to them.
 
-    Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError for
+    `int8` rounds matrices that a checkpoint holds in floating point. Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError for
     values that are not numbers.
     """
 
-    def __init__(self, library: ctypes.CDLL, description: Description, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, library: ctypes.CDLL, description: Description, weights: Mapping[str, Tensor], *, int8: bool = False) -> None:
         self._library = library
+        self._int8 = int8
         self._weights = weights
         self._unread = {name for name in weights if not name.endswith("rotary_emb.inv_freq")}
         self._kept: list[Tensor] = []  # what the structures point to
@@ -100,29 +137,29 @@ class PackedWeights:
             layer=self.layers,
             embedding=self._keep(embedding),
             final_norm=final_norm,
-            head=self._linear(head, padded(d.hidden)),
+            head=self._linear(Matrix(head), padded(d.hidden)),
         )
 
     def _fill(self, layer: Layer, prefix: str, d: Description) -> None:
         attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
         sizes = {"q_proj": d.heads * d.head_dim, "k_proj": d.kv_heads * d.head_dim, "v_proj": d.kv_heads * d.head_dim}
-        qkv = [self._read(f"{attention}{name}.weight", size, d.hidden) for name, size in sizes.items()]
+        qkv = [self._matrix(f"{attention}{name}.weight", size, d.hidden) for name, size in sizes.items()]
         biases = [self._bias(f"{attention}{name}.bias", size) for name, size in sizes.items()]
-        layer.qkv = self._linear(torch.cat(qkv), padded(d.hidden), _joined(biases, list(sizes.values())))
+        layer.qkv = self._linear(Matrix.joined(qkv), padded(d.hidden), _joined(biases, list(sizes.values())))
         attended = d.heads * d.head_dim
         layer.out = self._linear(
-            self._read(f"{attention}o_proj.weight", d.hidden, attended),
+            self._matrix(f"{attention}o_proj.weight", d.hidden, attended),
             padded(attended),
             self._bias(f"{attention}o_proj.bias", d.hidden),
         )
-        both = [_in_halves(self._read(f"{mlp}{name}.weight", d.intermediate, d.hidden)) for name in ("gate_proj", "up_proj")]
+        both = [self._matrix(f"{mlp}{name}.weight", d.intermediate, d.hidden) for name in ("gate_proj", "up_proj")]
         biases = [self._bias(f"{mlp}{name}.bias", d.intermediate) for name in ("gate_proj", "up_proj")]
         bias = _joined(biases, [d.intermediate] * 2)
         if bias is not None:
-            bias = _interleaved([_in_halves(half) for half in bias.split(d.intermediate)])
-        layer.gate_up = self._linear(_interleaved(both), padded(d.hidden), bias)
+            bias = _interleaved(bias.split(d.intermediate))
+        layer.gate_up = self._linear(Matrix.interleaved(both), padded(d.hidden), bias)
         layer.down = self._linear(
-            self._read(f"{mlp}down_proj.weight", d.hidden, d.intermediate),
+            self._matrix(f"{mlp}down_proj.weight", d.hidden, d.intermediate),
             layer.gate_up.outputs // 2,
             self._bias(f"{mlp}down_proj.bias", d.hidden),
         )
@@ -152,18 +189,30 @@ class PackedWeights:
     def _optional_norm(self, name: str, size: int) -> int | None:
         return self._norm(name, size) if name in self._unread else None
 
-    def _linear(self, weight: Tensor, inputs: int, bias: Tensor | None = None) -> Linear:
-        """weight [outputs, inputs at most `inputs`], bias [outputs]: both padded with zeros."""
-        outputs = padded(len(weight))
-        rows = _pad(weight, outputs, inputs)
+    def _matrix(self, name: str, outputs: int, inputs: int) -> Matrix:
+        if name in self._unread and self._weights[name].dtype == torch.int8:
+            scales = self._read(f"{name}_scale", outputs, 1).float()[:, 0]
+            self._unread.discard(name)
+            return Matrix(self._weights[name], scales)
+        return Matrix(self._read(name, outputs, inputs))
+
+    def _linear(self, matrix: Matrix, inputs: int, bias: Tensor | None = None) -> Linear:
+        """matrix [outputs, inputs at most `inputs`], bias [outputs]: both padded with zeros."""
+        outputs = padded(len(matrix.values))
+        matrix = (matrix.rounded() if self._int8 else matrix).padded_to(outputs, inputs)
+        rows, scales = matrix.values, matrix.scales
         panels = self._arena.take(rows.nbytes)
         self._library.pack(rows.data_ptr(), panels.data_ptr(), outputs, inputs * rows.element_size())
-        return Linear(
+        linear = Linear(
             weights=panels.data_ptr(),
             bias=None if bias is None else self._keep(_pad(bias, outputs)),
             groups=inputs * rows.element_size() // 4,
             outputs=outputs,
         )
+        if scales is not None:
+            linear.scales = self._keep(scales)
+            linear.offsets = self._keep(128 * rows.sum(1, dtype=torch.int32))
+        return linear
 
     def _keep(self, tensor: Tensor) -> int:
         tensor = tensor.contiguous()
@@ -190,14 +239,10 @@ def _pad(tensor: Tensor, *shape: int) -> Tensor:
     return larger
 
 
-def _in_halves(rows: Tensor) -> Tensor:
-    """[n, ...] to [n / 16, 16, ...], padded."""
-    return _pad(rows, padded(len(rows), HALF_PANEL), *rows.shape[1:]).unflatten(0, (-1, HALF_PANEL))
-
-
-def _interleaved(halves: list[Tensor]) -> Tensor:
-    """Gate and up, 16 outputs of each in turn, so that a panel holds what belongs together."""
-    return torch.stack(halves, 1).flatten(0, 2)
+def _interleaved(parts: Sequence[Tensor]) -> Tensor:
+    """[n, ...] each, to [padded n x parts, ...]: 16 rows of each in turn."""
+    whole = [_pad(part, padded(len(part), HALF_PANEL), *part.shape[1:]) for part in parts]
+    return torch.stack([part.unflatten(0, (-1, HALF_PANEL)) for part in whole], 1).flatten(0, 2)
 
 
 def _joined(biases: list[Tensor | None], sizes: list[int]) -> Tensor | None:
