@@ -18,7 +18,7 @@ from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.backend import BLOCK, NativeBackend
 from serving.infrastructure.native.library import NativeUnavailable
-from serving.infrastructure.native.weights import Checkpoint, not_numbers
+from serving.infrastructure.native.weights import Checkpoint, check_numbers
 from serving.infrastructure.padded_backend import PaddedTorchBackend
 from serving.infrastructure.pool_size import kv_bytes
 from serving.infrastructure.torch_backend import PackedTorchBackend
@@ -87,8 +87,7 @@ def load_model(directory: Path, config: ServingConfig, device: torch.device) -> 
             directory, dtype=choose_dtype(config.dtype, device), local_files_only=True
         )
     for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise LifecycleError(not_numbers(name))
+        check_numbers(name, weight)
     return model.to(device)
 
 

@@ -35,5 +35,5 @@ struct Team {  // zeroed by the caller; on cache lines of their own, or every ar
         }
     }
 
-    static constexpr int SPINS = 20000;  // about half a millisecond
+    static constexpr int SPINS = 500;  // some ten microseconds: more would be lost at every barrier when both threads share a core
 };
