@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any
 
@@ -76,38 +77,45 @@ class NativeBackend:
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
         """Logits [n, vocab_size] fp32, valid until the next call; `Likeliest` when that is enough for all slices."""
-        counts = [len(slice.tokens) for slice in batch]
-        first_rows = [0, *accumulate(counts)]
-        rows = first_rows[-1]
+        first_rows = [0, *accumulate(len(slice.tokens) for slice in batch)]
         wanted = [
             row
             for last, slice in zip(first_rows[1:], batch, strict=True)
             for row in range(last - slice.num_logits, last)
         ]
-        self._make_room(rows, len(wanted))
-        tables = [slice.block_table for slice in batch]
-        rope = self._rotary.up_to(max(slice.start + count for slice, count in zip(batch, counts, strict=True)))
-        arrays = {
-            "token": list(chain.from_iterable(slice.tokens for slice in batch)),
-            "first_row": first_rows,
-            "start": [slice.start for slice in batch],
-            "tables": list(chain.from_iterable(tables)),
-            "table_at": [0, *accumulate(map(len, tables))],
-            "wanted_row": wanted,
-        }
-        held = {name: np.array(values, dtype=np.int32) for name, values in arrays.items()}
+        self._make_room(first_rows[-1], len(wanted))
         step = self._batch
-        for name, array in held.items():
-            setattr(step, name, array.ctypes.data)
-        step.tokens, step.sequences, step.wanted = rows, len(batch), len(wanted)
+        step.tokens, step.sequences, step.wanted = first_rows[-1], len(batch), len(wanted)
+        numbers = self._point_to(
+            token=chain.from_iterable(slice.tokens for slice in batch),
+            first_row=first_rows,
+            start=[slice.start for slice in batch],
+            tables=chain.from_iterable(slice.block_table for slice in batch),
+            table_at=accumulate((len(slice.block_table) for slice in batch), initial=0),
+            wanted_row=wanted,
+        )
+        rope = self._rotary.up_to(max(slice.start + len(slice.tokens) for slice in batch))
         step.rope = rope.data_ptr()
-        only_best = all(slice.likeliest_suffices for slice in batch)
+        only_best = all(slice.likeliest_suffices or not slice.num_logits for slice in batch)
         logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs)
         step.logits = None if logits is None else logits.data_ptr()
         self._library.step(self._weights.model, self._scratch, step)
+        del numbers  # until here the kernels read it
         if logits is None:
-            return Likeliest(*(self._buffers[name][: len(wanted)].tolist() for name in ("best_at", "best")))
+            return Likeliest(self._best_at[: len(wanted)].tolist(), self._best[: len(wanted)].tolist())
         return logits[:, : self.vocab_size]
+
+    def _point_to(self, **lists: Iterable[int]) -> array:
+        """Let fields of the batch point to these numbers, all in one piece of memory: conversions are dear."""
+        numbers, offsets = [], []
+        for values in lists.values():
+            offsets.append(len(numbers))
+            numbers.extend(values)
+        packed = array("i", numbers)
+        address = packed.buffer_info()[0]
+        for name, offset in zip(lists, offsets, strict=True):
+            setattr(self._batch, name, address + offset * packed.itemsize)
+        return packed
 
     def release(self, sequence_id: str) -> None:
         """Nothing to do: all that belongs to a sequence is in its blocks."""
@@ -142,4 +150,5 @@ class NativeBackend:
         for name, _ in Scratch._fields_[:-1]:
             setattr(self._scratch, name, self._buffers[name].data_ptr())
         self._scratch.seconds = self.seconds.ctypes.data
+        self._best, self._best_at = (self._buffers[name].numpy() for name in ("best", "best_at"))
         self._batch.best, self._batch.best_at = (self._buffers[name].data_ptr() for name in ("best", "best_at"))
