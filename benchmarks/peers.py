@@ -1,7 +1,7 @@
 """Our engine beside OpenVINO GenAI, llama.cpp and vLLM: the same weights, the same machine, turn by turn.
 
     python benchmarks/peers.py --prepare                    # install the peers; the first time about 20 minutes
-    python benchmarks/peers.py                              # both shapes, three repeats: about ten minutes
+    python benchmarks/peers.py                              # both shapes, three repeats: about twelve minutes
     python benchmarks/peers.py --shape 15m --repeats 1      # a first look
     python benchmarks/peers.py --only ours --only llama_cpp --phase decode
 
@@ -44,7 +44,7 @@ from peer_engines.limit import Work, limit, measure_machine
 from peer_engines.llama_cpp import LlamaCpp
 from peer_engines.openvino import OpenVino
 from peer_engines.ours import Ours
-from peer_engines.processes import BUILD
+from peer_engines.processes import BUILD, end_all
 from peer_engines.table import Column, ratios, results, table
 from peer_engines.vllm_cpu import VllmCpu
 from results import BUILD as MODELS
@@ -147,7 +147,21 @@ def main() -> None:
     parser.add_argument("--vllm-threads", choices=("auto", "all"), default="auto", help="auto: as vLLM chooses")
     parser.add_argument("--json", type=Path, help="where the measurement goes; the tables go beside it")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        compare(arguments)
+    finally:
+        end_all()
+
+
+def stop(*_: object) -> None:
+    """Told to end: once is enough, and everything that was started has to end before."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Prepare, measure, publish."""
     left_out: dict[str, str] = {}
     engines = prepare(contenders(arguments), left_out)
     if arguments.prepare:

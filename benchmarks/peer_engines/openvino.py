@@ -15,6 +15,8 @@ from peer_engines.gguf_file import write_gguf
 from peer_engines.processes import BUILD, WORKERS, Worker, make_environment, run
 
 PACKAGE = "openvino-genai"
+VOCABULARY = 8192
+"""Prompts are made of these ids, which every shape has."""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class OpenVinoSession:
     name = "OpenVINO GenAI"
 
     def __init__(self, python: Path, model: Path, logs: Path) -> None:
-        command = [python, WORKERS / "openvino_worker.py", model, "8192", str(len(cores())), str(KV_GIB)]
+        command = [python, WORKERS / "openvino_worker.py", model, str(VOCABULARY), str(len(cores())), str(KV_GIB)]
         self._worker = Worker(command, logs / "openvino.log")
 
     def measure(self, question: Question) -> float:

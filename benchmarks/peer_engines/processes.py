@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,17 +165,46 @@ class HttpServer:
         raise Unavailable(f"its server was not healthy within {START_SECONDS:.0f} s; see {self._log}")
 
 
-def end(process: subprocess.Popen, patience: float = 20.0) -> None:
-    """Ask it to stop, and if it does not, stop it and the children it started: it leads a process group of its own."""
-    if process.poll() is None:
-        if process.stdin is not None:
-            process.stdin.close()
-        process.terminate()
-        try:
+def end(process: subprocess.Popen, patience: float = 15.0) -> None:
+    """Ask it to stop, then stop it and whatever it started: it leads a process group of its own."""
+    if process.stdin is not None and process.poll() is None:
+        with suppress(OSError):
+            process.stdin.close()  # a worker ends when there are no more questions
+        with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sign)
+        if _group_is_gone(process, patience / 3):
+            break
+    process.wait()
+    _STARTED.discard(process)
+
+
+def end_all() -> None:
+    """Whatever is left when something went wrong, without patience."""
+    for process in list(_STARTED):
+        end(process, 0.0)
+
+
+_STARTED: set[subprocess.Popen] = set()
+
+
+def _group_is_gone(process: subprocess.Popen, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while True:
+        process.poll()  # or it stays in its group as a zombie
+        try:
+            os.killpg(process.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -192,8 +222,10 @@ def last_words(log: Path) -> str:
 
 def _popen(command: Command, environment: Mapping[str, str] | None, **pipes: Any) -> subprocess.Popen:
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(part) for part in command], env={**os.environ, **(environment or {})}, start_new_session=True, **pipes
         )
     except OSError as error:
         raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from None
+    _STARTED.add(process)
+    return process
