@@ -168,6 +168,8 @@ def compare(arguments: argparse.Namespace) -> None:
         raise SystemExit(1 if left_out else 0)
     started, load = time.monotonic(), os.getloadavg()[0]
     versions = {name: number for engine in engines for name, number in engine.versions().items()}
+    if load > 0.5:
+        print(f"others keep this machine busy (load {load:.1f}): these figures will be indications", file=sys.stderr)
     machine = measure_machine()
     found: list[dict[str, Any]] = []
     shapes = arguments.shape or ["15m", "smollm2-135m"]
