@@ -10,9 +10,9 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,16 +32,22 @@ class Exchange:
     pieces: list[float] = field(default_factory=list)
     prompt_tokens: int = 0
     output_tokens: int = 0
+    ended: float = 0.0
+    """The end mark; an answer of special tokens alone has no pieces."""
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where to send requests. `url` without a path, "http://127.0.0.1:8000"; `model` None: the server's first one."""
+    """Where to send requests. `url` without a path, "http://127.0.0.1:8000"; `model` None: the server's first one.
+
+    `fields`: what this server wants in a request beside the common ones, or in their place.
+    """
 
     url: str
     api_key: str | None = None
     model: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     def connect(self) -> HTTPConnection:
         """Raises LifecycleError for a URL that is none."""
@@ -132,7 +138,7 @@ def _body(server: Server, job: Job) -> str:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return json.dumps({**body, "model": server.model} if server.model else body)
+    return json.dumps({**body, **({"model": server.model} if server.model else {}), **server.fields})
 
 
 def _work(
@@ -157,8 +163,7 @@ def _work(
 def _exchange(connection: HTTPConnection, server: Server, body: str) -> Exchange:
     exchange = Exchange(sent=time.perf_counter())
     try:
-        connection.request("POST", "/v1/completions", body, server.headers())
-        response = connection.getresponse()
+        response = _post(connection, server, body)
         if response.status != 200:
             exchange.error = json.loads(response.read())["error"]["message"]
         else:
@@ -170,6 +175,17 @@ def _exchange(connection: HTTPConnection, server: Server, body: str) -> Exchange
     return exchange
 
 
+def _post(connection: HTTPConnection, server: Server, body: str) -> HTTPResponse:
+    """A server may close a connection between two requests; then the request goes out again, on a new one."""
+    try:
+        connection.request("POST", "/v1/completions", body, server.headers())
+        return connection.getresponse()
+    except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        connection.close()
+        connection.request("POST", "/v1/completions", body, server.headers())
+        return connection.getresponse()
+
+
 def _follow(response: HTTPResponse, exchange: Exchange) -> None:
     """Read server-sent events up to the end mark."""
     while line := response.readline():
@@ -177,6 +193,7 @@ def _follow(response: HTTPResponse, exchange: Exchange) -> None:
             continue
         now = time.perf_counter()
         if line.strip() == b"data: [DONE]":
+            exchange.ended = now
             return
         chunk = json.loads(line[len(b"data: ") :])
         if "error" in chunk:

@@ -1,0 +1,207 @@
+"""Our engine beside OpenVINO GenAI, llama.cpp and vLLM: the same weights, the same machine, turn by turn.
+
+    python benchmarks/peers.py --prepare                    # install the peers; the first time about 20 minutes
+    python benchmarks/peers.py                              # both shapes, three repeats: about twelve minutes
+    python benchmarks/peers.py --shape 15m --repeats 1      # a first look
+    python benchmarks/peers.py --only ours --only llama_cpp --phase decode
+
+Each peer lives in its own virtual environment under build/peers, from package registries alone; one that cannot be prepared
+or does not run is named with the reason and left out. Everybody gets the same random weights, in bfloat16, but for
+OpenVINO, which reads float16; and as many threads as this process may use cores. Prompts have 128 tokens, no two are alike,
+and no engine keeps any of them; answers have 64 tokens, greedy, stop tokens ignored.
+
+    decode N    N sequences. Tokens per second while the batch is full: those that are there after the moment when all
+                sequences have their first token, up to the moment when the first of them has its last, over the time between
+                the two. The whole loop without text: scheduler, model, sampling, delivery of token ids.
+    prefill N   N prompts. Prompt tokens over the time from all requests being there to all first tokens being there.
+    http N      N clients, each with two requests, one after the other, to `/v1/completions`, streaming, on the same cores.
+                Output tokens over the time from the first request to the last end, so prompts, text and HTTP are included.
+
+How each engine is driven stands at the top of its file: benchmarks/peer_engines/{ours,openvino,llama_cpp,vllm_cpu}.py.
+llama.cpp's benchmark does not sample, which is to its advantage. Engines load once per shape and then wait, without work,
+for their turn: repeat by repeat, figure by figure, one after the other. Medians count.
+
+Prints the tables and, last, one JSON line; writes benchmarks/peers.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from models import SHAPES
+from peer_engines.checkpoint import full_checkpoint
+from peer_engines.contender import BATCHES, PREFILL_BATCH, Contender, Phase, Question, Session, Unavailable
+from peer_engines.limit import Work, limit, measure_machine
+from peer_engines.llama_cpp import LlamaCpp
+from peer_engines.openvino import OpenVino
+from peer_engines.ours import Ours
+from peer_engines.processes import BUILD, end_all
+from peer_engines.table import Column, ratios, results, table
+from peer_engines.vllm_cpu import VllmCpu
+from results import BUILD as MODELS
+from results import publish
+
+COLUMNS: tuple[Column, ...] = (
+    *(("decode", batch) for batch in BATCHES),
+    ("prefill", PREFILL_BATCH),
+    *(("http", batch) for batch in BATCHES),
+)
+PEERS = ("openvino", "llama_cpp", "vllm_cpu")
+
+
+def contenders(arguments: argparse.Namespace) -> list[Contender]:
+    """Those that were asked for; ours once per precision."""
+    ours = [Ours(arguments.backend, precision) for precision in arguments.precision or ["bf16"]]
+    everybody: list[Contender] = [*ours, OpenVino(), LlamaCpp(), VllmCpu(arguments.vllm_threads)]
+    return [one for one in everybody if not arguments.only or one.id in arguments.only]
+
+
+def prepare(engines: list[Contender], left_out: dict[str, str]) -> list[Contender]:
+    """Those that are ready; why the others are not goes into `left_out`."""
+    ready = []
+    for engine in engines:
+        print(f"preparing {engine.id} ...", flush=True)
+        try:
+            engine.prepare()
+            ready.append(engine)
+        except Unavailable as error:
+            leave_out(left_out, engine.id, str(error))
+    return ready
+
+
+def measure(
+    shape: str, engines: list[Contender], arguments: argparse.Namespace, left_out: dict[str, str]
+) -> list[dict]:
+    """The results of one shape."""
+    columns = [column for column in COLUMNS if not arguments.phase or column[0] in arguments.phase]
+    checkpoint = full_checkpoint(shape, MODELS / "models")
+    logs = BUILD / "logs" / shape
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+        sessions: list[tuple[Contender, Session]] = []
+        for engine in engines:
+            print(f"{shape}: starting {engine.id} ({engine.precision}) ...", flush=True)
+            try:
+                session = engine.start(engine.convert(checkpoint), logs)
+            except Unavailable as error:
+                leave_out(left_out, f"{engine.id} ({engine.precision}), {shape}", str(error))
+                continue
+            stack.callback(session.close)
+            sessions.append((engine, session))
+        runs: dict[tuple[str, str, Phase, int], list[float]] = {
+            (session.name, engine.precision, *column): [] for engine, session in sessions for column in columns
+        }
+        for repeat in range(arguments.repeats):
+            for phase, batch in columns:
+                for engine, session in sessions:
+                    reason = f"{session.name} ({engine.precision}), {shape}, {phase}"
+                    if phase not in engine.phases or reason in left_out:
+                        continue
+                    try:
+                        found = session.measure(Question(phase, batch, next(numbers)))
+                    except Unavailable as error:
+                        leave_out(left_out, reason, str(error))
+                        continue
+                    runs[session.name, engine.precision, phase, batch].append(found)
+                    print(
+                        f"{shape}, repeat {repeat + 1} of {arguments.repeats}, {phase} {batch}: "
+                        f"{session.name} ({engine.precision}) {found:.0f} tokens/s",
+                        flush=True,
+                    )
+    return results(shape, runs)
+
+
+def leave_out(left_out: dict[str, str], what: str, why: str) -> None:
+    left_out[what] = why
+    print(f"left out: {what}: {why}", file=sys.stderr, flush=True)
+
+
+def render(found: list[dict], limits: dict[str, dict[Column, float | None]], notes: list[str]) -> str:
+    """All tables in Markdown."""
+    parts = []
+    for shape, of_shape in limits.items():
+        entries = [entry for entry in found if entry["model"] == shape]
+        if entries:
+            parts.append(f"## {shape}\n\n{table(entries, of_shape)}")
+    return "\n".join([*parts, *notes]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prepare", action="store_true", help="only install the peers")
+    parser.add_argument("--only", action="append", choices=("ours", *PEERS), help="this engine; may be repeated")
+    parser.add_argument("--shape", action="append", choices=tuple(SHAPES), help="this model; may be repeated")
+    parser.add_argument("--phase", action="append", choices=get_args(Phase), help="this phase; may be repeated")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backend", default="auto", help="of our engine")
+    parser.add_argument("--precision", action="append", help="of our engine, bf16 by default; may be repeated")
+    parser.add_argument("--vllm-threads", choices=("auto", "all"), default="auto", help="auto: as vLLM chooses")
+    parser.add_argument("--json", type=Path, help="where the measurement goes; the tables go beside it")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        compare(arguments)
+    finally:
+        end_all()
+
+
+def stop(*_: object) -> None:
+    """Told to end: once is enough, and everything that was started has to end before."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Prepare, measure, publish."""
+    left_out: dict[str, str] = {}
+    engines = prepare(contenders(arguments), left_out)
+    if arguments.prepare:
+        raise SystemExit(1 if left_out else 0)
+    started, load = time.monotonic(), os.getloadavg()[0]
+    versions = {name: number for engine in engines for name, number in engine.versions().items()}
+    if load > 0.5:
+        print(f"others keep this machine busy (load {load:.1f}): these figures will be indications", file=sys.stderr)
+    machine = measure_machine()
+    found: list[dict[str, Any]] = []
+    shapes = arguments.shape or ["15m", "smollm2-135m"]
+    for shape in shapes:
+        found += measure(shape, engines, arguments, left_out)
+    limits = {
+        shape: {column: limit(Work.of(SHAPES[shape]), machine, *column) for column in COLUMNS} for shape in shapes
+    }
+    notes = [
+        f"Prompts of 128 tokens, answers of 64, greedy; random weights. Medians of {arguments.repeats} runs in turn. Limit: "
+        f"{machine.read_gb_per_s:.0f} GB/s read and {machine.bf16_tflop_per_s:.2f} TFLOP/s in bfloat16, as measured. "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + "."
+    ]
+    notes += [f"\nLeft out: {what}: {why}" for what, why in left_out.items()]
+    figures = {
+        "seconds": round(time.monotonic() - started),
+        "load_before": round(load, 2),
+        "versions": versions,
+        "limit": asdict(machine),
+        "vllm_threads": arguments.vllm_threads,
+        "left_out": left_out,
+        "ratios": [
+            {"model": shape, "engine": engine, "precision": precision, "phase": phase, "batch": batch, "ratio": value}
+            for shape in shapes
+            for (engine, precision), row in ratios([entry for entry in found if entry["model"] == shape]).items()
+            for (phase, batch), value in row.items()
+        ],
+        "results": found,
+    }
+    publish("peers", figures, "Our engine beside its peers", render(found, limits, notes), arguments.json)
+
+
+if __name__ == "__main__":
+    main()
