@@ -28,13 +28,22 @@ HINTS = 64
 
 
 class Work(NamedTuple):
-    """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up."""
+    """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up.
+
+    `drafts` are guesses of what follows, computed after those tokens in the same step.
+    """
 
     sequence: Sequence
     start: int
     count: int
     kind: Literal["prefill", "decode"]
     samples: bool
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens that the model computes."""
+        return self.count + len(self.drafts)
 
 
 @dataclass(slots=True)
@@ -45,6 +54,9 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
     preemptions: int = 0
+    drafts: int = 0  # steps of a sequence that came with guesses
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter)
 
 
@@ -61,6 +73,7 @@ class Scheduler:
         self._max_preemptions = config.max_preemptions
         self._steps = 0
         self._ended: list[int] = []  # answer lengths for the next report
+        self._accepted: dict[str, int] = {}  # guesses that were right, for the next report
         self._tenants: Counter[str] = Counter()
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()
         self._running: dict[str, Sequence] = {}
@@ -117,13 +130,24 @@ class Scheduler:
                 return work
         return []
 
+    def speculate(self, item: Work, drafts: Seq[int]) -> Work:
+        """`item` with guesses to check in the same step; without them when their memory would have to be taken from somebody."""
+        if not drafts or not self.pool.grow(item.sequence.id, item.start + item.count + len(drafts)):
+            return item
+        return item._replace(drafts=tuple(drafts))
+
     def complete(self, work: Seq[Work], sampled: Seq[TokenLogprob | int]) -> list[Event]:
-        """Book a step that ran. `sampled`: one token per work that samples, in order, with its log-probability or bare."""
+        """Book a step that ran. `sampled`: for each work that samples, in order, a token and one more after each of its drafts,
+        with log-probability or bare.
+        """
         events: list[Event] = []
         tokens = iter(sampled)
         for item in work:
             sequence = item.sequence
             sequence.advance(item.count)
+            if item.drafts:
+                events += self._accept_drafts(item, [next(tokens) for _ in range(1 + len(item.drafts))])
+                continue
             self.pool.commit(sequence.id, sequence.computed)
             if item.samples:
                 events += self._accept(sequence, next(tokens))
@@ -133,13 +157,17 @@ class Scheduler:
         """What a step did, once it is complete; times in seconds. The caller tells the policy (`policy.observe`)."""
         self._steps += 1
         ended, self._ended = self._ended, []
+        shares = [
+            SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples, _ in work
+        ]
+        if self._accepted:
+            shares = [self._with_drafts(share, item) for share, item in zip(shares, work, strict=True)]
+            self._accepted.clear()
         return StepReport(
             step=self._steps,
             start=start,
             duration=duration,
-            work=tuple(
-                SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples in work
-            ),
+            work=tuple(shares),
             waiting=self.num_waiting,
             running=self.num_running,
             kv_used=self.pool.used,
@@ -151,11 +179,11 @@ class Scheduler:
         )
 
     def shrink(self, work: Seq[Work]) -> list[Work]:
-        """Half of a step that ran out of memory; no later step gets larger. Empty when `work` cannot get smaller.
+        """Half of a step that ran out of memory, without guesses; no later step gets larger. Empty when it cannot get smaller.
 
         Decodes keep their token before prompts theirs, the older before the younger; who gets none is preempted.
         """
-        budget = sum(item.count for item in work) // 2
+        budget = sum(item.size for item in work) // 2
         kept: list[Work] = []
         if not budget:
             return kept
@@ -164,7 +192,7 @@ class Scheduler:
                 self._preempt(item.sequence.id)
                 continue
             count = min(item.count, budget)
-            kept.append(item._replace(count=count, samples=item.samples and count == item.count))
+            kept.append(item._replace(count=count, samples=item.samples and count == item.count, drafts=()))
             budget -= count
         tokens = max(self.limits.max_num_seqs, sum(item.count for item in kept))
         self.limits = replace(self.limits, max_num_batched_tokens=min(tokens, self.limits.max_num_batched_tokens))
@@ -268,6 +296,38 @@ class Scheduler:
             logprobs = () if isinstance(sampled, int) else (sampled,)
             events.append(TokensGenerated(sequence.id, (token,), logprobs))
         return events + self.finish(sequence.id, reason) if reason else events
+
+    def _accept_drafts(self, item: Work, sampled: Seq[TokenLogprob | int]) -> list[Event]:
+        """Append what was sampled, up to the end of the answer or to the first token that was not guessed.
+
+        What follows a wrong guess was computed from it and is dropped. A token that was guessed has its keys and values.
+        """
+        sequence, length, right, reason = item.sequence, item.sequence.target, 0, None
+        for choice, draft in zip(sampled, (*item.drafts, None), strict=True):
+            token = choice if isinstance(choice, int) else choice.token
+            reason = sequence.append(token)
+            if reason or token != draft:
+                break
+            sequence.advance(1)
+            right += 1
+        self.pool.commit(sequence.id, sequence.computed)
+        self.pool.trim(sequence.id, sequence.target)  # guessing leaves everybody the memory that they had without
+        self._accepted[sequence.id] = right
+        tokens = tuple(sequence.tokens[length:])
+        self.counters.drafts += 1
+        self.counters.draft_tokens += len(item.drafts)
+        self.counters.accepted_tokens += right
+        self.counters.generated_tokens += len(tokens)
+        events: list[Event] = []
+        if tokens:
+            logprobs = () if isinstance(sampled[0], int) else tuple(sampled[: len(tokens)])
+            events.append(TokensGenerated(sequence.id, tokens, logprobs))
+        return events + self.finish(sequence.id, reason) if reason else events
+
+    def _with_drafts(self, share: SequenceWork, item: Work) -> SequenceWork:
+        if not item.drafts:
+            return share
+        return share._replace(tokens=item.size, drafted=len(item.drafts), accepted=self._accepted[share.id])
 
     @staticmethod
     def _snapshot(sequence: Sequence, blocks: int, shared: int = 0) -> SequenceView:
