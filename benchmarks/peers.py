@@ -39,8 +39,17 @@ from typing import Any, get_args
 
 from models import SHAPES
 from peer_engines.checkpoint import full_checkpoint
-from peer_engines.contender import BATCHES, PREFILL_BATCH, Contender, Phase, Question, Session, Unavailable
-from peer_engines.limit import Work, limit, measure_machine
+from peer_engines.contender import (
+    BATCHES,
+    OUTPUT,
+    PREFILL_BATCH,
+    PROMPT,
+    Contender,
+    Phase,
+    Question,
+    Session,
+    Unavailable,
+)
 from peer_engines.llama_cpp import LlamaCpp
 from peer_engines.openvino import OpenVino
 from peer_engines.ours import Ours
@@ -49,6 +58,9 @@ from peer_engines.table import Column, ratios, results, table
 from peer_engines.vllm_cpu import VllmCpu
 from results import BUILD as MODELS
 from results import publish
+from transformers import LlamaConfig
+
+from serving.bench import roofline
 
 COLUMNS: tuple[Column, ...] = (
     *(("decode", batch) for batch in BATCHES),
@@ -125,6 +137,14 @@ def leave_out(left_out: dict[str, str], what: str, why: str) -> None:
     print(f"left out: {what}: {why}", file=sys.stderr, flush=True)
 
 
+def limit(shape: str, machine: roofline.Machine, phase: Phase, batch: int) -> float | None:
+    """Tokens per second that the machine allows in bfloat16; None for a server, whose limit is not the model's alone."""
+    work = roofline.Work.of(LlamaConfig(**SHAPES[shape]))
+    if phase == "prefill":
+        return work.prefill_limit(machine)
+    return work.decode_limit(machine, batch, PROMPT + OUTPUT / 2) if phase == "decode" else None
+
+
 def render(found: list[dict], limits: dict[str, dict[Column, float | None]], notes: list[str]) -> str:
     """All tables in Markdown."""
     parts = []
@@ -170,17 +190,17 @@ def compare(arguments: argparse.Namespace) -> None:
     versions = {name: number for engine in engines for name, number in engine.versions().items()}
     if load > 0.5:
         print(f"others keep this machine busy (load {load:.1f}): these figures will be indications", file=sys.stderr)
-    machine = measure_machine()
+    machine = roofline.measure()
     found: list[dict[str, Any]] = []
     shapes = arguments.shape or ["15m", "smollm2-135m"]
     for shape in shapes:
         found += measure(shape, engines, arguments, left_out)
     limits = {
-        shape: {column: limit(Work.of(SHAPES[shape]), machine, *column) for column in COLUMNS} for shape in shapes
+        shape: {column: limit(shape, machine, *column) for column in COLUMNS} for shape in shapes
     }
     notes = [
         f"Prompts of 128 tokens, answers of 64, greedy; random weights. Medians of {arguments.repeats} runs in turn. Limit: "
-        f"{machine.read_gb_per_s:.0f} GB/s read and {machine.bf16_tflop_per_s:.2f} TFLOP/s in bfloat16, as measured. "
+        f"{machine.bytes_per_s / 1e9:.0f} GB/s read and {machine.flop_per_s / 1e12:.2f} TFLOP/s in bfloat16, as measured. "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
         + "."
     ]

@@ -17,7 +17,6 @@ sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peer_engines" / "workers")]
 import peers  # noqa: E402
 from peer_engines.contender import Question, Unavailable  # noqa: E402
 from peer_engines.gguf_file import gguf_name, interleave  # noqa: E402
-from peer_engines.limit import Machine, Work, limit  # noqa: E402
 from peer_engines.llama_cpp import read_rate  # noqa: E402
 from peer_engines.processes import Worker, run  # noqa: E402
 from peer_engines.table import ratios, results, table  # noqa: E402
@@ -67,13 +66,6 @@ def test_decode_counts_only_what_comes_while_the_batch_is_full() -> None:
 
 def test_prefill_ends_with_the_last_first_token() -> None:
     assert prefill_rate({"batch": 2, "prompt": 10}, 1.0, [[2.0], [3.0]]) == 10.0
-
-
-def test_the_limit_is_bandwidth_for_one_and_arithmetic_for_many() -> None:
-    work, machine = Work(layer_weights=900, head_weights=100, kv_bytes=0), Machine(2e-6, 1e-6)
-    assert limit(work, machine, "decode", 1) == pytest.approx(1.0)  # 2000 bytes at 2000 a second
-    assert limit(work, machine, "decode", 10**6) == pytest.approx(500.0)
-    assert limit(work, machine, "http", 1) is None
 
 
 def test_rows_are_reordered_within_their_head() -> None:
