@@ -2,6 +2,8 @@
 
     drain commands -> expire deadlines -> scheduler (policy, blocks) -> backend and sampler -> events into mailboxes
 
+With a `drafter`, decodes get guesses to check between the scheduler and the backend (`speculation`).
+
 Everything the thread owns (scheduler, pool, backend) is touched by no other thread: commands are closures that it runs
 between two steps. Clients only ever see their `Mailbox`.
 """
@@ -22,7 +24,8 @@ from typing import Any
 from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
-from serving.application.ports import EngineStats, ModelBackend, Sampler
+from serving.application.ports import Drafter, EngineStats, ModelBackend, Sampler
+from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import Draining, InvalidRequest, QueueFull
@@ -55,6 +58,7 @@ class EngineLoop:
         config: SchedulerConfig,
         *,
         context_length: int,
+        drafter: Drafter | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,10 +71,11 @@ class EngineLoop:
             backend.num_blocks,
             backend.block_size,
             prefix_caching=config.prefix_caching and backend.shares_prefixes,
-            on_close=backend.release,
+            on_close=self._release,
         )
         self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
         self._runner = StepRunner(backend, sampler, self._scheduler)
+        self._speculation = None if drafter is None else Speculation(drafter, self._scheduler, config)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._lock = threading.Lock()
@@ -176,6 +181,9 @@ class EngineLoop:
             finished=dict(counters.finished),
             step_seconds=self._step_seconds,
             uptime=self._clock() - self._started,
+            drafts=counters.drafts,
+            draft_tokens=counters.draft_tokens,
+            accepted_tokens=counters.accepted_tokens,
         )
 
     def healthy(self) -> bool:
@@ -227,6 +235,11 @@ class EngineLoop:
             while True:
                 self._commands.get_nowait()()
 
+    def _release(self, sequence_id: str) -> None:
+        self._backend.release(sequence_id)
+        if self._speculation is not None:
+            self._speculation.release(sequence_id)
+
     def _enqueue(self, sequence: RunningSequence) -> None:
         self._tell(self._observer, sequence.request)
         self._scheduler.add(sequence)
@@ -247,7 +260,7 @@ class EngineLoop:
                 with contextlib.suppress(queue.Empty):
                     self._commands.get(timeout=HELD_BACK)()
             return
-        done = self._runner.run(work)
+        done = self._runner.run(work if self._speculation is None else self._speculation.extend(work))
         self._deliver(done.events)
         self._report(done.work, start)
 

@@ -38,7 +38,7 @@ class StepRunner:
             smaller = self._scheduler.shrink(work)
             log.warning(
                 "out of memory in a step of %d tokens; from now on no step has more than %d",
-                sum(item.count for item in work),
+                sum(item.size for item in work),
                 self._scheduler.limits.max_num_batched_tokens,
             )
             return self._retry(smaller) if smaller else self._one_by_one(work, error)
@@ -52,12 +52,13 @@ class StepRunner:
         return Outcome(work, self._scheduler.complete(work, sampled))
 
     def _one_by_one(self, work: list[Work], cause: Exception) -> Outcome:
-        """Sequences that fail even alone end with an error; the others go on."""
-        if len(work) == 1:
+        """Sequences that fail even alone, and without guesses, end with an error; the others go on."""
+        if len(work) == 1 and not work[0].drafts:
             return Outcome([], self._give_up(work[0], cause))
         log.warning("a step of %d sequences failed (%r); running them one at a time", len(work), cause)
         done = Outcome([], [])
         for item in work:
+            item = item._replace(drafts=())
             try:
                 sampled = self._forward([item])
             except Exception as error:
@@ -74,13 +75,18 @@ class StepRunner:
 
     def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
         batch, draws = [], []
-        for sequence, start, count, _, samples in work:
+        for sequence, start, count, _, samples, drafts in work:
             tokens = sequence.tokens[start : start + count]
+            tokens += drafts
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, int(samples), sampling.likeliest_suffices))
+            wanted = samples + len(drafts)
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
             if samples:
                 draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
+                for known in range(1, len(drafts) + 1):
+                    position = sequence.generated + known
+                    draws.append(Draw(sampling, sequence.seed, position, [*sequence.tokens, *drafts[:known]]))
         logits = self._backend.execute(batch)
         return self._sampler.sample(logits, draws) if draws else []
 

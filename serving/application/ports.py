@@ -29,6 +29,9 @@ class EngineStats:
     finished: dict[str, int]  # by finish reason
     step_seconds: float  # total time in steps
     uptime: float
+    drafts: int = 0  # steps of a sequence that came with guesses
+    draft_tokens: int = 0  # guessed
+    accepted_tokens: int = 0  # guessed right
 
 
 class TokenStream(Protocol):
@@ -184,3 +187,25 @@ class Sampler(Protocol):
 
     def sample(self, logits: Any, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """One token per row of logits: with log-probabilities where `sampling.logprobs` asks for them, else bare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A sequence whose next tokens may be guessed: how they will be chosen, and how many are wanted at most.
+
+    `draw.tokens` is the sequence's live list: it grows from step to step, and never changes otherwise.
+    """
+
+    id: str
+    draw: Draw
+    most: int
+
+
+class Drafter(Protocol):
+    """Guesses what comes next. A wrong guess costs arithmetic and never changes an answer."""
+
+    def propose(self, openings: Sequence[Opening]) -> list[Sequence[int]]:
+        """For each opening at most `most` tokens, perhaps none."""
+
+    def release(self, sequence_id: str) -> None:
+        """Forget a sequence: it has ended, or gave its memory up. Unknown ids are ignored."""

@@ -174,6 +174,14 @@ class BlockPool:
         table.blocks.extend(self._take() for _ in range(missing))
         return True
 
+    def trim(self, sequence_id: str, num_tokens: int) -> None:
+        """Give back the tail of a table beyond `num_tokens` positions; nothing in it may have been committed."""
+        blocks = self._tables[sequence_id].blocks
+        while len(blocks) > self.blocks_for(num_tokens):
+            block = blocks.pop()
+            self._references[block] = 0
+            self._free.append(block)
+
     def commit(self, sequence_id: str, computed: int) -> None:
         """Offer the blocks that are full now that `computed` tokens have their keys and values to the prefix cache."""
         if not self.prefix_caching:

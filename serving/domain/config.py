@@ -42,6 +42,11 @@ class SchedulerConfig:
     stall_seconds: float = 60.0
     """The engine is unhealthy when work waited this long and no step finished."""
 
+    num_speculative_tokens: int = 4
+    """With speculative decoding: most tokens guessed ahead for one sequence and checked in one step."""
+    speculative_max_seqs: int = 4
+    """With speculative decoding: guess only while at most so many sequences run; a larger batch has no arithmetic to spare."""
+
     watermark: float = 0.01
     """Part of the pool that admission leaves free, so that nobody is admitted only to be preempted a moment later."""
     expected_output: int = 256
@@ -68,7 +73,7 @@ class SchedulerConfig:
 
     def __post_init__(self) -> None:
         self._at_least(1, "max_num_seqs", "max_num_batched_tokens", "block_size")
-        self._at_least(1, "mailbox_tokens", "expected_output")
+        self._at_least(1, "mailbox_tokens", "expected_output", "num_speculative_tokens", "speculative_max_seqs")
         self._at_least(0, "prefill_chunk", "mixed_prefill_tokens", "queue_limit", "max_preemptions")
         self._at_least(0, "ageing_rate", "fair_decode_cost", "slo_patience")
         for name in ("num_blocks", "kv_memory_mb"):

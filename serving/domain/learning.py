@@ -141,7 +141,7 @@ class TenantService:
     def observe(self, report: StepReport) -> None:
         for item in report.work:
             cost = self.decode_cost if item.kind == "decode" else 1.0
-            self._served[item.tenant] = self.level(item.tenant) + self.share(item.tenant, cost * item.tokens)
+            self._served[item.tenant] = self.level(item.tenant) + self.share(item.tenant, cost * item.served)
         for tenant in report.tenants:
             self._served[tenant] = self.level(tenant)
         active = frozenset(report.tenants)

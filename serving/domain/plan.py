@@ -104,16 +104,26 @@ class SequenceWork(NamedTuple):
     id: str
     kind: Literal["prefill", "decode"]
     tokens: int
+    """Computed in this step, guesses included."""
     start: int
     """Tokens that were computed before."""
     samples: bool
     """Whether the step ended with a new token for it."""
     tenant: str = "default"
+    drafted: int = 0
+    """Guesses among the tokens."""
+    accepted: int = 0
+    """Guesses that were right, each of which is one more new token."""
 
     @property
     def kv_tokens(self) -> int:
         """Positions whose keys and values were read."""
         return self.start + self.tokens
+
+    @property
+    def served(self) -> int:
+        """Tokens that it has something of: wrong guesses do not count."""
+        return self.tokens - self.drafted + self.accepted
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -28,13 +29,22 @@ HINTS = 64
 
 
 class Work(NamedTuple):
-    """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up."""
+    """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up.
+
+    `drafts` are guesses of what follows, computed after those tokens in the same step.
+    """
 
     sequence: Sequence
     start: int
     count: int
     kind: Literal["prefill", "decode"]
     samples: bool
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens that the model computes."""
+        return self.count + len(self.drafts)
 
 
 @dataclass(slots=True)
@@ -45,6 +55,9 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
     preemptions: int = 0
+    drafts: int = 0  # steps of a sequence that came with guesses
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter)
 
 
@@ -61,6 +74,7 @@ class Scheduler:
         self._max_preemptions = config.max_preemptions
         self._steps = 0
         self._ended: list[int] = []  # answer lengths for the next report
+        self._accepted: dict[str, int] = {}  # guesses that were right, for the next report
         self._tenants: Counter[str] = Counter()
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()
         self._running: dict[str, Sequence] = {}
@@ -117,28 +131,48 @@ class Scheduler:
                 return work
         return []
 
+    def speculate(self, item: Work, drafts: Seq[int]) -> Work:
+        """`item` with guesses to check in the same step; without them when their memory would have to be taken from somebody."""
+        if not drafts or not self.pool.grow(item.sequence.id, item.start + item.count + len(drafts)):
+            return item
+        return item._replace(drafts=tuple(drafts))
+
     def complete(self, work: Seq[Work], sampled: Seq[TokenLogprob | int]) -> list[Event]:
-        """Book a step that ran. `sampled`: one token per work that samples, in order, with its log-probability or bare."""
+        """Book a step that ran. `sampled`: for each work that samples, in order, a token and one more after each of its drafts,
+        with log-probability or bare.
+        """
         events: list[Event] = []
         tokens = iter(sampled)
         for item in work:
             sequence = item.sequence
             sequence.advance(item.count)
-            self.pool.commit(sequence.id, sequence.computed)
             if item.samples:
-                events += self._accept(sequence, next(tokens))
+                events += self._accept(item, tokens)
+            else:
+                self.pool.commit(sequence.id, sequence.computed)
         return events
 
     def report(self, work: Seq[Work], start: float, duration: float) -> StepReport:
         """What a step did, once it is complete; times in seconds. The caller tells the policy (`policy.observe`)."""
         self._steps += 1
         ended, self._ended = self._ended, []
+        accepted, self._accepted = self._accepted, {}
         return StepReport(
             step=self._steps,
             start=start,
             duration=duration,
             work=tuple(
-                SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples in work
+                SequenceWork(
+                    item.sequence.id,
+                    item.kind,
+                    item.size,
+                    item.start,
+                    item.samples,
+                    item.sequence.request.tenant,
+                    len(item.drafts),
+                    accepted.get(item.sequence.id, 0),
+                )
+                for item in work
             ),
             waiting=self.num_waiting,
             running=self.num_running,
@@ -151,11 +185,11 @@ class Scheduler:
         )
 
     def shrink(self, work: Seq[Work]) -> list[Work]:
-        """Half of a step that ran out of memory; no later step gets larger. Empty when `work` cannot get smaller.
+        """Half of a step that ran out of memory, without guesses; no later step gets larger. Empty when it cannot get smaller.
 
         Decodes keep their token before prompts theirs, the older before the younger; who gets none is preempted.
         """
-        budget = sum(item.count for item in work) // 2
+        budget = sum(item.size for item in work) // 2
         kept: list[Work] = []
         if not budget:
             return kept
@@ -164,7 +198,7 @@ class Scheduler:
                 self._preempt(item.sequence.id)
                 continue
             count = min(item.count, budget)
-            kept.append(item._replace(count=count, samples=item.samples and count == item.count))
+            kept.append(item._replace(count=count, samples=item.samples and count == item.count, drafts=()))
             budget -= count
         tokens = max(self.limits.max_num_seqs, sum(item.count for item in kept))
         self.limits = replace(self.limits, max_num_batched_tokens=min(tokens, self.limits.max_num_batched_tokens))
@@ -258,16 +292,39 @@ class Scheduler:
         self._queue = None
         self.counters.preemptions += 1
 
-    def _accept(self, sequence: Sequence, sampled: TokenLogprob | int) -> list[Event]:
-        token = sampled if isinstance(sampled, int) else sampled.token
-        length = sequence.target
-        reason = sequence.append(token)
+    def _accept(self, item: Work, sampled: Iterator[TokenLogprob | int]) -> list[Event]:
+        """Append what was sampled, up to the end of the answer or to the first token that was not guessed.
+
+        What follows a wrong guess was computed from it and is dropped. A token that was guessed has its keys and values.
+        """
+        sequence, drafts = item.sequence, item.drafts
+        before, right, reason = sequence.target, 0, None
+        choices = [next(sampled) for _ in range(1 + len(drafts))]
+        for choice, draft in zip(choices, (*drafts, None), strict=True):
+            token = choice if isinstance(choice, int) else choice.token
+            reason = sequence.append(token)
+            if reason or token != draft:
+                break
+            sequence.advance(1)
+            right += 1
+        self.pool.commit(sequence.id, sequence.computed)
+        if drafts:
+            self._book_drafts(item, right)
+        tokens = tuple(sequence.tokens[before:])
         events: list[Event] = []
-        if sequence.target > length:
-            self.counters.generated_tokens += 1
-            logprobs = () if isinstance(sampled, int) else (sampled,)
-            events.append(TokensGenerated(sequence.id, (token,), logprobs))
+        if tokens:
+            self.counters.generated_tokens += len(tokens)
+            logprobs = () if isinstance(choices[0], int) else tuple(choices[: len(tokens)])
+            events.append(TokensGenerated(sequence.id, tokens, logprobs))
         return events + self.finish(sequence.id, reason) if reason else events
+
+    def _book_drafts(self, item: Work, right: int) -> None:
+        sequence = item.sequence
+        self.pool.trim(sequence.id, sequence.target)  # guessing leaves everybody the memory that they had without
+        self.counters.drafts += 1
+        self.counters.draft_tokens += len(item.drafts)
+        self.counters.accepted_tokens += right
+        self._accepted[sequence.id] = right
 
     @staticmethod
     def _snapshot(sequence: Sequence, blocks: int, shared: int = 0) -> SequenceView:

@@ -139,6 +139,9 @@ def _engine_lines(models: Sequence[ServedModel]) -> Iterable[str]:
         "generation_tokens_total": lambda stats: stats.generated_tokens,
         "prefix_cache_hits_total": lambda stats: stats.cached_tokens,
         "num_preemptions_total": lambda stats: stats.preemptions,
+        "spec_decode_num_drafts_total": lambda stats: stats.drafts,
+        "spec_decode_num_draft_tokens_total": lambda stats: stats.draft_tokens,
+        "spec_decode_num_accepted_tokens_total": lambda stats: stats.accepted_tokens,
         "engine_steps_total": lambda stats: stats.steps,
         "engine_step_seconds_total": lambda stats: stats.step_seconds,
     }

@@ -66,7 +66,9 @@ def test_a_step_back_costs_only_its_own_tokens_where_the_cache_can_be_cut(model)
     wrong = {name: [*tokens[:6], 1, 2, 3] for name, tokens in TOKENS.items()}
     backend.execute([SequenceSlice(name, wrong[name][6:9], 6, [0], 3) for name in "abc"])
     computed = []
-    hook = model.get_input_embeddings().register_forward_hook(lambda module, args, output: computed.append(args[0].numel()))
+    hook = model.get_input_embeddings().register_forward_hook(
+        lambda module, args, output: computed.append(args[0].numel())
+    )
     for name in "ab":
         logits = backend.execute([SequenceSlice(name, TOKENS[name][6:8], 6, [0], 2)])
         torch.testing.assert_close(logits, alone(model, TOKENS[name][:8])[6:], atol=1e-4, rtol=0)

@@ -29,12 +29,16 @@ class Answer:
 
 
 @contextmanager
-def running(model, *, backend=None, num_blocks=64, block_size=4, context_length=256, observer=None, **knobs):
+def running(
+    model, *, backend=None, num_blocks=64, block_size=4, context_length=256, drafter=None, observer=None, **knobs
+):
     """An engine on `model`, closed at the end. Small blocks and budgets, so that every boundary is met."""
     knobs = {"max_num_seqs": 4, "max_num_batched_tokens": 16, **knobs}
     config = SchedulerConfig(num_blocks=num_blocks, block_size=block_size, **knobs)
     backend = backend or PackedTorchBackend(model, num_blocks=num_blocks, block_size=block_size)
-    engine = EngineLoop(backend, VectorSampler(), config, context_length=context_length, observer=observer).start()
+    engine = EngineLoop(
+        backend, VectorSampler(), config, context_length=context_length, drafter=drafter, observer=observer
+    ).start()
     try:
         yield engine
     finally:

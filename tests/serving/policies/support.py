@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 
 from serving.application.ports import SequenceSlice
+from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Finished
@@ -86,11 +87,13 @@ class HashSampler:
 class Driver:
     """Submits, cancels and steps; after every step it checks what must hold at any time."""
 
-    def __init__(self, policy: str = "mixed-chunked", num_blocks: int = 32, **knobs) -> None:
+    def __init__(self, policy: str = "mixed-chunked", num_blocks: int = 32, drafter=None, **knobs) -> None:
         knobs = {"max_num_seqs": 4, "max_num_batched_tokens": 16, "expected_output": 4, **knobs}
         self.config = SchedulerConfig(policy=policy, block_size=BLOCK, num_blocks=num_blocks, **knobs)
         self.backend = HashBackend(num_blocks)
-        self.scheduler = Scheduler(self.config, make_policy(policy, self.config), BlockPool(num_blocks, BLOCK))
+        pool = BlockPool(num_blocks, BLOCK, on_close=self._release)
+        self.scheduler = Scheduler(self.config, make_policy(policy, self.config), pool)
+        self.speculation = None if drafter is None else Speculation(drafter, self.scheduler, self.config)
         self.now = 1.0
         self.asked: dict[str, Sequence] = {}
         self.answers: dict[str, list[int]] = {}
@@ -126,12 +129,23 @@ class Driver:
         assert work or not self.busy, "work waits, nothing runs"
         assert sum(item.count for item in work) <= scheduler.limits.max_num_batched_tokens
         assert scheduler.num_running <= scheduler.limits.max_num_seqs
+        if self.speculation is not None:
+            before = scheduler.counters.preemptions
+            work = self.speculation.extend(work)
+            assert sum(item.size for item in work) <= scheduler.limits.max_num_batched_tokens
+            assert scheduler.counters.preemptions == before, "guesses took somebody's memory"
         batch = [
-            SequenceSlice(s.id, s.tokens[start : start + count], start, scheduler.pool.table(s.id), int(samples))
-            for s, start, count, _, samples in work
+            SequenceSlice(
+                s.id,
+                [*s.tokens[start : start + count], *drafts],
+                start,
+                scheduler.pool.table(s.id),
+                samples + len(drafts),
+            )
+            for s, start, count, _, samples, drafts in work
         ]
-        start, tokens = self.now, sum(item.count for item in work)
-        self.now += 0.002 + 0.0005 * tokens + 1e-6 * sum(item.start + item.count for item in work)
+        start, tokens = self.now, sum(item.size for item in work)
+        self.now += 0.002 + 0.0005 * tokens + 1e-6 * sum(item.start + item.size for item in work)
         self._book(scheduler.complete(work, self.backend.execute(batch)))
         report = scheduler.report(work, start, self.now - start)
         for item in report.work:
@@ -158,6 +172,10 @@ class Driver:
             if self.reasons[name] == "length":
                 assert len(answer) == request.sampling.max_tokens
             assert answer == alone(request.prompt_tokens, len(answer))
+
+    def _release(self, name: str) -> None:
+        if self.speculation is not None:
+            self.speculation.release(name)
 
     def _book(self, events) -> None:
         for event in events:
