@@ -5,22 +5,28 @@ Call it in the process that serves, after any fork: it starts a thread, and torc
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop, Observer
-from serving.application.ports import ServedModel
+from serving.application.ports import Drafter, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
+from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.loading import default_sampling, load_backend
+from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ServingConfig", "build_catalog", "build_engine", "load_served_model"]
 
@@ -36,20 +42,28 @@ def build_engine(
     created: int | None = None,
     observer: Observer | None = None,
     record: Path | None = None,
+    registry: ModelRegistry | None = None,
 ) -> ServedModel:
     """Load a checkpoint directory and start its engine; `engine.close()` stops it.
 
     Any Hugging Face directory will do; what it is called defaults to the directory's name. With `record` everything the
-    engine does is written to that file instead of told to an observer. Raises LifecycleError.
+    engine does is written to that file instead of told to an observer. `registry` is where `config.draft_model` is looked
+    up. Raises LifecycleError.
     """
     directory = Path(version_dir)
     tokenizer = HFTokenizer(directory)
     backend = load_backend(directory, config)
+    drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:
         observer = open_recorder(record)
         observer.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
     engine = EngineLoop(
-        backend, VectorSampler(), config, context_length=tokenizer.context_length, observer=observer
+        backend,
+        VectorSampler(),
+        config,
+        context_length=tokenizer.context_length,
+        drafter=drafter,
+        observer=observer,
     ).start()
     return ServedModel(
         name=name or directory.name,
@@ -60,6 +74,64 @@ def build_engine(
         tokenizer=tokenizer,
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
+    )
+
+
+def build_drafter(
+    config: ServingConfig, backend: ModelBackend, tokenizer: HFTokenizer, registry: ModelRegistry | None = None
+) -> Drafter | None:
+    """Who guesses for the model behind `backend`; None when `config.speculative` is "off".
+
+    Raises LifecycleError when the model cannot take tokens back, or the draft model cannot or has another vocabulary.
+    """
+    if config.speculative == "off":
+        return None
+    if not backend.can_rewind:
+        raise LifecycleError(
+            "this model keeps a state that cannot take tokens back, so their guesses cannot be checked: serve it with "
+            "--set speculative=off"
+        )
+    if config.speculative == "ngram":
+        drafter = PromptLookup(config.prompt_lookup_min, config.prompt_lookup_max)
+    else:
+        drafter = _draft_model(config, backend, tokenizer, registry)
+    log.info(
+        "speculative decoding (%s): up to %d tokens ahead while at most %d sequences run",
+        config.draft_model or config.speculative,
+        config.num_speculative_tokens,
+        config.speculative_max_seqs,
+    )
+    return drafter
+
+
+def _draft_model(
+    config: ServingConfig, target: ModelBackend, tokenizer: HFTokenizer, registry: ModelRegistry | None
+) -> DraftModel:
+    """With blocks for as many sequences as are ever guessed for at the same time."""
+    ref = config.draft_model
+    directory = Path(ref)
+    if not (directory / "config.json").is_file():
+        directory = (registry or ModelRegistry()).load(ref).path
+    own = HFTokenizer(directory)
+    if own.vocabulary != tokenizer.vocabulary:
+        raise LifecycleError(
+            f"draft_model {ref} has another vocabulary than the model it would guess for: choose one with the same tokenizer, "
+            "or --set speculative=ngram"
+        )
+    length = min(own.context_length, tokenizer.context_length, target.num_blocks * target.block_size)
+    blocks = -(-(length + config.num_speculative_tokens) // config.block_size)
+    smaller = replace(config, num_blocks=blocks * config.speculative_max_seqs, speculative="off", draft_model="")
+    backend = load_backend(directory, smaller)
+    if not backend.can_rewind:
+        raise LifecycleError(
+            f"draft_model {ref} keeps a state that cannot take wrong guesses back: choose another, or --set speculative=ngram"
+        )
+    return DraftModel(
+        backend,
+        VectorSampler(),
+        vocab_size=target.vocab_size,
+        context_length=own.context_length,
+        step_tokens=config.max_num_batched_tokens,
     )
 
 
@@ -117,4 +189,5 @@ def load_served_model(
         lineage=[ancestor.ref for ancestor in registry.lineage(version.ref)],
         created=int(datetime.fromisoformat(version.manifest.created).timestamp()),
         record=record,
+        registry=registry,
     )

@@ -11,6 +11,7 @@ from serving.domain.policies import UnknownPolicy, make_policy
 
 Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,44 @@ class ServingConfig(SchedulerConfig):
     transformers' cache; "auto" tries in this order."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32."""
+    speculative: Speculative = "off"
+    """Who guesses tokens for the model to check: "ngram" looks them up in the text so far, "draft" asks a smaller model."""
+    draft_model: str = ""
+    """speculative=draft: the smaller model, a registry version or a directory; it has to have the same vocabulary."""
+    prompt_lookup_min: int = 2
+    """speculative=ngram: how many of the last tokens must have been seen before, at least."""
+    prompt_lookup_max: int = 4
+    """speculative=ngram: how many of them are compared to choose between several places."""
 
     def __post_init__(self) -> None:
         try:
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
-        for name, known in (("dtype", get_args(Dtype)), ("backend", get_args(Backend))):
+        for name, known in (
+            ("dtype", get_args(Dtype)),
+            ("backend", get_args(Backend)),
+            ("speculative", get_args(Speculative)),
+        ):
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
         try:
             make_policy(self.policy, self)
         except UnknownPolicy as error:
             raise LifecycleError(error.message) from None
+        self._check_drafter()
+
+    def _check_drafter(self) -> None:
+        if not 1 <= self.prompt_lookup_min <= self.prompt_lookup_max:
+            raise LifecycleError(
+                f"prompt_lookup_min ({self.prompt_lookup_min}) must be at least 1 and at most prompt_lookup_max "
+                f"({self.prompt_lookup_max}); change it with --set KEY=VALUE"
+            )
+        if self.speculative == "draft" and not self.draft_model:
+            raise LifecycleError(
+                "speculative=draft needs a smaller model: add --set draft_model=REF (lifecycle models lists what there is)"
+            )
+        if self.draft_model and self.speculative != "draft":
+            raise LifecycleError(
+                f'draft_model is "{self.draft_model}", but speculative is "{self.speculative}": add --set speculative=draft'
+            )

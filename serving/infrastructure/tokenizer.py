@@ -36,6 +36,11 @@ class HFTokenizer:
         self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self.stop_token_ids = self._stop_tokens(Path(directory))
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its number."""
+        return self._tokenizer.get_vocab()
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a raw prompt, with whatever the tokenizer puts in front of a text."""
         return self._tokenizer.encode(text)

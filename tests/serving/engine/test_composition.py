@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MambaConfig, MambaForCausalLM
 
 from lifecycle.config import override
 from lifecycle.errors import LifecycleError
@@ -15,8 +17,9 @@ from lifecycle.registry import ModelRegistry
 from serving.composition import ServingConfig, build_catalog, build_engine
 from serving.domain.errors import ModelNotFound
 from serving.infrastructure.loading import default_sampling
+from serving.presentation.metrics import Metrics
 
-from .support import collect, generate, request
+from .support import VOCAB, collect, generate, request
 
 CONFIG = ServingConfig(num_blocks=32, dtype="float32", device="cpu", max_num_seqs=2, max_num_batched_tokens=64)
 
@@ -119,3 +122,73 @@ def test_a_model_that_wants_no_sampling_gets_none(tmp_path):
         json.dumps({"do_sample": False, "temperature": 0.7, "max_new_tokens": 9})
     )
     assert default_sampling(tmp_path) == {"temperature": 0.0, "max_tokens": 9}
+
+
+@pytest.fixture
+def smaller(model, checkpoint, registry, tmp_path):
+    """A draft model of one layer with the same tokenizer, as draft/1 of the same registry."""
+    config = type(model.config)(**{**model.config.to_dict(), "num_hidden_layers": 1})
+    path = tmp_path / "smaller"
+    type(model)(config).save_pretrained(path)
+    for file in checkpoint.glob("token*"):
+        (path / file.name).write_bytes(file.read_bytes())
+    registry.import_directory(path, "draft")
+    return path
+
+
+@pytest.mark.parametrize("knobs", [{"speculative": "ngram"}, {"speculative": "draft", "draft_model": "draft/1"}])
+def test_a_served_model_is_guessed_for_as_asked(model, registry, smaller, knobs):
+    (served,) = build_catalog(["production"], replace(CONFIG, **knobs), registry).all()
+    with closing(served.engine) as engine:
+        prompt = [1, 2, 3, 1, 2, 3, 1, 2]
+        assert collect(engine.submit(request("a", prompt))).tokens == generate(model, prompt)
+        page = Metrics().render([served])
+        assert engine.stats().draft_tokens > 0
+    for name in ("drafts", "draft_tokens", "accepted_tokens"):
+        value = getattr(engine.stats(), name)
+        assert f'serving:spec_decode_num_{name}_total{{model_name="sft"}} {value}' in page
+
+
+def test_a_directory_can_be_the_draft_model(model, checkpoint, smaller):
+    served = build_engine(checkpoint, replace(CONFIG, speculative="draft", draft_model=str(smaller)))
+    with closing(served.engine) as engine:
+        assert collect(engine.submit(request("a", [1, 2, 3]))).tokens == generate(model, [1, 2, 3])
+
+
+def test_a_draft_model_that_is_missing_or_speaks_another_language_is_named(checkpoint, registry, smaller):
+    def start(ref):
+        build_catalog(["sft/1"], replace(CONFIG, speculative="draft", draft_model=ref), registry)
+
+    with pytest.raises(LifecycleError, match='"drft/1".*draft'):
+        start("drft/1")
+    train_tokenizer(["another language"], 310).save_pretrained(smaller)
+    with pytest.raises(LifecycleError, match="another vocabulary.*same tokenizer.*speculative=ngram"):
+        start(str(smaller))
+
+
+def test_a_model_that_cannot_step_back_is_not_guessed_for(checkpoint, tmp_path):
+    sizes = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+    for file in checkpoint.glob("token*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    MambaForCausalLM(MambaConfig(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(LifecycleError, match="cannot take tokens back.*speculative=off"):
+        build_engine(tmp_path, replace(CONFIG, speculative="ngram"))
+    with pytest.raises(LifecycleError, match="draft_model .* cannot take wrong guesses back.*speculative=ngram"):
+        build_engine(checkpoint, replace(CONFIG, speculative="draft", draft_model=str(tmp_path)))
+
+
+def test_settings_of_speculation_that_make_no_sense_are_named():
+    for changes, message in [
+        ({"speculative": "medusa"}, "choose one of off, ngram, draft"),
+        ({"speculative": "draft"}, "add --set draft_model=REF"),
+        ({"draft_model": "sft/1"}, "add --set speculative=draft"),
+        ({"prompt_lookup_min": "5"}, "at most prompt_lookup_max"),
+        ({"prompt_lookup_min": "0"}, "at least 1"),
+        ({"num_speculative_tokens": "0"}, "num_speculative_tokens must be at least 1"),
+        ({"speculative_max_seqs": "0"}, "speculative_max_seqs must be at least 1"),
+        ({"num_speculative_token": "1"}, 'mean "num_speculative_tokens"'),
+    ]:
+        with pytest.raises(LifecycleError, match=message):
+            override(CONFIG, changes)
+    with pytest.raises(LifecycleError, match="choose one of off, ngram, draft"):
+        ServingConfig(speculative="medusa")
