@@ -77,16 +77,15 @@ class StepRunner:
         batch, draws = [], []
         for sequence, start, count, _, samples, drafts in work:
             tokens = sequence.tokens[start : start + count]
-            tokens += drafts
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
-            wanted = samples + len(drafts)
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
             if samples:
                 draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
-                for known in range(1, len(drafts) + 1):
-                    position = sequence.generated + known
-                    draws.append(Draw(sampling, sequence.seed, position, [*sequence.tokens, *drafts[:known]]))
+            if drafts:
+                tokens += drafts
+                draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
+            wanted = samples + len(drafts)
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
         logits = self._backend.execute(batch)
         return self._sampler.sample(logits, draws) if draws else []
 

@@ -181,6 +181,10 @@ class Draw:
     position: int  # how many tokens were generated before
     tokens: Sequence[int] = ()  # prompt and answer so far, for penalties; the last `position` of them are the answer
 
+    def after(self, more: Sequence[int]) -> Draw:
+        """The same request's choice when `more` tokens have been generated."""
+        return Draw(self.sampling, self.seed, self.position + len(more), [*self.tokens, *more])
+
 
 class Sampler(Protocol):
     """Chooses the next token of every sequence in one call."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -146,34 +145,29 @@ class Scheduler:
         for item in work:
             sequence = item.sequence
             sequence.advance(item.count)
+            if item.drafts:
+                events += self._accept_drafts(item, [next(tokens) for _ in range(1 + len(item.drafts))])
+                continue
+            self.pool.commit(sequence.id, sequence.computed)
             if item.samples:
-                events += self._accept(item, tokens)
-            else:
-                self.pool.commit(sequence.id, sequence.computed)
+                events += self._accept(sequence, next(tokens))
         return events
 
     def report(self, work: Seq[Work], start: float, duration: float) -> StepReport:
         """What a step did, once it is complete; times in seconds. The caller tells the policy (`policy.observe`)."""
         self._steps += 1
         ended, self._ended = self._ended, []
-        accepted, self._accepted = self._accepted, {}
+        shares = [
+            SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples, _ in work
+        ]
+        if self._accepted:
+            shares = [self._with_drafts(share, item) for share, item in zip(shares, work, strict=True)]
+            self._accepted.clear()
         return StepReport(
             step=self._steps,
             start=start,
             duration=duration,
-            work=tuple(
-                SequenceWork(
-                    item.sequence.id,
-                    item.kind,
-                    item.size,
-                    item.start,
-                    item.samples,
-                    item.sequence.request.tenant,
-                    len(item.drafts),
-                    accepted.get(item.sequence.id, 0),
-                )
-                for item in work
-            ),
+            work=tuple(shares),
             waiting=self.num_waiting,
             running=self.num_running,
             kv_used=self.pool.used,
@@ -292,15 +286,24 @@ class Scheduler:
         self._queue = None
         self.counters.preemptions += 1
 
-    def _accept(self, item: Work, sampled: Iterator[TokenLogprob | int]) -> list[Event]:
+    def _accept(self, sequence: Sequence, sampled: TokenLogprob | int) -> list[Event]:
+        token = sampled if isinstance(sampled, int) else sampled.token
+        length = sequence.target
+        reason = sequence.append(token)
+        events: list[Event] = []
+        if sequence.target > length:
+            self.counters.generated_tokens += 1
+            logprobs = () if isinstance(sampled, int) else (sampled,)
+            events.append(TokensGenerated(sequence.id, (token,), logprobs))
+        return events + self.finish(sequence.id, reason) if reason else events
+
+    def _accept_drafts(self, item: Work, sampled: Seq[TokenLogprob | int]) -> list[Event]:
         """Append what was sampled, up to the end of the answer or to the first token that was not guessed.
 
         What follows a wrong guess was computed from it and is dropped. A token that was guessed has its keys and values.
         """
-        sequence, drafts = item.sequence, item.drafts
-        before, right, reason = sequence.target, 0, None
-        choices = [next(sampled) for _ in range(1 + len(drafts))]
-        for choice, draft in zip(choices, (*drafts, None), strict=True):
+        sequence, length, right, reason = item.sequence, item.sequence.target, 0, None
+        for choice, draft in zip(sampled, (*item.drafts, None), strict=True):
             token = choice if isinstance(choice, int) else choice.token
             reason = sequence.append(token)
             if reason or token != draft:
@@ -308,23 +311,23 @@ class Scheduler:
             sequence.advance(1)
             right += 1
         self.pool.commit(sequence.id, sequence.computed)
-        if drafts:
-            self._book_drafts(item, right)
-        tokens = tuple(sequence.tokens[before:])
-        events: list[Event] = []
-        if tokens:
-            self.counters.generated_tokens += len(tokens)
-            logprobs = () if isinstance(choices[0], int) else tuple(choices[: len(tokens)])
-            events.append(TokensGenerated(sequence.id, tokens, logprobs))
-        return events + self.finish(sequence.id, reason) if reason else events
-
-    def _book_drafts(self, item: Work, right: int) -> None:
-        sequence = item.sequence
         self.pool.trim(sequence.id, sequence.target)  # guessing leaves everybody the memory that they had without
+        self._accepted[sequence.id] = right
+        tokens = tuple(sequence.tokens[length:])
         self.counters.drafts += 1
         self.counters.draft_tokens += len(item.drafts)
         self.counters.accepted_tokens += right
-        self._accepted[sequence.id] = right
+        self.counters.generated_tokens += len(tokens)
+        events: list[Event] = []
+        if tokens:
+            logprobs = () if isinstance(sampled[0], int) else tuple(sampled[: len(tokens)])
+            events.append(TokensGenerated(sequence.id, tokens, logprobs))
+        return events + self.finish(sequence.id, reason) if reason else events
+
+    def _with_drafts(self, share: SequenceWork, item: Work) -> SequenceWork:
+        if not item.drafts:
+            return share
+        return share._replace(tokens=item.size, drafted=len(item.drafts), accepted=self._accepted[share.id])
 
     @staticmethod
     def _snapshot(sequence: Sequence, blocks: int, shared: int = 0) -> SequenceView:

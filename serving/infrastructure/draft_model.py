@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from serving.application.ports import Draw, ModelBackend, Opening, Sampler, SequenceSlice
 from serving.domain.blocks import BlockChain, BlockPool
@@ -108,9 +107,10 @@ class DraftModel:
         return min(opening.most, self._context_length - len(opening.draw.tokens) + 1)
 
     def _draw(self, opening: Opening, guess: list[int]) -> Draw:
-        draw = opening.draw
-        sampling: Any = draw.sampling if draw.sampling.logprobs is None else replace(draw.sampling, logprobs=None)
-        return Draw(sampling, draw.seed, draw.position + len(guess), [*draw.tokens, *guess])
+        draw = opening.draw.after(guess)
+        if draw.sampling.logprobs is None:
+            return draw
+        return replace(draw, sampling=replace(draw.sampling, logprobs=None))  # nobody reads those of a guess
 
     def _reserve(self, sequence_id: str, num_tokens: int, in_use: int) -> bool:
         """Blocks for so many tokens, if need be those of whoever was guessed for least recently."""
