@@ -46,7 +46,8 @@ class DraftModel:
     ) -> None:
         self._backend = backend
         self._sampler = sampler
-        self._vocab_size = min(vocab_size, backend.vocab_size)
+        self._vocab_size = vocab_size
+        self._wider = backend.vocab_size > vocab_size
         self._context_length = context_length
         self._step_tokens = step_tokens
         self._pool = BlockPool(backend.num_blocks, backend.block_size, prefix_caching=False, on_close=backend.release)
@@ -68,8 +69,10 @@ class DraftModel:
             going = [at for at, item in batch.items() if item.num_logits]
             if not going:
                 break
+            if self._wider:
+                logits = logits[:, : self._vocab_size]
             draws = [self._draw(openings[at], guesses[at]) for at in going]
-            for at, token in zip(going, self._sampler.sample(logits[:, : self._vocab_size], draws), strict=True):
+            for at, token in zip(going, self._sampler.sample(logits, draws), strict=True):
                 guesses[at].append(token)
             batch = {at: self._next(openings[at], guesses[at]) for at in going if size < self._most(openings[at])}
         return guesses
@@ -94,13 +97,17 @@ class DraftModel:
             if self._reserve(opening.id, held_after + (most - 1 if whole else 0), len(openings)):
                 left -= len(new)
                 held.known = held_after
-                batch[at] = SequenceSlice(opening.id, new, start, self._pool.table(opening.id), int(whole))
+                batch[at] = self._slice(opening, new, start, int(whole))
         return batch
 
     def _next(self, opening: Opening, guess: list[int]) -> SequenceSlice:
         self._held[opening.id].guessed.append(guess[-1])
         position = len(opening.draw.tokens) + len(guess) - 1
-        return SequenceSlice(opening.id, guess[-1:], position, self._pool.table(opening.id), 1)
+        return self._slice(opening, guess[-1:], position, 1)
+
+    def _slice(self, opening: Opening, tokens: Sequence[int], start: int, num_logits: int) -> SequenceSlice:
+        likeliest = opening.draw.sampling.likeliest_suffices and not self._wider
+        return SequenceSlice(opening.id, tokens, start, self._pool.table(opening.id), num_logits, likeliest)
 
     def _most(self, opening: Opening) -> int:
         """The last guess is not computed, so it may stand one beyond the context."""

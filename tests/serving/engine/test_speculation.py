@@ -354,8 +354,9 @@ def test_a_draft_model_with_a_shorter_context_guesses_as_far_as_it_reaches(model
     assert max(seen) <= len(prompt) + 10 and stats.accepted_tokens >= 5
 
 
-def test_tokens_that_the_draft_model_does_not_have_are_left_alone(model):
-    small = type(model)(type(model.config)(**{**model.config.to_dict(), "vocab_size": 40})).eval()
+@pytest.mark.parametrize("vocab_size", [40, 90])
+def test_tokens_that_only_one_of_the_models_has_are_left_alone(model, vocab_size):
+    small = type(model)(type(model.config)(**{**model.config.to_dict(), "vocab_size": vocab_size})).eval()
     asked = [request("a", [50, 1, 2, 3]), request("b", [1, 2, 3]), request("c", [1, 2, 45])]
     plain, _ = answers(model, asked)
     got, _ = answers(model, asked, drafter=draft_model(small))
