@@ -44,7 +44,7 @@ class SchedulerConfig:
 
     num_speculative_tokens: int = 4
     """With speculative decoding: most tokens guessed ahead for one sequence and checked in one step."""
-    speculative_max_seqs: int = 4
+    speculative_max_seqs: int = 2
     """With speculative decoding: guess only while at most so many sequences run; a larger batch has no arithmetic to spare."""
 
     watermark: float = 0.01

@@ -33,7 +33,7 @@ def running(
     model, *, backend=None, num_blocks=64, block_size=4, context_length=256, drafter=None, observer=None, **knobs
 ):
     """An engine on `model`, closed at the end. Small blocks and budgets, so that every boundary is met."""
-    knobs = {"max_num_seqs": 4, "max_num_batched_tokens": 16, **knobs}
+    knobs = {"max_num_seqs": 4, "max_num_batched_tokens": 16, "speculative_max_seqs": 4, **knobs}
     config = SchedulerConfig(num_blocks=num_blocks, block_size=block_size, **knobs)
     backend = backend or PackedTorchBackend(model, num_blocks=num_blocks, block_size=block_size)
     engine = EngineLoop(

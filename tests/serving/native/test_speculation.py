@@ -41,7 +41,7 @@ def drafter(kind: str):
 
 def answers(requests, drafter=None):
     """Of an engine with two kinds of steps: decodes alone, and decodes beside chunks of prompts."""
-    config = SchedulerConfig(max_num_seqs=4, mixed_prefill_tokens=5)
+    config = SchedulerConfig(max_num_seqs=4, mixed_prefill_tokens=5, speculative_max_seqs=4)
     engine = EngineLoop(native(0), VectorSampler(), config, context_length=256, drafter=drafter)
     with closing(engine.start()):
         engine.pause()

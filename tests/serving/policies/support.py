@@ -88,7 +88,8 @@ class Driver:
     """Submits, cancels and steps; after every step it checks what must hold at any time."""
 
     def __init__(self, policy: str = "mixed-chunked", num_blocks: int = 32, drafter=None, **knobs) -> None:
-        knobs = {"max_num_seqs": 4, "max_num_batched_tokens": 16, "expected_output": 4, **knobs}
+        defaults = {"max_num_seqs": 4, "max_num_batched_tokens": 16, "expected_output": 4, "speculative_max_seqs": 4}
+        knobs = {**defaults, **knobs}
         self.config = SchedulerConfig(policy=policy, block_size=BLOCK, num_blocks=num_blocks, **knobs)
         self.backend = HashBackend(num_blocks)
         pool = BlockPool(num_blocks, BLOCK, on_close=self._release)
