@@ -25,7 +25,7 @@ OPTIONS = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",
 )
 PARTS_LEFT_OUT = ("-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF")
-FIELDS = {"ignore_eos": True, "cache_prompt": False}
+FIELDS = {"cache_prompt": False}
 
 
 @dataclass

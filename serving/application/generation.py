@@ -33,6 +33,8 @@ class Options:
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    """The model's own stop tokens are tokens like any other."""
     seed: int | None = None
     logprobs: int | None = None
     n: int = 1
@@ -152,7 +154,7 @@ def sampling_params(
         presence_penalty=options.presence_penalty,
         frequency_penalty=options.frequency_penalty,
         logit_bias=options.logit_bias,
-        stop_token_ids=model.tokenizer.stop_token_ids | options.stop_token_ids,
+        stop_token_ids=options.stop_token_ids | (frozenset() if options.ignore_eos else model.tokenizer.stop_token_ids),
         seed=options.seed,
         logprobs=options.logprobs,
     )

@@ -129,11 +129,11 @@ def latencies(exchanges: Iterable[Exchange], slo: dict[str, float] | None = None
 
 
 def _body(server: Server, job: Job) -> str:
-    """Token ids in, exactly `output_tokens` out: an answer may not stop before its `min_tokens`."""
+    """Token ids in, exactly `output_tokens` out: no token ends an answer."""
     body = {
         "prompt": list(job.tokens()),
         "max_tokens": job.output_tokens,
-        "min_tokens": job.output_tokens,
+        "ignore_eos": True,
         "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},

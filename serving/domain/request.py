@@ -34,7 +34,8 @@ class SamplingParams:
     @property
     def likeliest_suffices(self) -> bool:
         """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
-        changed = self.logit_bias or self.min_tokens or self.presence_penalty or self.frequency_penalty
+        held_back = self.min_tokens and self.stop_token_ids
+        changed = self.logit_bias or held_back or self.presence_penalty or self.frequency_penalty
         return self.is_greedy and not changed and self.repetition_penalty == 1 and self.logprobs is None
 
 

@@ -127,6 +127,7 @@ def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> Op
         min_tokens=fields.integer("min_tokens", 0, INT32) or 0,
         stop=_stop(fields),
         stop_token_ids=_stop_token_ids(fields),
+        ignore_eos=fields.boolean("ignore_eos"),
         seed=fields.integer("seed", -INT64, INT64),
         logprobs=logprobs,
         n=fields.integer("n", 1, MAX_CHOICES) or 1,

@@ -276,7 +276,7 @@ def test_no_value_of_any_field_is_a_server_error(client, value):
         "model", "messages", "stream", "stream_options", "temperature", "top_p", "top_k", "max_tokens", "min_tokens",
         "max_completion_tokens", "stop", "seed", "n", "logprobs", "top_logprobs", "tools", "tool_choice", "user",
         "echo", "prompt", "best_of", "suffix", "logit_bias", "metadata", "response_format", "audio", "min_p",
-        "repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids", "priority",
+        "repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids", "priority", "ignore_eos",
     ]  # fmt: skip
     for name in names:
         for route, base in (("chat/completions", {"messages": HELLO}), ("completions", {"prompt": "x"})):

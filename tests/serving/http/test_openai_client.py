@@ -109,6 +109,18 @@ def test_sixteen_tokens_are_a_completions_default(client):
     assert answer.choices[0].finish_reason == "length"
 
 
+def test_an_answer_that_ignores_the_end_goes_on_to_its_last_token(client):
+    def ask(**extra):
+        """The end of a text, token 0, is by far the likeliest of all."""
+        bias = {"0": 100}
+        answer = client.completions.create(model="tiny", prompt="the", max_tokens=9, logit_bias=bias, extra_body=extra)
+        return answer.choices[0].finish_reason, answer.usage.completion_tokens
+
+    assert ask() == ("stop", 0)
+    assert ask(ignore_eos=True) == ("length", 9)
+    assert ask(ignore_eos=True, stop_token_ids=[0]) == ("stop", 0)
+
+
 def test_many_clients_at_once_get_what_they_get_alone(client):
     def ask(seed):
         return chat(client, seed=seed, temperature=1.2, max_tokens=16).choices[0].message.content
