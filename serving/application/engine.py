@@ -82,7 +82,7 @@ class EngineLoop:
         self._idle = threading.Condition(self._lock)
         self._draining = self._closed = self._paused = False
         self._steps = 0
-        self._step_seconds = 0.0
+        self._step_seconds = self._scheduling_seconds = 0.0
         self._request_seconds = 1.0  # moving average of a request's time in the engine
         self._started = self._progress = clock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -184,7 +184,20 @@ class EngineLoop:
             drafts=counters.drafts,
             draft_tokens=counters.draft_tokens,
             accepted_tokens=counters.accepted_tokens,
+            parts=self._parts(),
         )
+
+    def _parts(self) -> dict[str, float]:
+        """Where the time of all steps went, from the decision what to compute to the last mailbox."""
+        model, sampling = self._runner.seconds["model"], self._runner.seconds["sampling"]
+        inside = {f"model: {name}": seconds for name, seconds in self._backend.seconds().items()}
+        return {
+            "scheduling": self._scheduling_seconds,
+            **inside,
+            "model: rest" if inside else "model": model - sum(inside.values()),
+            "sampling": sampling,
+            "bookkeeping": self._step_seconds - self._scheduling_seconds - model - sampling,
+        }
 
     def healthy(self) -> bool:
         """False when the thread is dead, or work has waited `stall_seconds` without a finished step."""
@@ -254,12 +267,14 @@ class EngineLoop:
     def _step(self) -> None:
         start = self._clock()
         self._deliver(self._scheduler.expire(start))
+        began = time.perf_counter()
         work = self._schedule(start)
         if not work:
             if self._scheduler.num_waiting:  # held back by the policy: try again soon, but do not spin
                 with contextlib.suppress(queue.Empty):
                     self._commands.get(timeout=HELD_BACK)()
             return
+        self._scheduling_seconds += time.perf_counter() - began
         done = self._runner.run(work if self._speculation is None else self._speculation.extend(work))
         self._deliver(done.events)
         self._report(done.work, start)

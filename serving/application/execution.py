@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ class StepRunner:
         self._backend = backend
         self._sampler = sampler
         self._scheduler = scheduler
+        self.seconds = {"model": 0.0, "sampling": 0.0}
+        """Spent so far."""
 
     def run(self, work: list[Work]) -> Outcome:
         """Compute a step. Out of memory: once more with half the tokens. Any other failure: one sequence at a time."""
@@ -86,8 +89,13 @@ class StepRunner:
                 draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
             wanted = samples + len(drafts)
             batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
+        started = time.perf_counter()
         logits = self._backend.execute(batch)
-        return self._sampler.sample(logits, draws) if draws else []
+        computed = time.perf_counter()
+        sampled = self._sampler.sample(logits, draws) if draws else []
+        self.seconds["model"] += computed - started
+        self.seconds["sampling"] += time.perf_counter() - computed
+        return sampled
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from serving.domain.events import Event, TokenLogprob
@@ -32,6 +32,7 @@ class EngineStats:
     drafts: int = 0  # steps of a sequence that came with guesses
     draft_tokens: int = 0  # guessed
     accepted_tokens: int = 0  # guessed right
+    parts: Mapping[str, float] = field(default_factory=dict)  # seconds of a step's parts, those of the backend included
 
 
 class TokenStream(Protocol):
@@ -164,6 +165,9 @@ class ModelBackend(Protocol):
         May be a `Likeliest` when that suffices for every slice that asks for logits. Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
         batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).
         """
+
+    def seconds(self) -> Mapping[str, float]:
+        """Time spent in the parts of `execute` so far, by name; empty when it does not look that closely."""
 
     def release(self, sequence_id: str) -> None:
         """A sequence gave its blocks up: it has ended, or will start over from position 0. Unknown ids are ignored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,15 @@ def throughput(
         f"{found['output_tokens_per_s']:.1f} output tokens/s, {found['total_tokens_per_s']:.1f} with prompts, "
         f"{found['requests_per_s']:.2f} requests/s ({len(jobs)} requests in {found['elapsed_time']:.2f} s)"
     )
+    click.echo(breakdown(found["parts"]))
     engine = {"model": model, "policy": config.policy, **given}
     emit({"benchmark": "throughput", **engine, "machine": machine(), **found}, json_file)
+
+
+def breakdown(parts: Mapping[str, float]) -> str:
+    """Where the time of a step goes, in per cent of the whole."""
+    whole = sum(parts.values()) or 1.0
+    return "of a step: " + ", ".join(f"{name} {seconds / whole:.1%}" for name, seconds in parts.items())
 
 
 @bench.command("serve")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,8 @@ class Run:
 
     seconds: float
     recording: Recording
+    parts: Mapping[str, float]
+    """Seconds that each part of the engine's steps took, in their order."""
 
     def throughput(self) -> dict[str, Any]:
         """Flat, for JSON. `output_tokens_per_s` is the number to compare."""
@@ -40,6 +42,7 @@ class Run:
             "output_tokens_per_s": round(found.output_tokens / self.seconds, 2),
             "total_tokens_per_s": round((found.prompt_tokens + found.output_tokens) / self.seconds, 2),
             **found.figures(),
+            "parts": {name: round(seconds, 4) for name, seconds in self.parts.items()},
         }
 
 
@@ -64,18 +67,21 @@ def run(
     with closing(served.engine) as engine:
         _wait(engine, [engine.submit(_request(WARM_UP, 0.0))], None)
         recorder.clear()
+        before = engine.stats().parts
         started = time.monotonic()
         streams = _submit(engine, jobs, started)
         _wait(engine, streams, progress)
         seconds = time.monotonic() - started
-        num_blocks = engine.stats().kv_total
+        after = engine.stats()
+        num_blocks = after.kv_total
     if record is not None:
         file = open_recorder(record)
         file.begin(config, num_blocks=num_blocks, model=served.version)
         for observation in recorder.observations:
             file(observation)
         file.close()
-    return Run(seconds, recorder.recording(config, num_blocks))
+    parts = {name: spent - before[name] for name, spent in after.parts.items()}
+    return Run(seconds, recorder.recording(config, num_blocks), parts)
 
 
 def _submit(engine: Any, jobs: Sequence[Job], started: float) -> list[TokenStream]:

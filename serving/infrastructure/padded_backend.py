@@ -118,6 +118,10 @@ class PaddedTorchBackend:
             raise
         return torch.cat([part[len(part) - item.num_logits :] for part, item in zip(rows, batch, strict=True)])
 
+    def seconds(self) -> Mapping[str, float]:
+        """Nothing: torch does not tell."""
+        return {}
+
     def release(self, sequence_id: str) -> None:
         """Forget a sequence."""
         if self._cohort and sequence_id in self._cohort.ids:

@@ -56,6 +56,10 @@ class PackedTorchBackend:
                 step.logit_rows, input_ids=step.input_ids, position_ids=step.position_ids, use_cache=False
             )[0]
 
+    def seconds(self) -> Mapping[str, float]:
+        """Nothing: torch does not tell."""
+        return {}
+
     def release(self, sequence_id: str) -> None:
         """Nothing to do: all that belongs to a sequence is in its blocks."""
 

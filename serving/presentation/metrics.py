@@ -150,6 +150,10 @@ def _engine_lines(models: Sequence[ServedModel]) -> Iterable[str]:
             yield f"# TYPE {PREFIX}{name} {kind}"
             for model, stats in snapshots:
                 yield f"{PREFIX}{name}{{{_label(model)}}} {read(stats):.15g}"
+    yield f"# TYPE {PREFIX}engine_part_seconds_total counter"
+    for model, stats in snapshots:
+        for part, seconds in stats.parts.items():
+            yield f'{PREFIX}engine_part_seconds_total{{{_label(model)},part="{part}"}} {max(seconds, 0.0):.15g}'
 
 
 def _label(model: str) -> str:

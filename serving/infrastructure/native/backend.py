@@ -59,8 +59,7 @@ class NativeBackend:
         # [layers, keys and values, blocks]: zeros that take no memory before they are written to.
         self._pool = torch.frombuffer(mmap.mmap(-1, 2 * layers * block * self.num_blocks), dtype=torch.uint8)
         self._load(weights)
-        self.seconds = np.zeros(len(PHASES))
-        """Time spent in each of `PHASES` so far."""
+        self._seconds = np.zeros(len(PHASES))
         self.threads = threads or torch.get_num_threads()
         self._batch = Batch(threads=self.threads)
         self._scratch = Scratch()
@@ -117,6 +116,10 @@ class NativeBackend:
             setattr(self._batch, name, address + offset * packed.itemsize)
         return packed
 
+    def seconds(self) -> Mapping[str, float]:
+        """Of `PHASES`: what each costs, waiting for the slowest thread included."""
+        return dict(zip(PHASES, self._seconds.tolist(), strict=True))
+
     def release(self, sequence_id: str) -> None:
         """Nothing to do: all that belongs to a sequence is in its blocks."""
 
@@ -149,6 +152,6 @@ class NativeBackend:
         self._buffers = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
         for name, _ in Scratch._fields_[:-1]:
             setattr(self._scratch, name, self._buffers[name].data_ptr())
-        self._scratch.seconds = self.seconds.ctypes.data
+        self._scratch.seconds = self._seconds.ctypes.data
         self._best, self._best_at = (self._buffers[name].numpy() for name in ("best", "best_at"))
         self._batch.best, self._batch.best_at = (self._buffers[name].data_ptr() for name in ("best", "best_at"))

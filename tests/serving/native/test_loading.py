@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 
 import pytest
 import torch
 from transformers import Gemma2Config, LlamaConfig
 
 from lifecycle.errors import LifecycleError
+from serving.application.engine import EngineLoop
+from serving.domain.events import Finished
+from serving.domain.request import Request, SamplingParams
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native import library
-from serving.infrastructure.native.backend import NativeBackend
+from serving.infrastructure.native.backend import PHASES, NativeBackend
+from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.torch_backend import PackedTorchBackend
 
 from .models import CONFIGS, SIZE, build
@@ -85,3 +90,18 @@ def test_weights_that_are_not_numbers_are_named_at_load(tmp_path, backend):
     model.save_pretrained(tmp_path)
     with pytest.raises(LifecycleError, match="layers.1.mlp.up_proj.weight has values that are not numbers"):
         load_backend(tmp_path, ServingConfig(**POOL, backend=backend))
+
+
+def test_the_parts_of_all_steps_add_up_to_the_whole(llama):
+    """What the engine says of where its time went, down to the phases of the kernels."""
+    config = ServingConfig(**POOL)
+    loop = EngineLoop(load_backend(llama, config), VectorSampler(), config, context_length=256)
+    with closing(loop.start()) as engine:
+        stream = engine.submit(Request("a", tuple(range(40)), SamplingParams(temperature=0.0, max_tokens=8)))
+        while not any(isinstance(event, Finished) for event in stream.next(5.0)):
+            pass
+        engine.pause()  # until the last step has been booked
+        stats = engine.stats()
+    assert {f"model: {phase}" for phase in PHASES} < stats.parts.keys()
+    assert min(stats.parts.values()) >= 0 and stats.parts["model: down"] > 0
+    assert sum(stats.parts.values()) == pytest.approx(stats.step_seconds)

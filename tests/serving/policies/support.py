@@ -56,6 +56,9 @@ class HashBackend:
                 self._slots[self._slot(item, position)] = (token, position)
         return [self._read(item, count) for item in batch for count in self._wanted(item)]
 
+    def seconds(self) -> dict[str, float]:
+        return {}
+
     def release(self, sequence_id: str) -> None:
         pass
 
