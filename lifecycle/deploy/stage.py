@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lifecycle.deploy.config import DeployConfig
@@ -47,8 +48,11 @@ def run(
             if measured["mean_difference"] > config.tolerance:
                 raise LifecycleError(
                     f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
-                    f"more than {config.tolerance}: use --set dtype=fp32; nothing was published"
+                    f"more than {config.tolerance}: use --set dtype={'bf16' if config.dtype == 'int8' else 'fp32'}; "
+                    "nothing was published"
                 )
+            if config.dtype == "int8":
+                measured["card_delta"] = _card_delta(parent, artefact, config)
             version = registry.publish(
                 NAME,
                 lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
@@ -84,6 +88,12 @@ def _promote(version: ModelVersion, config: DeployConfig, registry: ModelRegistr
         return
     registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
     say(f"{config.alias}: {current} -> {version.ref}")
+
+
+def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:
+    """What rounding does to each skill: the artefact's share of the tasks minus its parent's."""
+    before, after = (_card(version, config).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
+    return {skill: after[skill].value - row.value for skill, row in before.items()}
 
 
 def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:
