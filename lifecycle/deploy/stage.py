@@ -1,4 +1,4 @@
-"""The stage: cast, write, reload, compare, publish, and move the alias only when the report card allows it."""
+"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the report card allows it."""
 
 from __future__ import annotations
 
