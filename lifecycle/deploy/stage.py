@@ -15,6 +15,7 @@ from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "deploy"
 PARENTS = ("rlhf", "rlhf-dpo", "sft", "import")
+INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
 
 
 def run(
@@ -37,6 +38,7 @@ def run(
     trainers.require_stage(parent, NAME, PARENTS)
     data = DataRef(parent.ref, parent.manifest_hash, {"examples": examples} if examples else {})
     work = fingerprint(NAME, config, [parent], data)
+    note = f" {INT8_NOTE}" if config.dtype == "int8" else ""
     version = registry.find(NAME, work)
     if version is None:
         started = time.perf_counter()
@@ -63,7 +65,7 @@ def run(
                 metrics=measured,
                 fingerprint=work,
                 seconds=time.perf_counter() - started,
-                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.",
+                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.{note}",
             )
         finally:
             registry.discard_workspace(NAME, work)
