@@ -48,10 +48,10 @@ def run(
             export(parent, config, artefact)
             measured = difference(Path(parent.path), artefact)
             if measured["mean_difference"] > config.tolerance:
+                instead = "bf16, or a higher --set tolerance= if perplexity is what counts" if config.dtype == "int8" else "fp32"
                 raise LifecycleError(
                     f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
-                    f"more than {config.tolerance}: use --set dtype={'bf16' if config.dtype == 'int8' else 'fp32'}; "
-                    "nothing was published"
+                    f"more than {config.tolerance}: use --set dtype={instead}; nothing was published"
                 )
             if config.dtype == "int8":
                 measured["card_delta"] = _card_delta(parent, artefact, config)
