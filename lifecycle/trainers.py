@@ -26,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
+from lifecycle.model.loading import is_int8  # noqa: E402
 from lifecycle.pretrain.resume import Interruption, between_steps  # noqa: E402
 from lifecycle.registry import ModelVersion  # noqa: E402
 
@@ -40,6 +41,7 @@ def load(version: ModelVersion) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
 
 def load_model(version: ModelVersion) -> PreTrainedModel:
     """A version's model, in fp32 and in training mode."""
+    require_floats(version)
     return AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32).train()
 
 
@@ -53,11 +55,20 @@ def load_tokenizer(version: ModelVersion) -> PreTrainedTokenizerBase:
 
 def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -> None:
     """Raises LifecycleError when a stage is run on a parent that it cannot start from."""
+    require_floats(version)
     if version.manifest.stage not in allowed:
         raise LifecycleError(
             f"{stage} starts from a version of stage {' or '.join(allowed)}, but {version.ref} is of stage "
             f'"{version.manifest.stage}": use --parent {allowed[0]}@latest'
         )
+
+
+def require_floats(version: ModelVersion) -> None:
+    """Raises LifecycleError for a version in int8: what was rounded away cannot be trained or rounded again."""
+    if is_int8(version.path):
+        parents = version.manifest.parents
+        instead = f"start from its parent {parents[0].ref} instead: --parent {parents[0].ref}" if parents else "import it in floating point"
+        raise LifecycleError(f"{version.ref} holds int8 weights, and only weights in floating point can be trained or deployed: {instead}")
 
 
 def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[str, Any]:

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from lifecycle.errors import LifecycleError
 
+DTYPES = ("bf16", "fp32", "int8")
+
 
 @dataclass(frozen=True)
 class DeployConfig:
     """How a trained version becomes one that is served, and when it may replace what is served now."""
 
     dtype: str = "bf16"
-    """What the weights are stored in: "bf16" or "fp32"."""
+    """What the weights are stored in: "bf16", "fp32", or "int8" (W8A8: the decoder's matrices; the rest in bf16)."""
+    calibration: int = 64
+    """int8: conversations on which the sizes of activations are measured, shared out among the skills."""
     temperature: float = 0.0
     """Default of the served model; 0 is greedy, a client may ask for another."""
     top_p: float = 1.0
@@ -24,12 +28,12 @@ class DeployConfig:
     alias: str = "production"
     """The alias that moves when the report card does not regress."""
     tolerance: float = 0.05
-    """Largest mean difference of log-probabilities (nats per token) that casting may cause."""
+    """Largest mean difference of log-probabilities (nats per token) that casting or rounding may cause."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("bf16", "fp32"):
-            raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of bf16, fp32')
-        for name in ("max_tokens", "report_limit", "tolerance"):
+        if self.dtype not in DTYPES:
+            raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of {", ".join(DTYPES)}')
+        for name in ("calibration", "max_tokens", "report_limit", "tolerance"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise LifecycleError(f"{name} must be above zero, not {value}")
         if not self.temperature >= 0:

@@ -1,10 +1,11 @@
-"""The stage: cast, write, reload, compare, publish, and move the alias only when the report card allows it."""
+"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the report card allows it."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lifecycle.deploy.config import DeployConfig
@@ -14,6 +15,7 @@ from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "deploy"
 PARENTS = ("rlhf", "rlhf-dpo", "sft", "import")
+INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
 
 
 def run(
@@ -36,6 +38,7 @@ def run(
     trainers.require_stage(parent, NAME, PARENTS)
     data = DataRef(parent.ref, parent.manifest_hash, {"examples": examples} if examples else {})
     work = fingerprint(NAME, config, [parent], data)
+    note = f" {INT8_NOTE}" if config.dtype == "int8" else ""
     version = registry.find(NAME, work)
     if version is None:
         started = time.perf_counter()
@@ -45,10 +48,13 @@ def run(
             export(parent, config, artefact)
             measured = difference(Path(parent.path), artefact)
             if measured["mean_difference"] > config.tolerance:
+                instead = "bf16, or a higher --set tolerance= if perplexity is what counts" if config.dtype == "int8" else "fp32"
                 raise LifecycleError(
                     f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
-                    f"more than {config.tolerance}: use --set dtype=fp32; nothing was published"
+                    f"more than {config.tolerance}: use --set dtype={instead}; nothing was published"
                 )
+            if config.dtype == "int8":
+                measured["card_delta"] = _card_delta(parent, artefact, config)
             version = registry.publish(
                 NAME,
                 lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
@@ -59,7 +65,7 @@ def run(
                 metrics=measured,
                 fingerprint=work,
                 seconds=time.perf_counter() - started,
-                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.",
+                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.{note}",
             )
         finally:
             registry.discard_workspace(NAME, work)
@@ -84,6 +90,12 @@ def _promote(version: ModelVersion, config: DeployConfig, registry: ModelRegistr
         return
     registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
     say(f"{config.alias}: {current} -> {version.ref}")
+
+
+def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:
+    """What rounding does to each skill: the artefact's share of the tasks minus its parent's."""
+    before, after = (_card(version, config).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
+    return {skill: after[skill].value - row.value for skill, row in before.items()}
 
 
 def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from lifecycle.model.loading import load_causal_lm
 from lifecycle.world.tasks import Task
 
 MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
@@ -28,8 +29,8 @@ class Answerer:
 
     @classmethod
     def load(cls, directory: Path, *, is_base: bool = False) -> Answerer:
-        """From a version directory, in fp32."""
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        """From a version directory, in fp32; what is stored in int8 stays in int8."""
+        model = load_causal_lm(directory, dtype=torch.float32).eval()
         return cls(model, AutoTokenizer.from_pretrained(directory), is_base)
 
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:

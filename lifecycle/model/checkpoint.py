@@ -11,6 +11,7 @@ from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import DTYPES
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.loading import is_int8
 from lifecycle.model.presets import ModelConfig
 
 
@@ -55,6 +56,8 @@ def load_checkpoint(directory: Path) -> Decoder:
     model_type = json.loads(config_file.read_text()).get("model_type")
     if model_type != "llama":
         raise LifecycleError(f'{directory} holds a "{model_type}" model, not a "llama": open it with transformers')
+    if is_int8(directory):
+        raise LifecycleError(f"{directory} holds int8 weights: open it with lifecycle.model.loading.load_causal_lm")
     model = Decoder(ModelConfig.from_llama(LlamaConfig.from_pretrained(directory)))
     weights = {name: weight.float() for name, weight in load_file(weights_file).items()}
     if model.config.tie_embeddings:

@@ -58,9 +58,13 @@ class CausalLM:
             self.model.set_attn_implementation(before)
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy new parameters in. Raises ValueError when names are unknown or missing (tied ones may be missing)."""
+        """Copy new parameters in. Raises ValueError when names are unknown or missing (tied ones may be missing).
+
+        A model in int8 rounds what comes in floating point, and needs no scales with it.
+        """
         own = self.model.state_dict()
         missing = own.keys() - state_dict.keys() - set(getattr(self.model, "all_tied_weights_keys", None) or ())
+        missing -= {f"{name}_scale" for name, weight in state_dict.items() if weight.is_floating_point()}
         if unknown := state_dict.keys() - own.keys() or missing:
             raise ValueError(f"these weights are of another model: {sorted(unknown)[:3]} do not match")
         self.model.load_state_dict(state_dict, strict=False)

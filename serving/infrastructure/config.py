@@ -10,7 +10,7 @@ from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 
 Backend = Literal["auto", "native", "packed", "padded"]
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 Speculative = Literal["off", "ngram", "draft"]
 
 
@@ -24,7 +24,8 @@ class ServingConfig(SchedulerConfig):
     """Who computes: "native" kernels of our own for CPUs, "packed" torch without padding over paged KV, "padded" torch through
     transformers' cache; "auto" tries in this order."""
     dtype: Dtype = "auto"
-    """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32."""
+    """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
+    "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
     speculative: Speculative = "off"
     """Who guesses tokens for the model to check: "ngram" looks them up in the text so far, "draft" asks a smaller model."""
     draft_model: str = ""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.model.int8 import round_linears
+from lifecycle.model.loading import is_int8, load_causal_lm, load_config
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.backend import BLOCK, NativeBackend
@@ -69,26 +70,38 @@ def load_native(directory: Path, config: ServingConfig, device: torch.device) ->
     if config.block_size != BLOCK:
         raise UnsupportedArchitecture(f"the kernels have blocks of {BLOCK} tokens, and {config.block_size} were asked for")
     with opening(directory):
-        model_config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        model_config = load_config(directory)
     native = NativeBackend(
         model_config,
         Checkpoint(directory),
         num_blocks=config.num_blocks,
         kv_bytes=kv_bytes(config.kv_memory_mb, device),
+        int8=config.dtype == "int8",
     )
-    log.info("native backend for %s: %s kernels, %d threads", model_config.model_type, native.level, native.threads)
+    how = arithmetic(directory, config) or "bfloat16"
+    log.info("native backend for %s: %s kernels, %d threads, %s", model_config.model_type, native.level, native.threads, how)
     return native
 
 
 def load_model(directory: Path, config: ServingConfig, device: torch.device) -> Any:
-    """By transformers, on the device and in the arithmetic asked for."""
+    """By transformers, on the device and in the arithmetic asked for; the decoder's matrices in int8 where that is it."""
+    int8 = arithmetic(directory, config)
     with opening(directory):
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=choose_dtype(config.dtype, device), local_files_only=True
-        )
+        model = load_causal_lm(directory, dtype=choose_dtype("auto" if config.dtype == "int8" else config.dtype, device))
     for name, weight in model.named_parameters():
         check_numbers(name, weight)
+    if int8:
+        log.info("%s: %s, the rest in %s", type(model).__name__, int8, model.dtype)
+        if not is_int8(directory):
+            round_linears(model)
     return model.to(device)
+
+
+def arithmetic(directory: Path, config: ServingConfig) -> str | None:
+    """How the decoder's matrices are multiplied when it is in int8, for the log; None when it is not."""
+    if is_int8(directory):
+        return "int8 as stored"
+    return "int8, rounded at load" if config.dtype == "int8" else None
 
 
 @contextmanager

@@ -28,8 +28,9 @@ TEAM_BYTES = 4096
 class NativeBackend:
     """Owns packed weights, the KV pool and scratch space. Call it from one thread.
 
-    config: of transformers; weights: by their names in a checkpoint; `int8` rounds them (W8A8). Raises UnsupportedArchitecture for a model that the
-    kernels do not compute, NativeUnavailable where they cannot be built, LifecycleError for weights that are not numbers.
+    config: of transformers; weights: by their names in a checkpoint; `int8` rounds those of the layers (W8A8). Raises
+    UnsupportedArchitecture for a model that the kernels do not compute, NativeUnavailable where they cannot be built,
+    LifecycleError for weights that are not numbers.
     """
 
     shares_prefixes = True

@@ -73,9 +73,7 @@ class Matrix:
         return Matrix(_pad(self.values, outputs, inputs), scales)
 
     def rounded(self) -> Matrix:
-        """In int8, each row on a scale of its own; the same if it is already."""
-        if self.scales is not None:
-            return self
+        """In int8, each row on a scale of its own."""
         values, scales = quantise_rows(self.values.float())
         return Matrix(values, scales[:, 0])
 
@@ -98,8 +96,9 @@ class Matrix:
 class PackedWeights:
     """All weights of a model, and the `Model` structure that points to them.
 
-    `int8` rounds matrices that a checkpoint holds in floating point. Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError for
-    values that are not numbers.
+    `int8` rounds the layers' matrices where a checkpoint holds them in floating point; the head stays in bf16, where rounding
+    costs most. Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError
+    for values that are not numbers.
     """
 
     def __init__(self, library: ctypes.CDLL, description: Description, weights: Mapping[str, Tensor], *, int8: bool = False) -> None:
@@ -170,7 +169,7 @@ class PackedWeights:
         layer.query_norm = self._optional_norm(f"{attention}q_norm.weight", d.head_dim)
         layer.key_norm = self._optional_norm(f"{attention}k_norm.weight", d.head_dim)
 
-    def _read(self, name: str, *shape: int) -> Tensor:
+    def _read(self, name: str, *shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         try:
             tensor = self._weights[name]
         except KeyError:
@@ -179,7 +178,7 @@ class PackedWeights:
         if tuple(tensor.shape) != shape:
             raise UnsupportedArchitecture(f"{name} is {list(tensor.shape)}, not {list(shape)}")
         check_numbers(name, tensor)
-        return tensor.detach().to("cpu", torch.bfloat16)
+        return tensor.detach().to("cpu", dtype)
 
     def _bias(self, name: str, size: int) -> Tensor | None:
         return self._read(name, size).float() if name in self._unread else None
@@ -192,15 +191,15 @@ class PackedWeights:
 
     def _matrix(self, name: str, outputs: int, inputs: int) -> Matrix:
         if name in self._unread and self._weights[name].dtype == torch.int8:
-            scales = self._read(f"{name}_scale", outputs, 1).float()[:, 0]
-            self._unread.discard(name)
-            return Matrix(self._weights[name], scales)
-        return Matrix(self._read(name, outputs, inputs))
+            scales = self._read(f"{name}_scale", outputs, 1, dtype=torch.float32)
+            return Matrix(self._read(name, outputs, inputs, dtype=torch.int8), scales[:, 0])
+        matrix = Matrix(self._read(name, outputs, inputs))
+        return matrix.rounded() if self._int8 else matrix
 
     def _linear(self, matrix: Matrix, inputs: int, bias: Tensor | None = None) -> Linear:
         """matrix [outputs, inputs at most `inputs`], bias [outputs]: both padded with zeros."""
         outputs = padded(len(matrix.values))
-        matrix = (matrix.rounded() if self._int8 else matrix).padded_to(outputs, inputs)
+        matrix = matrix.padded_to(outputs, inputs)
         rows, scales = matrix.values, matrix.scales
         panels = self._arena.take(rows.nbytes)
         self._library.pack(rows.data_ptr(), panels.data_ptr(), outputs, inputs * rows.element_size())
