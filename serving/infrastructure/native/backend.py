@@ -22,7 +22,9 @@ BLOCK = 32
 """Tokens in a block: the kernels know no other size."""
 FEWEST_ROWS = 64
 PHASES = ("norm", "qkv", "rope", "attention", "out", "gate_up", "down", "head")
-TEAM_BYTES = 4096
+MOST_THREADS = 64
+TEAM_BYTES = 8192
+"""Of the structure that threads meet in; room for `MOST_THREADS`."""
 
 
 class NativeBackend:
@@ -61,7 +63,7 @@ class NativeBackend:
         self._pool = torch.frombuffer(mmap.mmap(-1, 2 * layers * block * self.num_blocks), dtype=torch.uint8)
         self._load(weights)
         self._seconds = np.zeros(len(PHASES))
-        self.threads = threads or torch.get_num_threads()
+        self.threads = min(threads or torch.get_num_threads(), MOST_THREADS)
         self._batch = Batch(threads=self.threads)
         self._scratch = Scratch()
         self._buffers: dict[str, Tensor] = {}

@@ -115,17 +115,17 @@ static void panel_rows(const Linear& linear, const Input& input, int first, int 
 }
 
 template <class Dot, class Epilogue>
-static void multiply_as(Team& team, const Linear& linear, const Input& input, int rows, const Epilogue& epilogue) {
+static void multiply_as(Team& team, int thread, const Linear& linear, const Input& input, int rows,
+                        const Epilogue& epilogue) {
     int panels = linear.outputs / PANEL;
     int chunk = panels >= 256 ? 8 : panels >= 64 ? 2 : 1;
     int at_once = INPUT_BYTES / (4 * int64_t(linear.groups)) / MOST_ROWS * MOST_ROWS;
     if (at_once < MOST_ROWS) at_once = MOST_ROWS;
     if (rows < 3 * at_once / 2) at_once = rows;
-    for (int taken; (taken = team.take(chunk)) < panels;) {
-        int end = taken + chunk < panels ? taken + chunk : panels;
+    for (Piece piece; team.take(thread, panels, chunk, piece);) {
         for (int first = 0; first < rows; first += at_once) {
             int last = first + at_once < rows ? first + at_once : rows;
-            for (int panel = taken; panel < end; panel++)
+            for (int panel = piece.first; panel < piece.last; panel++)
                 panel_rows<Dot>(linear, input, first, last, panel, epilogue);
         }
     }
@@ -133,11 +133,12 @@ static void multiply_as(Team& team, const Linear& linear, const Input& input, in
 
 // All threads of the team together; the caller lets them meet afterwards.
 template <class Epilogue>
-static void multiply(Team& team, const Linear& linear, const Input& input, int rows, const Epilogue& epilogue) {
+static void multiply(Team& team, int thread, const Linear& linear, const Input& input, int rows,
+                     const Epilogue& epilogue) {
     if (linear.scales)
-        multiply_as<Int8>(team, linear, input, rows, epilogue);
+        multiply_as<Int8>(team, thread, linear, input, rows, epilogue);
     else
-        multiply_as<Bf16>(team, linear, input, rows, epilogue);
+        multiply_as<Bf16>(team, thread, linear, input, rows, epilogue);
 }
 
 // -- What happens to the sums of one row and panel ------------------------------------------------------------------

@@ -70,8 +70,6 @@ static double now() {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-INLINE int share(int count, int thread, int threads) { return int(int64_t(count) * thread / threads); }
-
 // A thread's part of a step. Phases end with `meet`; what is between two of them touches rows or outputs of its own.
 struct Worker {
     const Model& model;
@@ -116,7 +114,7 @@ struct Worker {
         int gated = l.gate_up.outputs / 2;
         normalise(rows, nullptr, l.attention_norm, l.qkv);
         meet(0);
-        multiply(team, l.qkv, input(l.qkv, scratch.normed, model.width), rows, Store{scratch.qkv, stride});
+        multiply(team, thread, l.qkv, input(l.qkv, scratch.normed, model.width), rows, Store{scratch.qkv, stride});
         meet(1);
         rotate_and_store(l);
         meet(2);
@@ -124,14 +122,14 @@ struct Worker {
         meet(3);
         round_rows(rows, l.out, scratch.attended, attended, 4);
         AddToResidual add{scratch.residual, model.width, model.residual_scale};
-        multiply(team, l.out, input(l.out, scratch.attended, attended), rows, add);
+        multiply(team, thread, l.out, input(l.out, scratch.attended, attended), rows, add);
         meet(4);
         normalise(rows, nullptr, l.mlp_norm, l.gate_up);
         meet(0);
-        multiply(team, l.gate_up, input(l.gate_up, scratch.normed, model.width), rows, Gate{scratch.gated, gated});
+        multiply(team, thread, l.gate_up, input(l.gate_up, scratch.normed, model.width), rows, Gate{scratch.gated, gated});
         meet(5);
         round_rows(rows, l.down, scratch.gated, gated, 6);
-        multiply(team, l.down, input(l.down, scratch.gated, gated), rows, add);
+        multiply(team, thread, l.down, input(l.down, scratch.gated, gated), rows, add);
         meet(6);
     }
 
@@ -143,7 +141,7 @@ struct Worker {
         for (int r = 0; r < rows; r++) best[r] = -INFINITY, best_at[r] = 0;
         meet(0);
         Head likeliest{batch.logits, model.head.outputs, model.vocabulary, model.logit_scale, best, best_at};
-        multiply(team, model.head, input(model.head, scratch.normed, model.width), rows, likeliest);
+        multiply(team, thread, model.head, input(model.head, scratch.normed, model.width), rows, likeliest);
         meet(7);
         if (thread) return;
         for (int r = 0; r < rows; r++) {
@@ -207,11 +205,11 @@ struct Worker {
 
     // A piece of work: up to TILE_TOKENS tokens of one sequence with one key head. Late tokens, the dearest, come first.
     void attention(const Layer& l, int stride) {
-        int taken = team.take(1), before = 0;
+        int taken = team.take(), before = 0;
         for (int s = 0; s < batch.sequences; s++) {
             int tokens = batch.first_row[s + 1] - batch.first_row[s];
             int tiles = (tokens + TILE_TOKENS - 1) / TILE_TOKENS, pieces = tiles * model.kv_heads;
-            for (; taken < before + pieces; taken = team.take(1)) {
+            for (; taken < before + pieces; taken = team.take()) {
                 int piece = taken - before, tile = tiles - 1 - piece / model.kv_heads;
                 int first = tile * TILE_TOKENS, last = first + TILE_TOKENS < tokens ? first + TILE_TOKENS : tokens;
                 attend_tile(l, s, piece % model.kv_heads, first, last, stride);
