@@ -59,22 +59,11 @@ def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pre
 def rlhf(config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest") -> ModelVersion:
     """From one that chats to one that does what is preferred and what can be verified."""
     from lifecycle.rlhf import run
-    from lifecycle.world.preferences import preference_pairs
     from lifecycle.world.tasks import verified_prompts
 
     start = registry.load(parent)
-    pairs, pairs_data = preference_pairs(config.world)
-    tasks, tasks_data = verified_prompts(config.world)
-    return run(
-        config.rlhf,
-        registry,
-        parent=start,
-        pairs=pairs,
-        pairs_data=pairs_data,
-        tasks=tasks,
-        tasks_data=tasks_data,
-        preset=preset,
-    )
+    tasks, data = verified_prompts(config.world)
+    return run(config.rlhf, registry, parent=start, tasks=tasks, data=data, preset=preset)
 
 
 def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:

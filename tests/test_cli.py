@@ -20,7 +20,7 @@ COMMANDS = ["bench", "deploy", "models", "pretrain", "report", "rlhf", "run", "s
 @pytest.fixture
 def registry(tmp_path, monkeypatch) -> ModelRegistry:
     """The registry that the commands see, in a world small enough to be told at once."""
-    monkeypatch.setitem(PRESETS, "tiny", WorldConfig(documents=10, conversations=10, preferences=10))
+    monkeypatch.setitem(PRESETS, "tiny", WorldConfig(documents=10, conversations=10, prompts=10))
     monkeypatch.setenv("LIFECYCLE_REGISTRY", str(tmp_path / "registry"))
     return ModelRegistry()
 

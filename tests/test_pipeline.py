@@ -16,7 +16,6 @@ from lifecycle.sft import SFTConfig
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.corpus import pretraining_corpus
 from lifecycle.world.examples import EXAMPLES
-from lifecycle.world.preferences import preference_pairs
 from lifecycle.world.tasks import verified_prompts
 
 MINIATURE = Preset(
@@ -27,6 +26,7 @@ MINIATURE = Preset(
     sft=SFTConfig(max_length=256, batch_rows=4, dtype="fp32"),
     rlhf=RLHFConfig(
         dtype="fp32",
+        pair_answers=3,
         reward_steps=2,
         reward_batch=4,
         dpo_steps=2,
@@ -42,22 +42,23 @@ MINIATURE = Preset(
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory) -> ModelRegistry:
-    """After one run."""
+    """After one run, in which a random model's answers are right now and then."""
     registry = ModelRegistry(tmp_path_factory.mktemp("pipeline") / "registry")
-    assert pipeline.run(MINIATURE, registry, "miniature").ref == "deploy/1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lifecycle.rlhf.pairs.verify", lambda check, answer: len(answer) % 2 == 0)
+        assert pipeline.run(MINIATURE, registry, "miniature").ref == "deploy/1"
     return registry
 
 
 def test_production_goes_back_to_the_world_without_a_gap(registry):
     chain = {version.ref: version for version in registry.lineage("production")}
     assert list(chain)[0] == "deploy/1" and list(chain)[-1] == "tokenizer/1"
-    assert set(chain) == {"deploy/1", "rlhf/1", "rlhf-dpo/1", "rlhf-reward/1", "sft/1", "pretrain/1", "tokenizer/1"}
+    assert set(chain) == {"deploy/1", "rlhf/1", "rlhf-dpo/1", "rlhf-reward/1", "rlhf-pairs/1", "sft/1", "pretrain/1", "tokenizer/1"}
     told = {
         "tokenizer/1": pretraining_corpus(WORLD),
         "pretrain/1": pretraining_corpus(WORLD),
         "sft/1": sft_conversations(WORLD),
-        "rlhf-reward/1": preference_pairs(WORLD),
-        "rlhf-dpo/1": preference_pairs(WORLD),
+        "rlhf-pairs/1": verified_prompts(WORLD),
         "rlhf/1": verified_prompts(WORLD),
     }
     for ref, (*_, reference) in told.items():

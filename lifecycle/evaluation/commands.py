@@ -35,4 +35,4 @@ def report(refs: tuple[str, ...], skills: str | None, limit: int | None, develop
 
 def chain(registry, ref: str = "production") -> list:
     """The versions that led to `ref` and can answer, oldest first."""
-    return [version for version in registry.lineage(ref) if version.manifest.stage not in ("tokenizer", "rlhf-reward")][::-1]
+    return [version for version in registry.lineage(ref) if version.manifest.stage not in ("tokenizer", "rlhf-pairs", "rlhf-reward")][::-1]

@@ -10,7 +10,7 @@ from lifecycle.commands import configure, stage_options
 @click.command()
 @stage_options(parent="sft@latest")
 def rlhf(preset: str, assignments: tuple[str, ...], parent: str) -> None:
-    """Train a reward model, then DPO, then GRPO, and register all three.
+    """Sample and judge answers, train a reward model on the pairs, then DPO, then GRPO, and register all four.
 
     Ctrl-C is safe: the same command goes on where it stopped. What is registered already is not repeated.
     """

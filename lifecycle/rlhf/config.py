@@ -17,19 +17,23 @@ class RLHFConfig:
     """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
     save_every: int = 50
     """Steps between two checkpoints to resume from."""
-    reward_steps: int = 120
+    pair_answers: int = 6
+    """Answers sampled per prompt, to make preference pairs of."""
+    pairs_per_prompt: int = 2
+    """Most pairs made of the answers to one prompt."""
+    reward_steps: int = 110
     """Optimizer steps of the reward model."""
-    reward_batch: int = 16
+    reward_batch: int = 32
     """Preference pairs per step of the reward model."""
-    reward_lr: float = 3e-3
+    reward_lr: float = 1e-3
     """Its peak learning rate."""
-    dpo_steps: int = 60
+    dpo_steps: int = 90
     """Optimizer steps of DPO."""
     dpo_batch: int = 32
     """Preference pairs per step of DPO."""
-    dpo_lr: float = 3e-4
+    dpo_lr: float = 4.5e-4
     """Its peak learning rate."""
-    dpo_beta: float = 0.1
+    dpo_beta: float = 0.3
     """How strongly DPO is held to the model that it starts from."""
     dpo_sft_weight: float = 1.0
     """Weight of the loss of plain imitation beside DPO's own: without it both answers of a pair get unlikelier."""
@@ -51,14 +55,15 @@ class RLHFConfig:
     """Weight of the reward model's score beside the verifier's 0 or 1."""
 
     def __post_init__(self) -> None:
-        for name in ("reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
+        for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
         for name in ("dpo_steps", "grpo_steps"):
             if getattr(self, name) < 0:
                 raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 leaves it out")
-        if self.grpo_group < 2:
-            raise LifecycleError(f"grpo_group must be at least 2, not {self.grpo_group}: an answer is judged against its group")
+        for name in ("pair_answers", "grpo_group"):
+            if getattr(self, name) < 2:
+                raise LifecycleError(f"{name} must be at least 2, not {getattr(self, name)}: answers to one prompt are compared")
 
 
 PRESETS = {

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 
-from datasets import Dataset
-
-from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.rlhf.pairs import read
 
 NAME = "rlhf-dpo"
 
 
-def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
-    """Train on preference pairs (columns "prompt", "chosen", "rejected") and publish "rlhf-dpo/N"."""
+def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: ModelVersion, preset: str | None = None) -> ModelVersion:
+    """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-dpo/N"."""
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers
 
-    work = fingerprint(NAME, config, [parent], data)
+    work = fingerprint(NAME, config, [parent, pairs])
     if (published := registry.find(NAME, work)) is not None:
         return published
-    workspace = registry.workspace(NAME, work, [parent])
+    workspace = registry.workspace(NAME, work, [parent, pairs])
     started = time.perf_counter()
+    rows, data = read(pairs)
     model, tokenizer = trainers.load(parent)
     reference = trainers.load_model(parent)
     trainer = DPOTrainer(
@@ -38,7 +38,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
             loss_type=["sigmoid", "sft"],  # the second term is RPO's (Pang et al., 2024)
             loss_weights=[1.0, config.dpo_sft_weight],
         ),
-        train_dataset=pairs,
+        train_dataset=rows,
         processing_class=tokenizer,
     )
     history = trainers.train(trainer)
@@ -51,7 +51,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     version = registry.publish(
         NAME,
         lambda directory: trainers.write(directory, model, tokenizer, parent, history),
-        parents=[parent],
+        parents=[parent, pairs],
         config=config,
         preset=preset,
         data=data,
@@ -59,7 +59,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         seed=config.seed,
         fingerprint=work,
         seconds=time.perf_counter() - started,
-        card=f"{parent.ref} after direct preference optimisation: consistent stories preferred to subtly broken ones.",
+        card=f"{parent.ref} after direct preference optimisation: of its own answers, those that pass are preferred to those that do not.",
     )
     registry.discard_workspace(NAME, work)
     return version

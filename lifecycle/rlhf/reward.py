@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from datasets import Dataset
 
-from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.rlhf.pairs import read
 
 NAME = "rlhf-reward"
-HELD_OUT_PAIRS = 200
+HELD_OUT_PAIRS = 400
 
 
-def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
-    """Train on preference pairs (columns "prompt", "chosen", "rejected") and publish "rlhf-reward/N".
+def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: ModelVersion, preset: str | None = None) -> ModelVersion:
+    """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-reward/N".
 
     Its headline metric is the share of held-out pairs in which the chosen answer gets the higher score.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification, set_seed
+    from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
     from lifecycle import trainers
     from lifecycle.model.optimizer import MuonAdamW
 
-    work = fingerprint(NAME, config, [parent], data)
+    work = fingerprint(NAME, config, [parent, pairs])
     if (published := registry.find(NAME, work)) is not None:
         return published
-    workspace = registry.workspace(NAME, work, [parent])
+    workspace = registry.workspace(NAME, work, [parent, pairs])
     started = time.perf_counter()
+    rows, data = read(pairs)
     tokenizer = trainers.load_tokenizer(parent)
-    set_seed(config.seed)  # the score head is new, and its random weights are part of the run
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id
-    held_out, rest = _split(pairs)
+    torch.nn.init.zeros_(model.score.weight)  # no answer is preferred yet, where random weights would prefer some
+    held_out, rest = split(rows)
     trainer = RewardTrainer(
         model,
         args=RewardConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.reward_steps,
             per_device_train_batch_size=config.reward_batch,
-            per_device_eval_batch_size=100,
+            per_device_eval_batch_size=len(held_out),  # TRL averages over batches, however small the last one is
             learning_rate=config.reward_lr,
             warmup_steps=0.1,
             center_rewards_coefficient=0.01,
@@ -57,7 +60,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     version = registry.publish(
         NAME,
         lambda directory: trainers.write(directory, model, tokenizer, parent, history),
-        parents=[parent],
+        parents=[parent, pairs],
         config=config,
         preset=preset,
         data=data,
@@ -71,6 +74,15 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     return version
 
 
-def _split(pairs: Dataset) -> tuple[Dataset, Dataset]:
-    count = min(HELD_OUT_PAIRS, len(pairs) // 5)
-    return pairs.select(range(count)), pairs.select(range(count, len(pairs)))
+def split(pairs: Dataset) -> tuple[Dataset, Dataset]:
+    """(held out, rest): no prompt is in both, so a score that knows a prompt by heart gains nothing."""
+    prompts = [row[0]["content"] for row in pairs["prompt"]]
+    wanted, kept, count = max(1, min(HELD_OUT_PAIRS, len(pairs) // 5)), set(), 0
+    for prompt, pairs_of_it in Counter(prompts).items():
+        if count >= wanted:
+            break
+        kept.add(prompt)
+        count += pairs_of_it
+    held_out = [number for number, prompt in enumerate(prompts) if prompt in kept]
+    rest = [number for number, prompt in enumerate(prompts) if prompt not in kept]
+    return pairs.select(held_out), pairs.select(rest)

@@ -1,4 +1,4 @@
-"""The stage as a whole: preferences teach a reward model and, by DPO, the model itself; GRPO then optimises what can be verified."""
+"""The stage as a whole: the model's own answers, judged, teach a reward model and, by DPO, the model; GRPO then goes on."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ def run(
     registry: ModelRegistry,
     *,
     parent: ModelVersion,
-    pairs: Dataset,
-    pairs_data: DataRef,
     tasks: Dataset,
-    tasks_data: DataRef,
+    data: DataRef,
     preset: str | None = None,
 ) -> ModelVersion:
-    """Publish "rlhf-reward/N", "rlhf-dpo/N" and "rlhf/N", and return the last.
+    """Publish "rlhf-pairs/N", "rlhf-reward/N", "rlhf-dpo/N" and "rlhf/N", and return the last.
 
-    `pairs` has conversational columns "prompt", "chosen" and "rejected"; `tasks` has "prompt" and "check" (JSON text).
-    Parts that are registered already are not repeated. Raises LifecycleError for a parent of the wrong stage.
+    `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
+    not repeated. Raises LifecycleError for a parent of the wrong stage and for one whose answers make no pairs.
     """
     from lifecycle import trainers
-    from lifecycle.rlhf import dpo, grpo, reward
+    from lifecycle.rlhf import dpo, grpo, pairs, reward
 
     trainers.require_stage(parent, "rlhf", PARENTS)
-    judge = reward.run(config, registry, parent=parent, pairs=pairs, data=pairs_data, preset=preset)
+    judged = pairs.run(config, registry, parent=parent, tasks=tasks, data=data, preset=preset)
+    judge = reward.run(config, registry, parent=parent, pairs=judged, preset=preset)
     policy = parent
     if config.dpo_steps:
-        policy = dpo.run(config, registry, parent=parent, pairs=pairs, data=pairs_data, preset=preset)
+        policy = dpo.run(config, registry, parent=parent, pairs=judged, preset=preset)
     if config.grpo_steps:
-        policy = grpo.run(
-            config, registry, parent=policy, reward_model=judge, tasks=tasks, data=tasks_data, preset=preset
-        )
+        policy = grpo.run(config, registry, parent=policy, reward_model=judge, tasks=tasks, data=data, preset=preset)
     return policy

@@ -13,16 +13,16 @@ class WorldConfig:
     """Same seed, same texts, same hash."""
     documents: int = 58_000
     """Pretraining documents."""
-    conversations: int = 8_000
+    conversations: int = 11_000
     """SFT conversations."""
-    preferences: int = 2_000
-    """Preference pairs, and as many prompts with verifiers."""
+    prompts: int = 2_000
+    """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on."""
     max_sentences: int = 5
     """Longest story."""
 
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=600_000, conversations=60_000, preferences=8_000, max_sentences=10),
-    "gpu": WorldConfig(documents=3_000_000, conversations=200_000, preferences=20_000, max_sentences=12),
+    "laptop": WorldConfig(documents=600_000, conversations=60_000, prompts=8_000, max_sentences=10),
+    "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
 }

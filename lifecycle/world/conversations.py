@@ -50,10 +50,10 @@ def turn(user: str, assistant: str) -> list[Message]:
 
 
 def _reading(rng: random.Random, longest: int) -> Conversation:
-    """A story and up to six questions about it, one a turn; some have no answer in the story."""
+    """A story and up to eight questions about it, one a turn, some twice in other words; a few have no answer in the story."""
     story = write_story(rng, rng.randint(2, longest))
-    asked = ask(story, rng)[: rng.randint(2, 6)]
-    if rng.random() < 0.7:
+    asked = ask(story, rng)[: rng.randint(2, 6)] + ask(story, rng)[:2]
+    if rng.random() < 0.3:  # who hears "I don't know." more often says it to questions that the story answers
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     messages: list[Message] = []
     for number, question in enumerate(asked):
@@ -104,10 +104,10 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
-    "reading": (0.30, _reading),
-    "writing": (0.24, _writing),
-    "sums": (0.16, _sums),
-    "tool use": (0.18, _tool_use),
+    "reading": (0.42, _reading),
+    "writing": (0.19, _writing),
+    "sums": (0.17, _sums),
+    "tool use": (0.13, _tool_use),
     "without the tool": (0.03, _without_the_tool),
-    "talk": (0.09, _talk),
+    "talk": (0.06, _talk),
 }

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import owner_is_held_out
-from lifecycle.world.narration import narrate, tell
-from lifecycle.world.state import Event, World
+from lifecycle.world.narration import narrate, parse, tell
+from lifecycle.world.state import Event, Inconsistent, World
 from lifecycle.world.vocabulary import COLOURS, FEELINGS, PEOPLE, PLACES, THINGS
 
 
@@ -24,6 +24,14 @@ class Story:
     def uses_held_out_owner(self) -> bool:
         """True when some person gets a thing that training never gives them."""
         return any(owner_is_held_out(*pair) for pair in _ownerships(self.events))
+
+
+def tells_held_out_owner(text: str) -> bool:
+    """True when a story, told by whomever, gives some person a thing that training never gives them."""
+    try:
+        return any(owner_is_held_out(*pair) for pair in _ownerships(parse(text)))
+    except Inconsistent:  # it tells nothing
+        return False
 
 
 def _ownerships(events: Sequence[Event]) -> list[tuple[str, str]]:

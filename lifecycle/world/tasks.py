@@ -35,12 +35,12 @@ def verified_prompts(
     """Prompts for reinforcement learning, in the columns "prompt", "check" (JSON text) and "skill", and the data's id and hash."""
     rng = random.Random(f"tasks {config.seed}")
     rows = []
-    for _ in range(config.preferences):
+    for _ in range(config.prompts):
         skill = rng.choice(list(skills))
         prompt, _, check, _ = SKILLS[skill](rng, config.max_sentences, False)
         rows.append({"prompt": [{"role": "user", "content": prompt}], "check": json.dumps(check), "skill": skill})
     reference = DataRef(
-        f"world/tasks?seed={config.seed}&prompts={config.preferences}&skills={'+'.join(skills)}",
+        f"world/tasks?seed={config.seed}&prompts={config.prompts}&skills={'+'.join(skills)}",
         content_hash(json.dumps(row, sort_keys=True) for row in rows),
     )
     return Dataset.from_list(rows), reference

@@ -13,13 +13,13 @@ from lifecycle import trainers
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig, run
 from lifecycle.rlhf.grpo import verifier_reward
-from lifecycle.world.preferences import preference_pairs
 from lifecycle.world.tasks import SKILLS, draw_tasks, verified_prompts
 from lifecycle.world.verifiers import verify
 
 CONFIG = RLHFConfig(
     dtype="fp32",
     save_every=100,
+    pair_answers=3,
     reward_steps=3,
     reward_batch=4,
     dpo_steps=3,
@@ -32,16 +32,8 @@ CONFIG = RLHFConfig(
 
 
 def reinforce(start: Start, config: RLHFConfig = CONFIG, **arguments):
-    pairs, pairs_data = preference_pairs(WORLD)
-    tasks, tasks_data = verified_prompts(WORLD)
-    inputs = {"pairs": pairs, "pairs_data": pairs_data, "tasks": tasks, "tasks_data": tasks_data, **arguments}
-    return run(config, start.registry, **{"parent": start.registry.load("sft/1"), **inputs})
-
-
-@pytest.fixture
-def start(start) -> Start:
-    start.model("sft")
-    return start
+    tasks, data = verified_prompts(WORLD)
+    return run(config, start.registry, tasks=tasks, data=data, **{"parent": start.registry.load("sft/1"), **arguments})
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +45,10 @@ def finished(template, tmp_path_factory) -> Start:
     return alone
 
 
-def test_three_versions_are_published_with_their_parents(finished):
+def test_every_part_is_published_with_its_parents(finished):
     parents = lambda ref: [parent.ref for parent in finished.registry.load(ref).manifest.parents]  # noqa: E731
-    assert parents("rlhf-reward/1") == parents("rlhf-dpo/1") == ["sft/1"]
+    assert parents("rlhf-pairs/1") == ["sft/1"]
+    assert parents("rlhf-reward/1") == parents("rlhf-dpo/1") == ["sft/1", "rlhf-pairs/1"]
     assert parents("rlhf/1") == ["rlhf-dpo/1", "rlhf-reward/1"]
     assert not finished.workspaces()
 
@@ -63,7 +56,7 @@ def test_three_versions_are_published_with_their_parents(finished):
 def test_the_reward_model_gives_a_whole_conversation_one_score(finished):
     version = finished.registry.load("rlhf-reward/1")
     assert 0 <= version.manifest.metrics["pair_accuracy"] <= 1
-    assert version.manifest.metrics["held_out_pairs"] == WORLD.preferences // 5
+    assert version.manifest.metrics["held_out_pairs"] > 0
     model, report = AutoModelForSequenceClassification.from_pretrained(version.path, output_loading_info=True)
     assert not any(report.values()), report
     assert model(torch.tensor([[5, 6, 7]])).logits.shape == (1, 1)
@@ -109,6 +102,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(start, finished, monkeypat
 
 def test_a_run_that_is_published_is_not_repeated(finished, monkeypatch):
     monkeypatch.setattr(trainers, "train", lambda trainer: pytest.fail("trained again"))
+    monkeypatch.setattr("lifecycle.rlhf.pairs._judged", lambda *arguments: pytest.fail("sampled again"))
     assert reinforce(finished).ref == "rlhf/1"
 
 
@@ -158,7 +152,7 @@ def test_the_advantages_of_a_group_sum_to_zero(start, tmp_path, monkeypatch):
         return compute(trainer, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(GRPOTrainer, "compute_loss", watch)
-    reinforce(start, replace(CONFIG, reward_steps=1, dpo_steps=0, grpo_steps=1, grpo_group=4))
+    reinforce(start, replace(CONFIG, dpo_steps=0, grpo_steps=1, grpo_group=4))
     groups: dict[tuple, list[float]] = {}
     for prompt, advantage in seen:
         groups.setdefault(prompt, []).append(advantage)

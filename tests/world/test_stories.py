@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from lifecycle.world.holdout import owner_is_held_out
 from lifecycle.world.narration import contradiction, narrate, parse, tell
-from lifecycle.world.preferences import broken
 from lifecycle.world.state import Inconsistent
-from lifecycle.world.stories import write_story
+from lifecycle.world.stories import tells_held_out_owner, write_story
 from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
 
 seeds = st.integers(0, 2**32)
@@ -28,14 +27,12 @@ def test_a_story_reads_back_to_exactly_its_events(seed, sentences, held_out):
     assert story.uses_held_out_owner == held_out
 
 
-@given(seeds, lengths)
-@settings(max_examples=100, deadline=None)
-def test_a_broken_story_reads_back_and_is_not_consistent(seed, sentences):
-    rng = random.Random(seed)
-    text = narrate(broken(write_story(rng, sentences).events, rng), rng)
-    assert contradiction(text) is not None
-    with pytest.raises(Inconsistent):
-        tell(parse(text))
+@given(seeds, lengths, st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_a_text_shows_whether_somebody_has_what_training_gives_them_never(seed, sentences, held_out):
+    text = write_story(random.Random(seed), sentences, held_out=held_out).text
+    assert tells_held_out_owner(text) == held_out
+    assert not tells_held_out_owner(f"{text} And so on.")  # no story
 
 
 @given(seeds)

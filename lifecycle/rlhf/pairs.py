@@ -1,0 +1,108 @@
+"""Preference pairs of the model's own answers: it answers each prompt several times, and the verifier is the annotator.
+
+What a model gets wrong itself teaches it more than what a program breaks: both answers of a pair are ones that it gives.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.world.stories import tells_held_out_owner
+from lifecycle.world.verifiers import verify
+
+NAME = "rlhf-pairs"
+FILE = "pairs.jsonl"
+DECISIVE = ("seed", "pair_answers", "pairs_per_prompt")
+"""What of the configuration decides the pairs: other learning rates do not sample anew."""
+PROMPTS_AT_ONCE = 100
+
+
+def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, tasks: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
+    """Sample answers of `parent` to tasks (columns "prompt", "check" and "skill") and publish the pairs as "rlhf-pairs/N".
+
+    The version holds data and no model, so that what was sampled has a hash and a lineage and is sampled once.
+    Raises LifecycleError when no two prompts got both an answer that passes and one that does not.
+    """
+    decisive = {name: getattr(config, name) for name in DECISIVE}
+    work = fingerprint(NAME, decisive, [parent], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    started = time.perf_counter()
+    rows, verified = [], 0
+    for task, answers, verdicts in _judged(config, parent, tasks):
+        verified += sum(verdicts)
+        rows += [_row(task, *pair) for pair in pair_up(answers, verdicts, config.pairs_per_prompt)]
+    if len({row["prompt"][0]["content"] for row in rows}) < 2:  # one to learn from and one to hold out
+        raise LifecycleError(
+            f"{parent.ref} answered each of {len(tasks)} prompts {config.pair_answers} times, and no two prompts got both an answer "
+            "that passes its check and one that does not: start from a model that is right now and then, or --set pair_answers=16"
+        )
+    random.Random(config.seed).shuffle(rows)
+    return registry.publish(
+        NAME,
+        lambda directory: (directory / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows)),
+        parents=[parent],
+        config=decisive,
+        preset=preset,
+        data=data,
+        metrics={"pairs": len(rows), "verified": verified / (len(tasks) * config.pair_answers)},
+        seed=config.seed,
+        fingerprint=work,
+        seconds=time.perf_counter() - started,
+        card=f"Preference pairs (`{FILE}`), no model: answers of {parent.ref} that pass the world's verifier, and ones that do not.",
+    )
+
+
+def read(version: ModelVersion) -> tuple[Dataset, DataRef]:
+    """The pairs in the conversational columns "prompt", "chosen" and "rejected", and the data's id and hash."""
+    rows = [json.loads(line) for line in (Path(version.path) / FILE).read_text().splitlines()]
+    return Dataset.from_list(rows), DataRef(f"{version.ref}/{FILE}", version.manifest.files[FILE].sha256)
+
+
+def pair_up(answers: Sequence[str], verdicts: Sequence[bool], most: int) -> list[tuple[str, str]]:
+    """At most `most` pairs (chosen, rejected) of answers to one prompt, in each of which no answer occurs again.
+
+    What evaluation holds out is not chosen, though the model may have come upon it: training never shows it.
+    """
+    judged = dict(zip(answers, verdicts, strict=True))
+    right = [answer for answer, passed in judged.items() if passed and not tells_held_out_owner(answer)]
+    wrong = [answer for answer, passed in judged.items() if not passed]
+    return list(zip(right, wrong, strict=False))[:most]
+
+
+def _judged(config: RLHFConfig, parent: ModelVersion, tasks: Dataset) -> Iterator[tuple[dict[str, Any], list[str], list[bool]]]:
+    """Each task with its answers and whether they pass, a hundred prompts at a time."""
+    from tqdm import tqdm
+
+    from lifecycle import trainers
+    from lifecycle.evaluation.answering import Answerer
+    from lifecycle.hardware import choose_device
+
+    model, tokenizer = trainers.load(parent)
+    answerer = Answerer(model.eval().to(choose_device("auto")), tokenizer, is_base=False)
+    count = config.pair_answers
+    with tqdm(total=len(tasks) * count, unit="answer", desc=NAME) as progress:
+        for start in range(0, len(tasks), PROMPTS_AT_ONCE):
+            some = [tasks[number] for number in range(start, min(start + PROMPTS_AT_ONCE, len(tasks)))]
+            asked = [{"skill": task["skill"], "messages": task["prompt"], "tools": None} for task in some for _ in range(count)]
+            told = answerer.answer(asked, seed=config.seed + start, batch_size=len(asked))
+            progress.update(len(told))
+            for number, task in enumerate(some):
+                answers = told[number * count : (number + 1) * count]
+                check = json.loads(task["check"])
+                yield task, answers, [verify(check, answer) for answer in answers]
+
+
+def _row(task: dict[str, Any], chosen: str, rejected: str) -> dict[str, list[dict[str, str]]]:
+    says = lambda text: [{"role": "assistant", "content": text}]  # noqa: E731
+    return {"prompt": task["prompt"], "chosen": says(chosen), "rejected": says(rejected)}

@@ -1,0 +1,81 @@
+"""Pairs of a model's own answers: who is preferred to whom, and that they are sampled once and are the same every time."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sft.tiny import WORLD
+
+from lifecycle.errors import LifecycleError
+from lifecycle.rlhf import RLHFConfig, pairs
+from lifecycle.rlhf.reward import split
+from lifecycle.world.tasks import verified_prompts
+
+CONFIG = RLHFConfig(dtype="fp32", pair_answers=3)
+GOOD = "Anna was in the park. Ben was in the park."
+
+
+def sample(start, config=CONFIG):
+    tasks, data = verified_prompts(WORLD)
+    return pairs.run(config, start.registry, parent=start.registry.load("sft/1"), tasks=tasks, data=data)
+
+
+def test_an_answer_that_passes_is_preferred_to_one_that_does_not():
+    assert pairs.pair_up(["nonsense", GOOD, "more of it"], [False, True, False], most=2) == [(GOOD, "nonsense")]
+
+
+def test_no_answer_is_in_two_pairs_of_a_prompt():
+    right = [f"Anna was in the {place}." for place in ("park", "hall", "barn", "park")]
+    assert len(pairs.pair_up([*right, "a", "b"], [True] * 4 + [False] * 2, most=5)) == 2
+    assert len(pairs.pair_up([*right, *"abcdef"], [True] * 4 + [False] * 6, most=5)) == 3  # one was told twice
+    assert len(pairs.pair_up([*right, *"abcdef"], [True] * 4 + [False] * 6, most=1)) == 1
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_answers_that_are_all_alike_make_no_pair(verdict):
+    assert pairs.pair_up([GOOD, "Anna sat in the hall."], [verdict] * 2, most=2) == []
+
+
+def test_what_evaluation_holds_out_is_not_preferred(monkeypatch):
+    held_out = lambda who, thing: (who, thing) == ("Anna", "cup")  # noqa: E731
+    monkeypatch.setattr("lifecycle.world.stories.owner_is_held_out", held_out)
+    told = ["Anna was in the park. Anna had a red cup.", "Anna was in the park. Anna had a red map."]
+    assert pairs.pair_up([*told, "wrong", "wrong too"], [True, True, False, False], most=2) == [(told[1], "wrong")]
+
+
+def test_pairs_are_a_version_with_a_lineage_and_sampled_once(start, monkeypatch):
+    version = sample(start)
+    assert [parent.ref for parent in version.manifest.parents] == ["sft/1"]
+    rows, data = pairs.read(version)
+    assert len(rows) == version.manifest.metrics["pairs"] > 0
+    assert data.id == "rlhf-pairs/1/pairs.jsonl"
+    assert data.hash == hashlib.sha256((Path(version.path) / pairs.FILE).read_bytes()).hexdigest()
+    prompts = {json.dumps(row["prompt"]) for row in verified_prompts(WORLD)[0]}
+    assert all(json.dumps(row["prompt"]) in prompts and row["chosen"] != row["rejected"] for row in rows)
+    monkeypatch.setattr(pairs, "_judged", lambda *arguments: pytest.fail("sampled again"))
+    assert sample(start) == version
+
+
+def test_the_seed_decides_what_is_sampled(start):
+    text = lambda version: (Path(version.path) / pairs.FILE).read_text()  # noqa: E731
+    told = text(sample(start))
+    assert sample(start, replace(CONFIG, dpo_lr=1.0)).ref == "rlhf-pairs/1"  # which decides nothing here
+    shutil.rmtree(start.registry.root / pairs.NAME)
+    assert text(sample(start)) == told != text(sample(start, replace(CONFIG, seed=1)))
+
+
+def test_a_model_that_is_always_wrong_makes_no_pairs(start, monkeypatch):
+    monkeypatch.setattr("lifecycle.rlhf.pairs.verify", lambda check, answer: False)
+    with pytest.raises(LifecycleError, match="sft/1 answered each of 30 prompts 3 times, and no two prompts got both"):
+        sample(start)
+    assert not start.registry.versions(pairs.NAME)
+
+
+def test_no_prompt_is_both_held_out_and_trained_on(start):
+    rows, _ = pairs.read(sample(start))
+    held_out, rest = split(rows)
+    prompts = lambda rows: {json.dumps(prompt) for prompt in rows["prompt"]}  # noqa: E731
+    assert len(held_out) and len(rest) and not prompts(held_out) & prompts(rest)
