@@ -56,14 +56,24 @@ def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pre
     return run(config.sft, registry, parent=start, conversations=conversations, data=data, preset=preset)
 
 
-def rlhf(config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest") -> ModelVersion:
-    """From one that chats to one that does what is preferred and what can be verified."""
+def rlhf(
+    config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest", data: str = "sampled"
+) -> ModelVersion:
+    """From one that chats to one that does what is preferred and what can be verified.
+
+    `data` says where preference pairs come from: "sampled" from `parent` and judged, the "world", or a file of them.
+    """
     from lifecycle.rlhf import run
+    from lifecycle.rlhf.pairs import read_file
+    from lifecycle.world.preferences import preference_pairs
     from lifecycle.world.tasks import verified_prompts
 
     start = registry.load(parent)
-    tasks, data = verified_prompts(config.world)
-    return run(config.rlhf, registry, parent=start, tasks=tasks, data=data, preset=preset)
+    given = None
+    if data != "sampled":
+        given = preference_pairs(config.world) if data == "world" else read_file(data)
+    tasks, reference = verified_prompts(config.world)
+    return run(config.rlhf, registry, parent=start, tasks=tasks, data=reference, given=given, preset=preset)
 
 
 def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:

@@ -1,10 +1,11 @@
-"""Preference pairs of the model's own answers: it answers each prompt several times, and the verifier is the annotator.
+"""Preference pairs, mostly of the model's own answers: it answers each prompt several times, and the verifier judges.
 
 What a model gets wrong itself teaches it more than what a program breaks: both answers of a pair are ones that it gives.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import time
@@ -22,6 +23,7 @@ from lifecycle.world.verifiers import verify
 
 NAME = "rlhf-pairs"
 FILE = "pairs.jsonl"
+COLUMNS = ("prompt", "chosen", "rejected")
 DECISIVE = ("seed", "pair_answers", "pairs_per_prompt")
 """What of the configuration decides the pairs: other learning rates do not sample anew."""
 PROMPTS_AT_ONCE = 100
@@ -61,6 +63,55 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
         seconds=time.perf_counter() - started,
         card=f"Preference pairs (`{FILE}`), no model: answers of {parent.ref} that pass the world's verifier, and ones that do not.",
     )
+
+
+def keep(rows: Dataset, data: DataRef, registry: ModelRegistry, *, preset: str | None = None) -> ModelVersion:
+    """Publish pairs that somebody else made (columns "prompt", "chosen" and "rejected", each a list of messages)."""
+    work = fingerprint(NAME, {}, [], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    return registry.publish(
+        NAME,
+        lambda directory: (directory / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows)),
+        parents=[],
+        config={},
+        preset=preset,
+        data=data,
+        metrics={"pairs": len(rows)},
+        fingerprint=work,
+        card=f"Preference pairs (`{FILE}`), no model: {data.id}.",
+    )
+
+
+def read_file(path: str | Path) -> tuple[Dataset, DataRef]:
+    """Pairs from a file, one JSON object {"prompt": [...], "chosen": [...], "rejected": [...]} a line.
+
+    Raises LifecycleError that names the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LifecycleError(f'{path} does not exist: give "sampled", "world" or a .jsonl file of preference pairs')
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        if line.strip():
+            rows.append(_checked(line, f"{path}, line {number}"))
+    if len({json.dumps(row["prompt"]) for row in rows}) < 2:
+        raise LifecycleError(f"{path} has pairs for fewer than two prompts: one is learnt from, and one held out")
+    return Dataset.from_list(rows), DataRef(f"file:{path.name}", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _checked(line: str, where: str) -> dict[str, list[dict[str, str]]]:
+    try:
+        row = json.loads(line)
+        return {
+            column: [{"role": str(said["role"]), "content": str(said["content"])} for said in row[column]]
+            for column in COLUMNS
+        }
+    except (json.JSONDecodeError, KeyError, TypeError):
+        messages = '[{"role": ..., "content": ...}]'
+        raise LifecycleError(
+            f'{where}: expected {{"prompt": {messages}, "chosen": {messages}, "rejected": {messages}}}'
+        ) from None
 
 
 def read(version: ModelVersion) -> tuple[Dataset, DataRef]:

@@ -17,18 +17,22 @@ def run(
     parent: ModelVersion,
     tasks: Dataset,
     data: DataRef,
+    given: tuple[Dataset, DataRef] | None = None,
     preset: str | None = None,
 ) -> ModelVersion:
     """Publish "rlhf-pairs/N", "rlhf-reward/N", "rlhf-dpo/N" and "rlhf/N", and return the last.
 
-    `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
+    `given` are preference pairs to take in place of sampled ones. `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
     not repeated. Raises LifecycleError for a parent of the wrong stage and for one whose answers make no pairs.
     """
     from lifecycle import trainers
     from lifecycle.rlhf import dpo, grpo, pairs, reward
 
     trainers.require_stage(parent, "rlhf", PARENTS)
-    judged = pairs.run(config, registry, parent=parent, tasks=tasks, data=data, preset=preset)
+    if given is None:
+        judged = pairs.run(config, registry, parent=parent, tasks=tasks, data=data, preset=preset)
+    else:
+        judged = pairs.keep(*given, registry, preset=preset)
     judge = reward.run(config, registry, parent=parent, pairs=judged, preset=preset)
     policy = parent
     if config.dpo_steps:

@@ -9,7 +9,7 @@ import click
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(["documents", "conversations", "tasks"]), default="documents", show_default=True)
+@click.option("--kind", type=click.Choice(["documents", "conversations", "preferences", "tasks"]), default="documents", show_default=True)
 @click.option("--count", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--sentences", default=6, show_default=True, type=click.IntRange(min=2), help="Longest story.")
 @click.option("--seed", default=0, show_default=True)
@@ -22,13 +22,15 @@ def world(kind: str, count: int, sentences: int, seed: int, freeze: bool) -> Non
         for path in sets.freeze():
             click.echo(path)
         return
-    from lifecycle.world import conversations, corpus, tasks
+    from lifecycle.world import conversations, corpus, preferences, tasks
 
     rng = random.Random(seed)
     if kind == "documents":
         samples = list(corpus.documents(count, sentences, rng))
     elif kind == "conversations":
         samples = list(conversations.conversations(count, sentences, rng))
+    elif kind == "preferences":
+        samples = list(preferences.pairs(count, sentences, rng))
     else:
         samples = [task for skill in tasks.SKILLS for task in tasks.draw_tasks(skill, count, sentences, rng, held_out=False)]
     for sample in samples:

@@ -16,7 +16,7 @@ class WorldConfig:
     conversations: int = 11_000
     """SFT conversations."""
     prompts: int = 2_000
-    """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on."""
+    """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""
     max_sentences: int = 5
     """Longest story."""
 

@@ -10,6 +10,7 @@ import pytest
 from sft.tiny import WORLD
 
 from lifecycle.errors import LifecycleError
+from lifecycle.registry import ModelRegistry
 from lifecycle.rlhf import RLHFConfig, pairs
 from lifecycle.rlhf.reward import split
 from lifecycle.world.tasks import verified_prompts
@@ -79,3 +80,39 @@ def test_no_prompt_is_both_held_out_and_trained_on(start):
     held_out, rest = split(rows)
     prompts = lambda rows: {json.dumps(prompt) for prompt in rows["prompt"]}  # noqa: E731
     assert len(held_out) and len(rest) and not prompts(held_out) & prompts(rest)
+
+
+def pair(prompt: str) -> dict:
+    says = {"prompt": ("user", prompt), "chosen": ("assistant", "yes"), "rejected": ("assistant", "no")}
+    return {column: [{"role": role, "content": content}] for column, (role, content) in says.items()}
+
+
+def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
+    registry = ModelRegistry(tmp_path / "registry")
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(json.dumps(pair(prompt)) for prompt in ("a", "b", "a")) + "\n")
+    version = pairs.keep(*pairs.read_file(file), registry)
+    rows, data = pairs.read(version)
+    assert rows.to_list() == [pair(prompt) for prompt in ("a", "b", "a")]
+    assert version.manifest.data.hash == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert data.hash == version.manifest.files[pairs.FILE].sha256
+    assert pairs.keep(*pairs.read_file(file), registry).ref == version.ref
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (None, "does not exist"),
+        ([], "fewer than two prompts"),
+        ([pair("a"), pair("a")], "fewer than two prompts"),
+        ([pair("a"), {"prompt": "b", "chosen": "yes", "rejected": "no"}], "line 2: expected"),
+        ([pair("a"), {"prompt": []}], "line 2: expected"),
+        ([pair("a"), 7], "line 2: expected"),
+    ],
+)
+def test_a_file_that_holds_no_pairs_is_named_with_the_line(tmp_path, lines, said):
+    file = tmp_path / "pairs.jsonl"
+    if lines is not None:
+        file.write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(LifecycleError, match=said):
+        pairs.read_file(file)

@@ -13,13 +13,14 @@ from lifecycle.world.config import WorldConfig
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.corpus import pretraining_corpus
 from lifecycle.world.holdout import bucket, owner_is_held_out, pair_is_held_out, phrasing_is_held_out, sum_is_held_out
-from lifecycle.world.narration import contradiction, parse
-from lifecycle.world.questions import CORES, LEADS
+from lifecycle.world.narration import contradiction, parse, tell
+from lifecycle.world.preferences import preference_pairs
+from lifecycle.world.questions import CORES, DONT_KNOW, LEADS, statements
 from lifecycle.world.stories import Story
 from lifecycle.world.tasks import SKILLS, draw_tasks, verified_prompts
 from lifecycle.world.tools import WEATHER_PHRASINGS
 from lifecycle.world.verifiers import verify
-from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
+from lifecycle.world.vocabulary import PEOPLE, PLACES, PRONOUN, THINGS
 from lifecycle.world.writing import BEGINNINGS
 
 SMALL = WorldConfig(documents=1500, conversations=800, prompts=300)
@@ -43,11 +44,15 @@ def training() -> dict[str, list[str]]:
     """A small world's training texts by kind, one a document or a message."""
     documents, validation, _ = pretraining_corpus(SMALL)
     talks, _ = sft_conversations(SMALL)
+    pairs, _ = preference_pairs(SMALL)
+    chosen = [row["chosen"][0]["content"] for row in pairs]
     prompts, _ = verified_prompts(SMALL, tuple(skill for skill in SKILLS if skill != "tool_call"))
     tasks = [task for skill in SKILLS for task in draw_tasks(skill, 30, 5, random.Random(skill), held_out=False)]
     return {
         "documents": [*documents["text"], *validation["text"]],
         "conversations": [turn["content"] for talk in talks["messages"] for turn in json.loads(talk)],
+        "preferences": [turn["content"] for row in pairs for part in row.values() for turn in part],
+        "chosen": chosen,
         "prompts": [row["prompt"][0]["content"] for row in prompts],
         "tasks": [task["messages"][0]["content"] for task in tasks],
     }
@@ -70,7 +75,7 @@ def stories_in(text: str) -> list[Story]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["documents", "conversations", "prompts", "tasks"])
+@pytest.mark.parametrize("kind", ["documents", "conversations", "preferences", "prompts", "tasks"])
 def test_training_never_shows_what_is_held_out(training, kind):
     texts = training[kind]
     assert texts
@@ -81,7 +86,8 @@ def test_training_never_shows_what_is_held_out(training, kind):
 
 
 def test_training_stories_give_nobody_what_is_held_out(training):
-    stories = [story for texts in training.values() for text in texts for story in stories_in(text)]
+    texts = [text for kind, texts in training.items() if kind != "preferences" for text in texts]  # half of them broken
+    stories = [story for text in texts for story in stories_in(text)]
     assert len(stories) > 1000
     assert not [story.text for story in stories if story.uses_held_out_owner]
 
@@ -142,9 +148,43 @@ def test_frozen_tasks_are_different_and_well_formed(skill):
         assert verify(task["check"], "") is False
 
 
-@pytest.mark.parametrize("make", [sft_conversations, verified_prompts, pretraining_corpus])
+@pytest.mark.parametrize("make", [sft_conversations, preference_pairs, verified_prompts, pretraining_corpus])
 def test_a_seed_decides_every_text(make):
     small = replace(SMALL, documents=100, conversations=100, prompts=50)
     one, again, other = (make(config) for config in (small, small, replace(small, seed=1)))
     assert one[0].to_list() == again[0].to_list() and one[-1] == again[-1]
     assert one[-1].hash != other[-1].hash and one[-1].id != other[-1].id
+
+
+def read_pairs() -> list[tuple[str, ...]]:
+    """(prompt, chosen, rejected) of every preference pair."""
+    pairs, _ = preference_pairs(SMALL)
+    return [tuple(row[part][0]["content"] for part in ("prompt", "chosen", "rejected")) for row in pairs]
+
+
+def test_chosen_answers_are_what_the_story_says_and_rejected_ones_are_not():
+    questions = [row for row in read_pairs() if "\n" in row[0]]
+    assert len({chosen == DONT_KNOW for _, chosen, _ in questions}) == 2
+    for prompt, chosen, rejected in questions:
+        text, question = prompt.split("\n")
+        world = tell(parse(text))
+        true = {*statements(world), *(f"Nobody has the {thing}." for thing, who in world.holder_of.items() if who is None)}
+        true |= {f"Because {PRONOUN[person]} was {feeling}." for (person, _), feeling in world.reasons.items()}
+        named = {word for word in re.findall(r"\w+", question) if word in (*PEOPLE, *THINGS)}
+        if chosen == DONT_KNOW:
+            assert not named & set(re.findall(r"\w+", text)), prompt
+        else:
+            assert chosen in true and rejected != chosen, (prompt, chosen, rejected)
+            # A feeling can be the wrong reason for this and the right one for another way.
+            assert rejected not in true or rejected.startswith("Because"), (prompt, chosen, rejected)
+
+
+def test_chosen_stories_are_consistent_and_rejected_ones_break_the_request():
+    stories = [row for row in read_pairs() if "\n" not in row[0]]
+    assert len(stories) > 100
+    for row in stories:
+        request, chosen, rejected = row
+        asked = [word for word in re.findall(r"\w+", request) if word in (*PEOPLE, *THINGS, *PLACES)]
+        assert contradiction(chosen) is None
+        assert verify({"type": "story", "words": asked}, chosen), row
+        assert not verify({"type": "story", "words": asked}, rejected), row

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lifecycle.world.holdout import owner_is_held_out
 from lifecycle.world.narration import contradiction, narrate, parse, tell
+from lifecycle.world.preferences import broken
 from lifecycle.world.state import Inconsistent
 from lifecycle.world.stories import tells_held_out_owner, write_story
 from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
@@ -98,3 +99,13 @@ def test_an_event_that_cannot_happen_changes_nothing():
     with pytest.raises(Inconsistent):
         world.apply(replace(parse("Ben was in the hall.")[0], who="Anna"))
     assert repr(world) == before
+
+
+@given(seeds, lengths)
+@settings(max_examples=100, deadline=None)
+def test_a_broken_story_reads_back_and_is_not_consistent(seed, sentences):
+    rng = random.Random(seed)
+    text = narrate(broken(write_story(rng, sentences).events, rng), rng)
+    assert contradiction(text) is not None
+    with pytest.raises(Inconsistent):
+        tell(parse(text))

@@ -36,7 +36,7 @@ def test_more_tasks_than_there_are_is_an_error(monkeypatch):
         draw_tasks("two", 3, 5, random.Random(0), held_out=True)
 
 
-@pytest.mark.parametrize("kind", ["documents", "conversations", "tasks"])
+@pytest.mark.parametrize("kind", ["documents", "conversations", "preferences", "tasks"])
 def test_the_command_shows_every_kind(kind):
     shown = CliRunner().invoke(main, ["world", "--kind", kind, "--count", "2", "--sentences", "2"])
     assert shown.exit_code == 0, shown.output
