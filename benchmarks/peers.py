@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ from peer_engines.processes import BUILD, end_all
 from peer_engines.table import Column, ratios, results, table
 from peer_engines.vllm_cpu import VllmCpu
 from results import BUILD as MODELS
-from results import publish
+from results import HERE, publish, show_in_readme
 from transformers import LlamaConfig
 
 from serving.bench import roofline
@@ -68,6 +69,7 @@ COLUMNS: tuple[Column, ...] = (
     *(("http", batch) for batch in BATCHES),
 )
 PEERS = ("openvino", "llama_cpp", "vllm_cpu")
+TITLE = "Our engine beside its peers"
 
 
 def contenders(arguments: argparse.Namespace) -> list[Contender]:
@@ -145,14 +147,22 @@ def limit(shape: str, machine: roofline.Machine, phase: Phase, batch: int) -> fl
     return work.decode_limit(machine, batch, PROMPT + OUTPUT / 2) if phase == "decode" else None
 
 
-def render(found: list[dict], limits: dict[str, dict[Column, float | None]], notes: list[str]) -> str:
-    """All tables in Markdown."""
+def render(figures: dict[str, Any]) -> str:
+    """All tables in Markdown, and what one has to know to read them."""
+    machine = roofline.Machine(**figures["limit"])
     parts = []
-    for shape, of_shape in limits.items():
-        entries = [entry for entry in found if entry["model"] == shape]
-        if entries:
-            parts.append(f"## {shape}\n\n{table(entries, of_shape)}")
-    return "\n".join([*parts, *notes]) + "\n"
+    for shape in dict.fromkeys(entry["model"] for entry in figures["results"]):
+        entries = [entry for entry in figures["results"] if entry["model"] == shape]
+        limits = {column: limit(shape, machine, *column) for column in COLUMNS}
+        parts.append(f"### {shape}\n\n{table(entries, limits)}")
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    parts.append(
+        f"Prompts of {PROMPT} tokens, answers of {OUTPUT}, greedy; random weights. Medians of {figures['repeats']} runs in "
+        f"turn. Limit: {machine.bytes_per_s / 1e9:.0f} GB/s read and {machine.flop_per_s / 1e12:.2f} TFLOP/s in bfloat16, as "
+        f"measured. {versions}."
+    )
+    parts += [f"Left out: {what}: {why}" for what, why in figures["left_out"].items()]
+    return "\n\n".join(part.strip() for part in parts) + "\n\n"
 
 
 def main() -> None:
@@ -166,7 +176,11 @@ def main() -> None:
     parser.add_argument("--precision", action="append", help="of our engine, bf16 by default; may be repeated")
     parser.add_argument("--vllm-threads", choices=("auto", "all"), default="auto", help="auto: as vLLM chooses")
     parser.add_argument("--json", type=Path, help="where the measurement goes; the tables go beside it")
+    parser.add_argument("--render-only", action="store_true", help="write the README again from the committed figures")
     arguments = parser.parse_args()
+    if arguments.render_only:
+        show_in_readme("speed", "peers", render(json.loads((HERE / "peers.json").read_text())))
+        return
     signal.signal(signal.SIGTERM, stop)
     try:
         compare(arguments)
@@ -195,19 +209,10 @@ def compare(arguments: argparse.Namespace) -> None:
     shapes = arguments.shape or ["15m", "smollm2-135m"]
     for shape in shapes:
         found += measure(shape, engines, arguments, left_out)
-    limits = {
-        shape: {column: limit(shape, machine, *column) for column in COLUMNS} for shape in shapes
-    }
-    notes = [
-        f"Prompts of 128 tokens, answers of 64, greedy; random weights. Medians of {arguments.repeats} runs in turn. Limit: "
-        f"{machine.bytes_per_s / 1e9:.0f} GB/s read and {machine.flop_per_s / 1e12:.2f} TFLOP/s in bfloat16, as measured. "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + "."
-    ]
-    notes += [f"\nLeft out: {what}: {why}" for what, why in left_out.items()]
     figures = {
         "seconds": round(time.monotonic() - started),
         "load_before": round(load, 2),
+        "repeats": arguments.repeats,
         "versions": versions,
         "limit": asdict(machine),
         "vllm_threads": arguments.vllm_threads,
@@ -220,7 +225,11 @@ def compare(arguments: argparse.Namespace) -> None:
         ],
         "results": found,
     }
-    publish("peers", figures, "Our engine beside its peers", render(found, limits, notes), arguments.json)
+    tables = render(figures)
+    publish("peers", figures, TITLE, tables, arguments.json)
+    if arguments.json is None:
+        show_in_readme("speed", "peers", tables)
+
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from results import show_in_readme
+
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "benchmarks" / "report_card.json"
 MARKDOWN = ROOT / "benchmarks" / "report_card.md"
 PICTURE = ROOT / "docs" / "images" / "report_card.png"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- report card: written by benchmarks/report_card.py -->", "<!-- end of report card -->"
 
 
 def measure() -> dict:
@@ -63,8 +63,7 @@ def render(measured: dict) -> str:
 def show(table: str) -> None:
     """Put the table into its file and between the markers of the README."""
     MARKDOWN.write_text("# Report card\n\n" + table)
-    before, rest = README.read_text().split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{table}{END}{rest.split(END)[1]}")
+    show_in_readme("report card", "report_card", table)
 
 
 def main() -> None:

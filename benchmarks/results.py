@@ -13,6 +13,7 @@ import torch
 from serving.bench.report import machine
 
 HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
 BUILD = HERE.parent / "build" / "benchmarks"
 """Models and recordings; not under version control."""
 
@@ -33,6 +34,13 @@ def publish(name: str, figures: dict[str, Any], title: str, text: str, json_file
     target.with_suffix(".md").write_text(f"# {title}\n\n{text}\nMeasured on {note}, by `benchmarks/{name}.py`.\n")
     print(text)
     print(json.dumps(found))
+
+
+def show_in_readme(subject: str, script: str, text: str) -> None:
+    """Put a table between the README's markers of this subject."""
+    begin, end = f"<!-- {subject}: written by benchmarks/{script}.py -->", f"<!-- end of {subject} -->"
+    before, rest = README.read_text().split(begin)
+    README.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
