@@ -13,8 +13,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ BUILD = Path(__file__).resolve().parents[2] / "build" / "peers"
 WORKERS = Path(__file__).resolve().parent / "workers"
 ANSWER_SECONDS = 180.0
 START_SECONDS = 400.0
+WAKING_SECONDS = 0.3
 
 Command = Sequence[str | Path]
 
@@ -72,15 +73,17 @@ class Worker:
         except BaseException:
             self.close()
             raise
+        halt(self._process)
 
     def ask(self, question: Question) -> float:
         """Raises Unavailable when the worker is gone, too slow, or says that it failed."""
-        try:
-            self._process.stdin.write(json.dumps(question.fields()) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            raise Unavailable(f"its worker is gone{last_words(self._log)}") from None
-        return float(self._next(ANSWER_SECONDS)["tokens_per_s"])
+        with awake(self._process):
+            try:
+                self._process.stdin.write(json.dumps(question.fields()) + "\n")
+                self._process.stdin.flush()
+            except OSError:
+                raise Unavailable(f"its worker is gone{last_words(self._log)}") from None
+            return float(self._next(ANSWER_SECONDS)["tokens_per_s"])
 
     def close(self) -> None:
         end(self._process)
@@ -137,7 +140,8 @@ class HttpServer:
         """Output tokens per second, prefill included. Raises Unavailable when a request fails."""
         count = question.batch * ROUNDS
         jobs = [Job(1000 * question.number + index, 0.0, PROMPT, OUTPUT) for index in range(count)]
-        exchanges = drive(self._server, jobs, max_concurrency=question.batch)
+        with awake(self._process):
+            exchanges = drive(self._server, jobs, max_concurrency=question.batch)
         errors = [exchange.error for exchange in exchanges if exchange.error]
         if errors:
             raise Unavailable(f"{len(errors)} of {count} requests failed, the first with {errors[0]}; see {self._log}")
@@ -165,8 +169,30 @@ class HttpServer:
         raise Unavailable(f"its server was not healthy within {START_SECONDS:.0f} s; see {self._log}")
 
 
+def halt(process: subprocess.Popen) -> None:
+    """Let it and whatever it started stand still: engines that wait for work in a loop would take a core from the others."""
+    _signal(process, signal.SIGSTOP)
+
+
+@contextmanager
+def awake(process: subprocess.Popen) -> Iterator[None]:
+    """While it is asked something."""
+    _signal(process, signal.SIGCONT)
+    time.sleep(WAKING_SECONDS)
+    try:
+        yield
+    finally:
+        halt(process)
+
+
+def _signal(process: subprocess.Popen, sign: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, sign)
+
+
 def end(process: subprocess.Popen, patience: float = 15.0) -> None:
     """Ask it to stop, then stop it and whatever it started: it leads a process group of its own."""
+    _signal(process, signal.SIGCONT)  # who stands still hears nothing
     if process.stdin is not None and process.poll() is None:
         with suppress(OSError):
             process.stdin.close()  # a worker ends when there are no more questions
@@ -177,8 +203,7 @@ def end(process: subprocess.Popen, patience: float = 15.0) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sign)
+        _signal(process, sign)
         if _group_is_gone(process, patience / 3):
             break
     process.wait()
