@@ -222,6 +222,9 @@ class Chain:
     def execute(self, batch):
         return torch.cat([self.logits[item.tokens[len(item.tokens) - item.num_logits :]] for item in batch])
 
+    def seconds(self):
+        return {}
+
     def release(self, sequence_id):
         pass
 
