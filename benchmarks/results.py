@@ -38,9 +38,14 @@ def publish(name: str, figures: dict[str, Any], title: str, text: str, json_file
 
 def show_in_readme(subject: str, script: str, text: str) -> None:
     """Put a table between the README's markers of this subject."""
-    begin, end = f"<!-- {subject}: written by benchmarks/{script}.py -->", f"<!-- end of {subject} -->"
+    begin, end = markers(subject, script)
     before, rest = README.read_text().split(begin)
     README.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
+
+
+def markers(subject: str, script: str) -> tuple[str, str]:
+    """Where in the README a table begins, and where it ends."""
+    return f"<!-- {subject}: written by benchmarks/{script}.py -->", f"<!-- end of {subject} -->"
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -101,9 +101,11 @@ def wait(url: str, server: subprocess.Popen, patience: float = 120) -> None:
 
 def test_the_report_card_is_what_was_measured() -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    from report_card import BEGIN, END, JSON, render
+    from report_card import JSON, render
+    from results import markers
 
-    assert README.split(BEGIN)[1].split(END)[0].strip() == render(json.loads(JSON.read_text())).strip()
+    begin, end = markers("report card", "report_card")
+    assert README.split(begin)[1].split(end)[0].strip() == render(json.loads(JSON.read_text())).strip()
 
 
 def test_sft_and_rlhf_improve_their_own_metric_beyond_noise_on_the_shown_card() -> None:
