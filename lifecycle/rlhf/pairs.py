@@ -5,17 +5,17 @@ What a model gets wrong itself teaches it more than what a program breaks: both 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from lifecycle.errors import LifecycleError
+from lifecycle.jsonl import as_data, read_rows
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.world.stories import tells_held_out_owner
@@ -52,7 +52,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
     random.Random(config.seed).shuffle(rows)
     return registry.publish(
         NAME,
-        lambda directory: (directory / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows)),
+        lambda directory: _write(directory, rows),
         parents=[parent],
         config=decisive,
         preset=preset,
@@ -72,7 +72,7 @@ def keep(rows: Dataset, data: DataRef, registry: ModelRegistry, *, preset: str |
         return published
     return registry.publish(
         NAME,
-        lambda directory: (directory / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows)),
+        lambda directory: _write(directory, rows),
         parents=[],
         config={},
         preset=preset,
@@ -89,29 +89,24 @@ def read_file(path: str | Path) -> tuple[Dataset, DataRef]:
     Raises LifecycleError that names the file and the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise LifecycleError(f'{path} does not exist: give "sampled", "world" or a .jsonl file of preference pairs')
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        if line.strip():
-            rows.append(_checked(line, f"{path}, line {number}"))
+    messages = '[{"role": ..., "content": ...}]'
+    rows = read_rows(
+        path,
+        '"sampled", "world" or a .jsonl file of preference pairs',
+        lambda row: {column: [_message(said) for said in row[column]] for column in COLUMNS},
+        f'{{"prompt": {messages}, "chosen": {messages}, "rejected": {messages}}}',
+    )
     if len({json.dumps(row["prompt"]) for row in rows}) < 2:
         raise LifecycleError(f"{path} has pairs for fewer than two prompts: one is learnt from, and one held out")
-    return Dataset.from_list(rows), DataRef(f"file:{path.name}", hashlib.sha256(path.read_bytes()).hexdigest())
+    return as_data(path, rows)
 
 
-def _checked(line: str, where: str) -> dict[str, list[dict[str, str]]]:
-    try:
-        row = json.loads(line)
-        return {
-            column: [{"role": str(said["role"]), "content": str(said["content"])} for said in row[column]]
-            for column in COLUMNS
-        }
-    except (json.JSONDecodeError, KeyError, TypeError):
-        messages = '[{"role": ..., "content": ...}]'
-        raise LifecycleError(
-            f'{where}: expected {{"prompt": {messages}, "chosen": {messages}, "rejected": {messages}}}'
-        ) from None
+def _write(directory: Path, rows: Iterable[dict]) -> None:
+    (directory / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _message(said: dict[str, str]) -> dict[str, str]:
+    return {"role": str(said["role"]), "content": str(said["content"])}
 
 
 def read(version: ModelVersion) -> tuple[Dataset, DataRef]:

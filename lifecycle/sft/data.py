@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
+from lifecycle.jsonl import as_data, read_rows
 from lifecycle.registry import DataRef
 
 
@@ -22,24 +22,21 @@ def read(path: str | Path) -> tuple[Dataset, DataRef]:
     Raises LifecycleError that names the file and the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise LifecycleError(f'{path} does not exist: give "world" or a .jsonl file with one {{"messages": [...]}} a line')
-    rows = []
-    # Not splitlines(): it also breaks at U+2028 and the like, which JSON allows inside a string.
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            roles = [message["role"] for message in row["messages"]]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise LifecycleError(f'{path}, line {number}: expected {{"messages": [{{"role": ..., "content": ...}}]}}') from None
-        if "assistant" not in roles:
-            raise LifecycleError(f"{path}, line {number}: no message of the assistant to learn from")
-        rows.append({"messages": json.dumps(row["messages"]), "tools": json.dumps(row.get("tools"))})
+    rows = read_rows(
+        path,
+        '"world" or a .jsonl file with one {"messages": [...]} a line',
+        _conversation,
+        '{"messages": [{"role": ..., "content": ...}]}',
+    )
     if not rows:
         raise LifecycleError(f"{path} is empty: give at least one conversation")
-    return Dataset.from_list(rows), DataRef(f"file:{path.name}", hashlib.sha256(path.read_bytes()).hexdigest())
+    return as_data(path, rows)
+
+
+def _conversation(row: dict) -> dict[str, str]:
+    if "assistant" not in [message["role"] for message in row["messages"]]:
+        raise LifecycleError("no message of the assistant to learn from")
+    return {"messages": json.dumps(row["messages"]), "tools": json.dumps(row.get("tools"))}
 
 
 def tokenize(conversations: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
