@@ -66,7 +66,7 @@ class NativeBackend:
         self.threads = min(threads or torch.get_num_threads(), MOST_THREADS)
         self._batch = Batch(threads=self.threads)
         self._scratch = Scratch()
-        self._buffers: dict[str, Tensor] = {}
+        self._rows = self._wanted = 0
         self._make_room(FEWEST_ROWS, FEWEST_ROWS)
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
@@ -78,7 +78,7 @@ class NativeBackend:
             layer.values = layer.keys + size
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
-        """Logits [n, vocab_size] fp32, valid until the next call; `Likeliest` when that is enough for all slices."""
+        """Logits [n, vocab_size] fp32; `Likeliest` when that is enough for all slices."""
         first_rows = [0, *accumulate(len(slice.tokens) for slice in batch)]
         wanted = [
             row
@@ -131,10 +131,11 @@ class NativeBackend:
         self._load(state_dict)
 
     def _make_room(self, rows: int, wanted: int) -> None:
-        """Scratch space for a step of so many rows and logits; at least doubled when it has to grow."""
-        if self._buffers and rows <= len(self._buffers["residual"]) and wanted <= len(self._buffers["best"]):
+        """Scratch space for a step of so many rows and logits. It never shrinks: steps of two kinds would take turns at it."""
+        if rows <= self._rows and wanted <= self._wanted:
             return
-        rows, wanted = (-(-count // FEWEST_ROWS) * FEWEST_ROWS for count in (max(rows, wanted), wanted))
+        rows, wanted = (padded(most, FEWEST_ROWS) for most in (max(rows, self._rows), max(wanted, self._wanted)))
+        self._rows, self._wanted = rows, wanted
         d, layer, model = self._description, self._weights.layers[0], self._weights.model
         attended, gated = padded(d.heads * d.head_dim), layer.gate_up.outputs // 2
         shapes = {

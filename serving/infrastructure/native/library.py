@@ -178,8 +178,7 @@ class Layer(ctypes.Structure):
 
 class Model(ctypes.Structure):
     _fields_ = [
-        *((name, c_int32) for name in ("layers", "hidden", "width", "heads", "kv_heads")),
-        *((name, c_int32) for name in ("head_dim", "intermediate", "vocabulary")),
+        *((name, c_int32) for name in ("layers", "hidden", "width", "heads", "kv_heads", "head_dim", "vocabulary")),
         *((name, c_float) for name in ("epsilon", "embedding_scale", "residual_scale")),
         *((name, c_float) for name in ("attention_scale", "logit_scale")),
         ("layer", POINTER(Layer)),

@@ -126,7 +126,6 @@ class PackedWeights:
             heads=d.heads,
             kv_heads=d.kv_heads,
             head_dim=d.head_dim,
-            intermediate=d.intermediate,
             vocabulary=d.vocabulary,
             epsilon=d.epsilon,
             embedding_scale=d.embedding_scale,

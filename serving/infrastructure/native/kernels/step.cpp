@@ -24,7 +24,7 @@ struct Layer {
 };
 
 struct Model {
-    int32_t layers, hidden, width, heads, kv_heads, head_dim, intermediate, vocabulary;  // width: hidden, padded to 32
+    int32_t layers, hidden, width, heads, kv_heads, head_dim, vocabulary;  // width: hidden, padded to 32
     float epsilon, embedding_scale, residual_scale, attention_scale, logit_scale;
     const Layer* layer;
     const bf16* embedding;  // [vocabulary][hidden]
@@ -40,7 +40,7 @@ struct Scratch {  // rows of the longest step
     bf16* normed;     // [rows][width]
     bf16* qkv;        // [rows][qkv.outputs]
     bf16* attended;   // [rows][heads * D, padded to 32]
-    bf16* gated;      // [rows][intermediate, padded to 32]
+    bf16* gated;      // [rows][gate_up.outputs / 2]
     uint8_t* rounded;       // int8: [rows][widest input]
     float* rounded_scales;  // int8: [rows]
     float* thread_best;     // [threads][wanted]
