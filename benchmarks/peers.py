@@ -33,7 +33,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -125,7 +125,7 @@ def measure(
                     if phase not in engine.phases or reason in left_out:
                         continue
                     try:
-                        found = once_more(session, lambda: Question(phase, batch, next(numbers)))  # noqa: B023
+                        found = once_more(session, phase, batch, numbers)
                     except Unavailable as error:
                         leave_out(left_out, reason, str(error))
                         continue
@@ -138,12 +138,12 @@ def measure(
     return results(shape, runs)
 
 
-def once_more(session: Session, question: Callable[[], Question]) -> float:
+def once_more(session: Session, phase: Phase, batch: int, numbers: Iterator[int]) -> float:
     """A figure, asked for a second time before it is given up."""
     try:
-        return session.measure(question())
+        return session.measure(Question(phase, batch, next(numbers)))
     except Unavailable:
-        return session.measure(question())
+        return session.measure(Question(phase, batch, next(numbers)))
 
 
 def leave_out(left_out: dict[str, str], what: str, why: str) -> None:
