@@ -24,6 +24,7 @@ from typing import Any
 from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
+from serving.application.multi_step import MultiStep
 from serving.application.ports import Drafter, EngineStats, ModelBackend, Sampler
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
@@ -76,6 +77,7 @@ class EngineLoop:
         self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
         self._runner = StepRunner(backend, sampler, self._scheduler)
         self._speculation = None if drafter is None else Speculation(drafter, self._scheduler, config)
+        self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._lock = threading.Lock()
@@ -275,7 +277,12 @@ class EngineLoop:
                     self._commands.get(timeout=HELD_BACK)()
             return
         self._scheduling_seconds += time.perf_counter() - began
-        done = self._runner.run(work if self._speculation is None else self._speculation.extend(work))
+        if self._speculation is not None:
+            work = self._speculation.extend(work)
+        work = self._multi_step.extend(work)
+        began = time.perf_counter()
+        done = self._runner.run(work)
+        self._multi_step.observe(done.work, time.perf_counter() - began)
         self._deliver(done.events)
         self._report(done.work, start)
 

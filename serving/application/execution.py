@@ -56,12 +56,12 @@ class StepRunner:
 
     def _one_by_one(self, work: list[Work], cause: Exception) -> Outcome:
         """Sequences that fail even alone, and without guesses, end with an error; the others go on."""
-        if len(work) == 1 and not work[0].drafts:
+        if len(work) == 1 and not work[0].drafts and not work[0].ahead:
             return Outcome([], self._give_up(work[0], cause))
         log.warning("a step of %d sequences failed (%r); running them one at a time", len(work), cause)
         done = Outcome([], [])
         for item in work:
-            item = item._replace(drafts=())
+            item = item._replace(drafts=(), ahead=0)
             try:
                 sampled = self._forward([item])
             except Exception as error:
@@ -78,7 +78,7 @@ class StepRunner:
 
     def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
         batch, draws = [], []
-        for sequence, start, count, _, samples, drafts in work:
+        for sequence, start, count, _, samples, drafts, ahead in work:
             tokens = sequence.tokens[start : start + count]
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
@@ -88,7 +88,7 @@ class StepRunner:
                 tokens += drafts
                 draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
             wanted = samples + len(drafts)
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
+            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices, ahead))
         started = time.perf_counter()
         logits = self._backend.execute(batch)
         computed = time.perf_counter()

@@ -129,7 +129,9 @@ class SequenceSlice:
 
     `block_table` lists the KV blocks in position order and covers the whole slice; everything before `start` is in them
     already. `num_logits` asks for the logits that follow the slice's last `num_logits` tokens; 0 for none. Where the
-    sequence is sampled greedily from logits as they are, `likeliest_suffices`.
+    sequence is sampled greedily from logits as they are, `likeliest_suffices`. `ahead` asks a backend that `goes_ahead`
+    for so many more tokens, each computed from the likeliest one before it; it is the same in all slices of a step, and
+    not 0 only where each has one token and its likeliest suffices. The table covers them.
     """
 
     id: str
@@ -138,6 +140,7 @@ class SequenceSlice:
     block_table: Sequence[int]
     num_logits: int
     likeliest_suffices: bool = False
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +161,16 @@ class ModelBackend(Protocol):
     """Whether a block's content serves every sequence that begins alike. If not, prefix caching must be off."""
     can_rewind: bool
     """Whether a slice may begin before the end of what its sequence has computed, at no cost but its own tokens."""
+    goes_ahead: bool
+    """Whether slices may ask for tokens `ahead`."""
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [sum of num_logits, vocab_size], slice by slice and token by token, in whatever form the `Sampler` takes.
 
-        May be a `Likeliest` when that suffices for every slice that asks for logits. Running the same slices again is harmless: an error may leave keys and values half written. An error that a smaller
-        batch might not meet is a MemoryError, or of a class called OutOfMemoryError (torch's).
+        May be a `Likeliest` when that suffices for every slice that asks for logits, and is one, with 1 + `ahead` tokens a
+        slice, when tokens ahead are asked for. Running the same slices again is harmless: an error may leave keys and values
+        half written. An error that a smaller batch might not meet is a MemoryError, or of a class called OutOfMemoryError
+        (torch's).
         """
 
     def seconds(self) -> Mapping[str, float]:

@@ -85,6 +85,7 @@ class Encoder:
             "kv_used": report.kv_used,
             "kv_cached": report.kv_cached,
             "preemptions": report.preemptions,
+            "passes": report.passes,
         }
 
     def _end(self, end: Finished) -> dict[str, Any] | None:

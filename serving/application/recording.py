@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-FORMAT = 1
+FORMAT = 2
 PREFIX_BLOCK = 16
 """Tokens per number of `RequestRecord.prefix`."""
 
@@ -49,6 +49,8 @@ class StepRecord:
     kv_used: int
     kv_cached: int
     preemptions: int
+    passes: int = 1
+    """Of the model; `work` has the tokens of all of them."""
 
     @property
     def end(self) -> float:
@@ -147,7 +149,7 @@ class _Reader:
             for number, kind, tokens, start, samples in line["work"]
         )
         memory = (line["waiting"], line["running"], line["kv_used"], line["kv_cached"], line["preemptions"])
-        step = StepRecord(line["start"], line["duration"], work, *memory)
+        step = StepRecord(line["start"], line["duration"], work, *memory, line["passes"])
         self._steps.append(step)
         for item in work:
             request = self._requests[item.request]

@@ -42,6 +42,9 @@ class SchedulerConfig:
     stall_seconds: float = 60.0
     """The engine is unhealthy when work waited this long and no step finished."""
 
+    multi_step_seconds: float = 0.016
+    """While nobody waits and all decode greedily, the model generates tokens for so long before the engine looks around
+    again, where the backend can; a request that arrives meanwhile waits. 0: one token at a time."""
     num_speculative_tokens: int = 4
     """With speculative decoding: most tokens guessed ahead for one sequence and checked in one step."""
     speculative_max_seqs: int = 2
@@ -76,6 +79,8 @@ class SchedulerConfig:
         self._at_least(1, "mailbox_tokens", "expected_output", "num_speculative_tokens", "speculative_max_seqs")
         self._at_least(0, "prefill_chunk", "mixed_prefill_tokens", "queue_limit", "max_preemptions")
         self._at_least(0, "ageing_rate", "fair_decode_cost", "slo_patience")
+        if not 0 <= self.multi_step_seconds <= 1:
+            raise ValueError(f"multi_step_seconds must be between 0 and 1 second, not {self.multi_step_seconds}")
         for name in ("num_blocks", "kv_memory_mb"):
             if getattr(self, name) is not None:
                 self._at_least(1, name)

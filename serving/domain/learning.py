@@ -74,7 +74,8 @@ class StepTime:
         self.coefficients = self.PRIOR
 
     def observe(self, report: StepReport) -> None:
-        features = [1.0, report.tokens / self._UNITS[1], report.kv_tokens / self._UNITS[2]]
+        tokens = report.tokens / report.passes
+        features = [1.0, tokens / self._UNITS[1], report.kv_tokens / self._UNITS[2]]
         error = report.duration - sum(
             x * prior * unit for x, prior, unit in zip(features, self.PRIOR, self._UNITS, strict=True)
         )

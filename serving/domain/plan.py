@@ -108,7 +108,7 @@ class SequenceWork(NamedTuple):
     start: int
     """Tokens that were computed before."""
     samples: bool
-    """Whether the step ended with a new token for it."""
+    """Whether the step ended with a new token for it, or with one after each pass."""
     tenant: str = "default"
     drafted: int = 0
     """Guesses among the tokens."""
@@ -145,6 +145,8 @@ class StepReport:
     """Everybody with a request in the engine, running or waiting, once each."""
     finished: tuple[int, ...] = ()
     """Answer lengths in tokens of the requests that came to their own end since the report before."""
+    passes: int = 1
+    """How often the model ran in it; more than once when nobody waited and every decode went on by itself."""
 
     @property
     def tokens(self) -> int:

@@ -30,7 +30,8 @@ HINTS = 64
 class Work(NamedTuple):
     """One sequence's share of the step to run: `count` tokens from position `start`; `samples` when that catches up.
 
-    `drafts` are guesses of what follows, computed after those tokens in the same step.
+    `drafts` are guesses of what follows, computed after those tokens in the same step. `ahead` are tokens that the model
+    generates after the one that it samples, without coming back in between.
     """
 
     sequence: Sequence
@@ -39,11 +40,12 @@ class Work(NamedTuple):
     kind: Literal["prefill", "decode"]
     samples: bool
     drafts: tuple[int, ...] = ()
+    ahead: int = 0
 
     @property
     def size(self) -> int:
         """Tokens that the model computes."""
-        return self.count + len(self.drafts)
+        return self.count + len(self.drafts) + self.ahead
 
 
 @dataclass(slots=True)
@@ -136,17 +138,27 @@ class Scheduler:
             return item
         return item._replace(drafts=tuple(drafts))
 
+    def go_ahead(self, work: list[Work], tokens: int) -> list[Work]:
+        """`work` with so many tokens more for each; as it was when their memory would have to be taken from somebody."""
+        for at, item in enumerate(work):
+            if not self.pool.grow(item.sequence.id, item.start + item.count + tokens):
+                for grown in work[:at]:
+                    self.pool.trim(grown.sequence.id, grown.start + grown.count)
+                return work
+        return [item._replace(ahead=tokens) for item in work]
+
     def complete(self, work: Seq[Work], sampled: Seq[TokenLogprob | int]) -> list[Event]:
-        """Book a step that ran. `sampled`: for each work that samples, in order, a token and one more after each of its drafts,
-        with log-probability or bare.
+        """Book a step that ran. `sampled`: for each work that samples, in order, a token and one more for each of its drafts
+        or tokens ahead, with log-probability or bare.
         """
         events: list[Event] = []
         tokens = iter(sampled)
         for item in work:
             sequence = item.sequence
             sequence.advance(item.count)
-            if item.drafts:
-                events += self._accept_drafts(item, [next(tokens) for _ in range(1 + len(item.drafts))])
+            if item.drafts or item.ahead:
+                several = [next(tokens) for _ in range(1 + len(item.drafts) + item.ahead)]
+                events += self._accept_drafts(item, several) if item.drafts else self._accept_ahead(item, several)
                 continue
             self.pool.commit(sequence.id, sequence.computed)
             if item.samples:
@@ -158,7 +170,8 @@ class Scheduler:
         self._steps += 1
         ended, self._ended = self._ended, []
         shares = [
-            SequenceWork(s.id, kind, count, at, samples, s.request.tenant) for s, at, count, kind, samples, _ in work
+            SequenceWork(s.id, kind, count + ahead, at, samples, s.request.tenant)
+            for s, at, count, kind, samples, _, ahead in work
         ]
         if self._accepted:
             shares = [self._with_drafts(share, item) for share, item in zip(shares, work, strict=True)]
@@ -176,6 +189,7 @@ class Scheduler:
             preemptions=self.counters.preemptions,
             tenants=tuple(self._tenants),
             finished=tuple(ended),
+            passes=1 + max((item.ahead for item in work), default=0),
         )
 
     def shrink(self, work: Seq[Work]) -> list[Work]:
@@ -192,7 +206,7 @@ class Scheduler:
                 self._preempt(item.sequence.id)
                 continue
             count = min(item.count, budget)
-            kept.append(item._replace(count=count, samples=item.samples and count == item.count, drafts=()))
+            kept.append(item._replace(count=count, samples=item.samples and count == item.count, drafts=(), ahead=0))
             budget -= count
         tokens = max(self.limits.max_num_seqs, sum(item.count for item in kept))
         self.limits = replace(self.limits, max_num_batched_tokens=min(tokens, self.limits.max_num_batched_tokens))
@@ -302,21 +316,30 @@ class Scheduler:
 
         What follows a wrong guess was computed from it and is dropped. A token that was guessed has its keys and values.
         """
-        sequence, length, right, reason = item.sequence, item.sequence.target, 0, None
-        for choice, draft in zip(sampled, (*item.drafts, None), strict=True):
-            token = choice if isinstance(choice, int) else choice.token
-            reason = sequence.append(token)
-            if reason or token != draft:
-                break
-            sequence.advance(1)
-            right += 1
-        self.pool.commit(sequence.id, sequence.computed)
-        self.pool.trim(sequence.id, sequence.target)  # guessing leaves everybody the memory that they had without
-        self._accepted[sequence.id] = right
-        tokens = tuple(sequence.tokens[length:])
+        before = item.sequence.computed
+        events = self._accept_several(item.sequence, item.drafts, sampled)
+        right = self._accepted[item.sequence.id] = item.sequence.computed - before
         self.counters.drafts += 1
         self.counters.draft_tokens += len(item.drafts)
         self.counters.accepted_tokens += right
+        return events
+
+    def _accept_ahead(self, item: Work, sampled: Seq[TokenLogprob | int]) -> list[Event]:
+        """Append what was generated, up to the end of the answer: each token was computed from the one before it."""
+        return self._accept_several(item.sequence, sampled[:-1], sampled)
+
+    def _accept_several(self, sequence: Sequence, computed: Seq[int], sampled: Seq[TokenLogprob | int]) -> list[Event]:
+        """`computed` are the tokens from which the second of `sampled` and all after it come."""
+        length, reason = sequence.target, None
+        for choice, known in zip(sampled, (*computed, None), strict=True):
+            token = choice if isinstance(choice, int) else choice.token
+            reason = sequence.append(token)
+            if reason or token != known:
+                break
+            sequence.advance(1)
+        self.pool.commit(sequence.id, sequence.computed)
+        self.pool.trim(sequence.id, sequence.target)  # everybody is left the memory that they had without
+        tokens = tuple(sequence.tokens[length:])
         self.counters.generated_tokens += len(tokens)
         events: list[Event] = []
         if tokens:

@@ -99,6 +99,7 @@ class PaddedTorchBackend:
         per_token, per_sequence = self._memory()
         # What grows with the text can be cut back; a state that does not has mixed all of it up.
         self.can_rewind = not per_sequence
+        self.goes_ahead = False
         room = max(0, kv_bytes - max_num_seqs * per_sequence)
         self.num_blocks = blocks_that_fit(room, per_token * block_size) if num_blocks is None else num_blocks
 

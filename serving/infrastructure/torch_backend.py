@@ -26,6 +26,7 @@ class PackedTorchBackend:
 
     shares_prefixes = True
     can_rewind = True
+    goes_ahead = False
 
     def __init__(
         self,

@@ -63,7 +63,8 @@ def fit(recording: Recording) -> Fit:
             f"the recording has {len(recording.steps)} steps, and fitting step times takes at least {MIN_STEPS}: "
             "record more requests"
         )
-    seconds = np.array(list(periods(recording.steps)))
+    passes = np.array([step.passes for step in recording.steps])
+    seconds = np.array(list(periods(recording.steps))) / passes
     features = np.array([_features(step) for step in recording.steps], dtype=float)
     weights = 1 / np.maximum(seconds, 1e-6)
     coefficients = _non_negative(features * weights[:, None], seconds * weights)
@@ -83,8 +84,9 @@ def periods(steps: Sequence[StepRecord]) -> Iterable[float]:
     yield from (step.duration for step in steps[-1:])
 
 
-def _features(step: StepRecord) -> tuple[int, int, int, int]:
-    tokens = sum(item.tokens for item in step.work)
+def _features(step: StepRecord) -> tuple[float, ...]:
+    """Of one pass, the last."""
+    tokens = sum(item.tokens for item in step.work) / step.passes
     return 1, tokens, sum(item.start + item.tokens for item in step.work), len(step.work)
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         for when, report in steps:
             for item in report.work:
                 if item.samples:
-                    arrivals[item.id].append(when)
+                    arrivals[item.id] += [when] * report.passes
         return rate(question, started, list(arrivals.values()))
 
     measure({"phase": "decode", "batch": 2, "number": 0, "prompt": 128, "output": 8})

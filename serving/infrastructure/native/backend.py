@@ -15,7 +15,7 @@ from torch import Tensor
 from serving.application.ports import Likeliest, SequenceSlice
 from serving.infrastructure.native.description import RotaryTable, describe
 from serving.infrastructure.native.library import Batch, Level, Scratch, best_level, load
-from serving.infrastructure.native.weights import PackedWeights, padded
+from serving.infrastructure.native.weights import PANEL, PackedWeights, padded
 from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
 
 BLOCK = 32
@@ -37,6 +37,7 @@ class NativeBackend:
 
     shares_prefixes = True
     can_rewind = True
+    goes_ahead = True
     block_size = BLOCK
 
     def __init__(
@@ -79,15 +80,16 @@ class NativeBackend:
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
         """Logits [n, vocab_size] fp32; `Likeliest` when that is enough for all slices."""
+        passes = 1 + batch[0].ahead
         first_rows = [0, *accumulate(len(slice.tokens) for slice in batch)]
         wanted = [
             row
             for last, slice in zip(first_rows[1:], batch, strict=True)
             for row in range(last - slice.num_logits, last)
         ]
-        self._make_room(first_rows[-1], len(wanted))
+        self._make_room(first_rows[-1], passes * len(wanted))
         step = self._batch
-        step.tokens, step.sequences, step.wanted = first_rows[-1], len(batch), len(wanted)
+        step.tokens, step.sequences, step.wanted, step.passes = first_rows[-1], len(batch), len(wanted), passes
         numbers = self._point_to(
             token=chain.from_iterable(slice.tokens for slice in batch),
             first_row=first_rows,
@@ -96,7 +98,7 @@ class NativeBackend:
             table_at=accumulate((len(slice.block_table) for slice in batch), initial=0),
             wanted_row=wanted,
         )
-        rope = self._rotary.up_to(max(slice.start + len(slice.tokens) for slice in batch))
+        rope = self._rotary.up_to(max(slice.start + len(slice.tokens) + slice.ahead for slice in batch))
         step.rope = rope.data_ptr()
         only_best = all(slice.likeliest_suffices or not slice.num_logits for slice in batch)
         logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs)
@@ -104,7 +106,11 @@ class NativeBackend:
         self._library.step(self._weights.model, self._scratch, step)
         del numbers  # until here the kernels read it
         if logits is None:
-            return Likeliest(self._best_at[: len(wanted)].tolist(), self._best[: len(wanted)].tolist())
+            best_at, best = (
+                found[: passes * len(wanted)].reshape(passes, -1).T.ravel().tolist()
+                for found in (self._best_at, self._best)
+            )
+            return Likeliest(best_at, best)
         return logits[:, : self.vocab_size]
 
     def _point_to(self, **lists: Iterable[int]) -> array:
@@ -149,6 +155,9 @@ class NativeBackend:
             "rounded_scales": ((rows,), torch.float32),
             "thread_best": ((self.threads, wanted), torch.float32),
             "thread_best_at": ((self.threads, wanted), torch.int32),
+            "row_bounds": ((wanted, 2), torch.float32),
+            "upper": ((model.head.outputs // PANEL, wanted), torch.float32),
+            "floor": ((self.threads, wanted), torch.float32),
             "best": ((wanted,), torch.float32),
             "best_at": ((wanted,), torch.int32),
         }

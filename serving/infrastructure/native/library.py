@@ -176,6 +176,10 @@ class Layer(ctypes.Structure):
     ]
 
 
+class Screen(ctypes.Structure):
+    _fields_ = [("rounded", Linear), ("error", c_void_p), ("size", c_void_p)]
+
+
 class Model(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("layers", "hidden", "width", "heads", "kv_heads", "head_dim", "vocabulary")),
@@ -185,19 +189,21 @@ class Model(ctypes.Structure):
         ("embedding", c_void_p),
         ("final_norm", c_void_p),
         ("head", Linear),
+        ("screen", Screen),
     ]
 
 
 class Scratch(ctypes.Structure):
     _fields_ = [
         *((name, c_void_p) for name in ("team", "residual", "normed", "qkv", "attended", "gated")),
-        *((name, c_void_p) for name in ("rounded", "rounded_scales", "thread_best", "thread_best_at", "seconds")),
+        *((name, c_void_p) for name in ("rounded", "rounded_scales", "thread_best", "thread_best_at")),
+        *((name, c_void_p) for name in ("row_bounds", "upper", "floor", "seconds")),
     ]
 
 
 class Batch(ctypes.Structure):
     _fields_ = [
-        *((name, c_int32) for name in ("tokens", "sequences", "wanted", "threads")),
+        *((name, c_int32) for name in ("tokens", "sequences", "wanted", "threads", "passes")),
         *((name, c_void_p) for name in ("token", "first_row", "start", "tables", "table_at", "wanted_row")),
         *((name, c_void_p) for name in ("rope", "logits", "best", "best_at")),
     ]

@@ -16,12 +16,14 @@ from lifecycle.errors import LifecycleError
 from lifecycle.model.int8 import quantise_rows
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.description import Description
-from serving.infrastructure.native.library import Layer, Linear, Model
+from serving.infrastructure.native.library import Layer, Linear, Model, Screen
 
 PANEL = 32
 HALF_PANEL = 16
 LINE = 64  # bytes of a cache line
 HUGE_PAGE = 2**21
+ROWS_AT_ONCE = 4096
+HUGE = 3e38
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -136,8 +138,8 @@ class PackedWeights:
             embedding=self._keep(embedding.clone()),  # not the mapped file: all of it would count as memory in use
             final_norm=final_norm,
             head=self._linear(Matrix(head), padded(d.hidden)),
+            screen=self._screen(Matrix(head), padded(d.hidden)) if d.logit_scale > 0 else Screen(),
         )
-
         del self._weights
 
     def _fill(self, layer: Layer, prefix: str, d: Description) -> None:
@@ -213,6 +215,22 @@ class PackedWeights:
             linear.offsets = self._keep(128 * rows.sum(1, dtype=torch.int32))
         return linear
 
+    def _screen(self, head: Matrix, inputs: int) -> Screen:
+        """The head in int8, and how far each output may be off; see screen.h."""
+        rounded = head.rounded()
+        error, size = torch.empty(2, len(head.values))
+        for rows in torch.arange(len(error)).split(ROWS_AT_ONCE):  # in fp32 the whole head would be as large as the model
+            known = rounded.values[rows].float() * rounded.scales[rows, None]
+            error[rows] = (head.values[rows].float() - known).norm(dim=1)
+            size[rows] = known.norm(dim=1)
+        outputs = padded(len(error))
+        nobodys = torch.full((outputs - len(error),), HUGE)
+        return Screen(
+            rounded=self._linear(rounded, inputs),
+            error=self._keep(torch.cat([error, nobodys])),
+            size=self._keep(_pad(size, outputs)),
+        )
+
     def _keep(self, tensor: Tensor) -> int:
         tensor = tensor.contiguous()
         self._kept.append(tensor)
@@ -259,4 +277,4 @@ def _packed_bytes(d: Description) -> int:
     width, gated = padded(d.hidden), padded(d.intermediate, HALF_PANEL)
     attended, qkv = padded(d.heads * d.head_dim), padded((d.heads + 2 * d.kv_heads) * d.head_dim)
     layer = qkv * width + width * attended + 2 * gated * width + width * gated
-    return 2 * (d.layers * layer + padded(d.vocabulary) * width) + 4 * LINE * (d.layers + 1)
+    return 2 * d.layers * layer + 3 * padded(d.vocabulary) * width + 4 * LINE * (d.layers + 2)

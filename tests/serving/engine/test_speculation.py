@@ -213,7 +213,7 @@ def test_what_was_answered_is_found_in_the_prefix_cache_and_right(model):
 class Chain:
     """The `ModelBackend` of a Markov chain: what follows depends on the last token alone."""
 
-    num_blocks, block_size, shares_prefixes, can_rewind = 512, 4, True, True
+    num_blocks, block_size, shares_prefixes, can_rewind, goes_ahead = 512, 4, True, True, False
 
     def __init__(self, logits):
         self.logits = logits

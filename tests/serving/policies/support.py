@@ -44,6 +44,7 @@ class HashBackend:
     vocab_size = VOCAB
     shares_prefixes = True
     can_rewind = True
+    goes_ahead = False
 
     def __init__(self, num_blocks: int, block_size: int = BLOCK) -> None:
         self.num_blocks = num_blocks

@@ -191,11 +191,11 @@ struct Head {  // logits as fp32 if somebody wants them, and the likeliest token
         for (int i = real; i < PANEL; i++) scaled[i] = -3.4e38f;  // added outputs, in the last panel only
         Floats most = read<Floats>(scaled);
         UNROLL for (int v = 1; v < VECTORS; v++) most = larger(most, read<Floats>(scaled + v * LANES));
-        if (!any_above(most, best[row])) return;
-        for (int i = 0; i < PANEL; i++)
-            if (scaled[i] > best[row]) {  // the first of equals stays, as in torch
-                best[row] = scaled[i];
-                best_at[row] = panel * PANEL + i;
-            }
+        if (!any_reaches(most, best[row])) return;
+        for (int i = 0; i < PANEL; i++) {
+            int at = panel * PANEL + i;
+            bool earlier = scaled[i] == best[row] && at < best_at[row];  // of equals the first, as in torch
+            if (scaled[i] > best[row] || earlier) best[row] = scaled[i], best_at[row] = at;
+        }
     }
 };

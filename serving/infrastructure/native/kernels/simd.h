@@ -51,16 +51,20 @@ INLINE float sum(Floats v) {
     return total;
 }
 INLINE float largest(Floats v) {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)v);
+#else
     float best = v[0];
     for (int i = 1; i < LANES; i++) best = v[i] > best ? v[i] : best;
     return best;
+#endif
 }
 
-INLINE bool any_above(Floats v, float bound) {
+INLINE bool any_reaches(Floats v, float bound) {
 #ifdef __AVX512F__
-    return _mm512_cmp_ps_mask((__m512)v, (__m512)all(bound), _CMP_GT_OQ);
+    return _mm512_cmp_ps_mask((__m512)v, (__m512)all(bound), _CMP_GE_OQ);
 #else
-    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, (__m256)all(bound), _CMP_GT_OQ));
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, (__m256)all(bound), _CMP_GE_OQ));
 #endif
 }
 

@@ -9,6 +9,7 @@
 #include "attention.h"
 #include "linear.h"
 #include "parallel.h"
+#include "screen.h"
 #include "token.h"
 
 struct Layer {
@@ -30,6 +31,7 @@ struct Model {
     const bf16* embedding;  // [vocabulary][hidden]
     const float* final_norm;
     Linear head;
+    Screen screen;
 };
 
 constexpr int PHASES = 8;  // embed + norm, qkv, rope + write, attention, out, gate + up, down, head
@@ -45,20 +47,24 @@ struct Scratch {  // rows of the longest step
     float* rounded_scales;  // int8: [rows]
     float* thread_best;     // [threads][wanted]
     int32_t* thread_best_at;
+    RowBounds* row_bounds;  // [wanted]
+    float* upper;           // [panels of the head][wanted]
+    float* floor;           // [threads][wanted]
     double* seconds;  // [PHASES], added to
 };
 
 struct Batch {
     int32_t tokens, sequences, wanted, threads;
-    const int32_t* token;      // [tokens]
+    int32_t passes;            // more than 1, of decodes alone: each goes on with its likeliest token
+    int32_t* token;            // [tokens]
     const int32_t* first_row;  // [sequences + 1]
-    const int32_t* start;      // [sequences] position of a sequence's first token here
+    int32_t* start;            // [sequences] position of a sequence's first token here
     const int32_t* tables;     // block numbers of all sequences, one after the other
     const int32_t* table_at;   // [sequences] where each one's begin
     const int32_t* wanted_row; // [wanted] rows whose logits are asked for
     const float* rope;         // [positions][D]: cosines, then sines
     float* logits;             // [wanted][head.outputs], or null when the likeliest tokens are enough
-    float* best;               // [wanted]
+    float* best;               // [passes][wanted]
     int32_t* best_at;
 };
 
@@ -81,9 +87,13 @@ struct Worker {
 
     void run() {
         phase_began = now();
-        embed();
-        for (int i = 0; i < model.layers; i++) layer(model.layer[i]);
-        head();
+        for (int pass = 0; pass < batch.passes; pass++) {
+            if (pass) team.meet();  // until the first thread knows the tokens to go on with
+            embed();
+            for (int i = 0; i < model.layers; i++) layer(model.layer[i]);
+            head();
+            if (!thread) choose(pass);
+        }
     }
 
     void meet(int phase) {
@@ -139,20 +149,67 @@ struct Worker {
         float* best = scratch.thread_best + int64_t(thread) * rows;
         int32_t* best_at = scratch.thread_best_at + int64_t(thread) * rows;
         for (int r = 0; r < rows; r++) best[r] = -INFINITY, best_at[r] = 0;
-        meet(0);
         Head likeliest{batch.logits, model.head.outputs, model.vocabulary, model.logit_scale, best, best_at};
-        multiply(team, thread, model.head, input(model.head, scratch.normed, model.width), rows, likeliest);
+        Input input{(const char*)scratch.normed, 2 * int64_t(model.width), nullptr};
+        if (batch.logits || !model.screen.error) {
+            meet(0);
+            multiply(team, thread, model.head, input, rows, likeliest);
+        } else {
+            screen(rows);
+            review(rows, input, likeliest);
+        }
         meet(7);
-        if (thread) return;
+    }
+
+    // Bounds for all outputs, from the rounded head.
+    void screen(int rows) {
+        const Screen& s = model.screen;
+        float* floor = scratch.floor + int64_t(thread) * rows;
+        for (int r = 0; r < rows; r++) floor[r] = -INFINITY;
+        for_own_rows(rows, [&](int row) {
+            const bf16* x = scratch.normed + int64_t(row) * model.width;
+            round_row(row, x, model.width, s.rounded);
+            const uint8_t* rounded = scratch.rounded + int64_t(row) * 4 * s.rounded.groups;
+            scratch.row_bounds[row] = row_bounds(x, rounded, scratch.rounded_scales[row], model.width);
+        });
+        meet(0);
+        Bounds bounds{s, scratch.row_bounds, scratch.upper, rows, floor};
+        multiply(team, thread, s.rounded, this->input(s.rounded, nullptr, 0), rows, bounds);
+        meet(7);
+        for (int t = 0; t < team.threads; t++)  // others may read what is raised here: it is raised to the same height by all
+            for (int r = 0; r < rows; r++) floor[r] = fmaxf(floor[r], scratch.floor[int64_t(t) * rows + r]);
+    }
+
+    // The true head, where it may hold the likeliest.
+    void review(int rows, const Input& input, const Head& likeliest) {
+        const float* floor = scratch.floor + int64_t(thread) * rows;
+        int panels = model.head.outputs / PANEL;
+        for (Piece piece; team.take(thread, panels, 16, piece);)
+            for (int panel = piece.first; panel < piece.last; panel++)
+                for (int row = 0; row < rows; row++)
+                    if (scratch.upper[int64_t(panel) * rows + row] >= floor[row])
+                        tile<Bf16, 1>(model.head, input, row, panel, nullptr, likeliest);
+    }
+
+    // The likeliest of what the threads found, and the next pass's input.
+    void choose(int pass) {
+        int rows = batch.wanted;
+        float* best = batch.best + int64_t(pass) * rows;
+        int32_t* best_at = batch.best_at + int64_t(pass) * rows;
         for (int r = 0; r < rows; r++) {
-            batch.best[r] = -INFINITY;
-            batch.best_at[r] = 0;
+            best[r] = -INFINITY;
+            best_at[r] = 0;
             for (int t = 0; t < team.threads; t++) {
                 float value = scratch.thread_best[int64_t(t) * rows + r];
                 int32_t at = scratch.thread_best_at[int64_t(t) * rows + r];
-                bool earlier = value == batch.best[r] && at < batch.best_at[r];
-                if (value > batch.best[r] || earlier) batch.best[r] = value, batch.best_at[r] = at;
+                bool earlier = value == best[r] && at < best_at[r];
+                if (value > best[r] || earlier) best[r] = value, best_at[r] = at;
             }
+        }
+        if (pass + 1 == batch.passes) return;
+        for (int s = 0; s < batch.sequences; s++) {
+            batch.token[s] = best_at[s];
+            batch.start[s]++;
         }
     }
 
