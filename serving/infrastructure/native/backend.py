@@ -23,6 +23,8 @@ BLOCK = 32
 FEWEST_ROWS = 64
 PHASES = ("norm", "qkv", "rope", "attention", "out", "gate_up", "down", "head")
 MOST_THREADS = 64
+ALONE = 8
+"""Rows that each thread normalises for itself when there are no more."""
 TEAM_BYTES = 8192
 """Of the structure that threads meet in; room for `MOST_THREADS`."""
 
@@ -144,18 +146,19 @@ class NativeBackend:
         self._rows, self._wanted = rows, wanted
         d, layer, model = self._description, self._weights.layers[0], self._weights.model
         attended, gated = padded(d.heads * d.head_dim), layer.gate_up.outputs // 2
+        copies = max(rows, ALONE * self.threads)
         shapes = {
             "team": ((TEAM_BYTES,), torch.uint8),
             "residual": ((rows, model.width), torch.float32),
-            "normed": ((rows, model.width), torch.bfloat16),
+            "normed": ((copies, model.width), torch.bfloat16),
             "qkv": ((rows, layer.qkv.outputs), torch.bfloat16),
             "attended": ((rows, attended), torch.bfloat16),
             "gated": ((rows, gated), torch.bfloat16),
-            "rounded": ((rows, max(model.width, attended, gated)), torch.uint8),
-            "rounded_scales": ((rows,), torch.float32),
+            "rounded": ((copies, max(model.width, attended, gated)), torch.uint8),
+            "rounded_scales": ((copies,), torch.float32),
             "thread_best": ((self.threads, wanted), torch.float32),
             "thread_best_at": ((self.threads, wanted), torch.int32),
-            "row_bounds": ((wanted, 2), torch.float32),
+            "row_bounds": ((self.threads, wanted, 2), torch.float32),
             "upper": ((model.head.outputs // PANEL, wanted), torch.float32),
             "floor": ((self.threads, wanted), torch.float32),
             "best": ((wanted,), torch.float32),

@@ -39,7 +39,7 @@ constexpr int PHASES = 8;  // embed + norm, qkv, rope + write, attention, out, g
 struct Scratch {  // rows of the longest step
     Team* team;
     float* residual;  // [rows][width]
-    bf16* normed;     // [rows][width]
+    bf16* normed;     // [rows][width]; a few of each thread when it works alone, likewise what is rounded
     bf16* qkv;        // [rows][qkv.outputs]
     bf16* attended;   // [rows][heads * D, padded to 32]
     bf16* gated;      // [rows][gate_up.outputs / 2]
@@ -47,7 +47,7 @@ struct Scratch {  // rows of the longest step
     float* rounded_scales;  // int8: [rows]
     float* thread_best;     // [threads][wanted]
     int32_t* thread_best_at;
-    RowBounds* row_bounds;  // [wanted]
+    RowBounds* row_bounds;  // [threads][wanted]
     float* upper;           // [panels of the head][wanted]
     float* floor;           // [threads][wanted]
     double* seconds;  // [PHASES], added to
@@ -69,6 +69,7 @@ struct Batch {
 };
 
 constexpr int TILE_TOKENS = 16;  // of a prompt, in one piece of attention's work
+constexpr int ALONE = 8;         // so few rows each thread normalises for itself: that is sooner done than waiting for others
 
 static double now() {
     timespec t;
@@ -109,6 +110,19 @@ struct Worker {
         for (int row = share(rows, thread, team.threads); row < share(rows, thread + 1, team.threads); row++) function(row);
     }
 
+    // Rows that the next product reads: a few by every thread for itself, from `own_copy` on, many by all together.
+    template <class Function>
+    void prepare_rows(int rows, int phase, Function function) {
+        if (rows <= ALONE) {
+            for (int row = 0; row < rows; row++) function(row);
+        } else {
+            for_own_rows(rows, function);
+            meet(phase);
+        }
+    }
+
+    int own_copy(int rows) const { return rows <= ALONE ? thread * ALONE : 0; }
+
     void embed() {
         for_own_rows(batch.tokens, [&](int row) {
             const bf16* from = model.embedding + int64_t(batch.token[row]) * model.hidden;
@@ -116,6 +130,7 @@ struct Worker {
             for (int i = 0; i < model.hidden; i++) to[i] = widen(from[i]) * model.embedding_scale;
             for (int i = model.hidden; i < model.width; i++) to[i] = 0;
         });
+        meet(0);
     }
 
     void layer(const Layer& l) {
@@ -123,40 +138,39 @@ struct Worker {
         int attended = (model.heads * model.head_dim + PANEL - 1) / PANEL * PANEL;
         int gated = l.gate_up.outputs / 2;
         normalise(rows, nullptr, l.attention_norm, l.qkv);
-        meet(0);
-        multiply(team, thread, l.qkv, input(l.qkv, scratch.normed, model.width), rows, Store{scratch.qkv, stride});
+        multiply(team, thread, l.qkv, normed(l.qkv, rows), rows, Store{scratch.qkv, stride});
         meet(1);
-        rotate_and_store(l);
-        meet(2);
+        if (!only_decodes()) {  // a decode's key is needed by nobody else in this step
+            for_own_rows(batch.tokens, [&](int row) { rotate_and_store(l, row); });
+            meet(2);
+        }
         attention(l, attended);
         meet(3);
         round_rows(rows, l.out, scratch.attended, attended, 4);
         AddToResidual add{scratch.residual, model.width, model.residual_scale};
-        multiply(team, thread, l.out, input(l.out, scratch.attended, attended), rows, add);
+        multiply(team, thread, l.out, input(l.out, scratch.attended, attended, rows), rows, add);
         meet(4);
         normalise(rows, nullptr, l.mlp_norm, l.gate_up);
-        meet(0);
-        multiply(team, thread, l.gate_up, input(l.gate_up, scratch.normed, model.width), rows, Gate{scratch.gated, gated});
+        multiply(team, thread, l.gate_up, normed(l.gate_up, rows), rows, Gate{scratch.gated, gated});
         meet(5);
         round_rows(rows, l.down, scratch.gated, gated, 6);
-        multiply(team, thread, l.down, input(l.down, scratch.gated, gated), rows, add);
+        multiply(team, thread, l.down, input(l.down, scratch.gated, gated, rows), rows, add);
         meet(6);
     }
 
     void head() {
         int rows = batch.wanted;
-        normalise(rows, batch.wanted_row, model.final_norm, model.head);
         float* best = scratch.thread_best + int64_t(thread) * rows;
         int32_t* best_at = scratch.thread_best_at + int64_t(thread) * rows;
         for (int r = 0; r < rows; r++) best[r] = -INFINITY, best_at[r] = 0;
         Head likeliest{batch.logits, model.head.outputs, model.vocabulary, model.logit_scale, best, best_at};
-        Input input{(const char*)scratch.normed, 2 * int64_t(model.width), nullptr};
         if (batch.logits || !model.screen.error) {
-            meet(0);
-            multiply(team, thread, model.head, input, rows, likeliest);
+            normalise(rows, batch.wanted_row, model.final_norm, model.head);
+            multiply(team, thread, model.head, normed(model.head, rows), rows, likeliest);
         } else {
+            normalise(rows, batch.wanted_row, model.final_norm, model.screen.rounded);
             screen(rows);
-            review(rows, input, likeliest);
+            review(rows, normed(model.head, rows), likeliest);
         }
         meet(7);
     }
@@ -166,15 +180,12 @@ struct Worker {
         const Screen& s = model.screen;
         float* floor = scratch.floor + int64_t(thread) * rows;
         for (int r = 0; r < rows; r++) floor[r] = -INFINITY;
-        for_own_rows(rows, [&](int row) {
-            const bf16* x = scratch.normed + int64_t(row) * model.width;
-            round_row(row, x, model.width, s.rounded);
-            const uint8_t* rounded = scratch.rounded + int64_t(row) * 4 * s.rounded.groups;
-            scratch.row_bounds[row] = row_bounds(x, rounded, scratch.rounded_scales[row], model.width);
-        });
-        meet(0);
-        Bounds bounds{s, scratch.row_bounds, scratch.upper, rows, floor};
-        multiply(team, thread, s.rounded, this->input(s.rounded, nullptr, 0), rows, bounds);
+        Input x = normed(s.rounded, rows), exact = normed(model.head, rows);
+        RowBounds* own = scratch.row_bounds + int64_t(thread) * rows;
+        for (int r = 0; r < rows; r++)
+            own[r] = row_bounds((const bf16*)(exact.rows + r * exact.stride), (const uint8_t*)(x.rows + r * x.stride),
+                                x.scales[r], model.width);
+        multiply(team, thread, s.rounded, x, rows, Bounds{s, own, scratch.upper, rows, floor});
         meet(7);
         for (int t = 0; t < team.threads; t++)  // others may read what is raised here: it is raised to the same height by all
             for (int r = 0; r < rows; r++) floor[r] = fmaxf(floor[r], scratch.floor[int64_t(t) * rows + r]);
@@ -215,49 +226,57 @@ struct Worker {
 
     // Residual rows (those in `which`, or the first `rows`) to what `next` multiplies.
     void normalise(int rows, const int32_t* which, const float* weight, const Linear& next) {
-        for_own_rows(rows, [&](int row) {
+        prepare_rows(rows, 0, [&](int row) {
             const float* x = scratch.residual + int64_t(which ? which[row] : row) * model.width;
-            bf16* to = scratch.normed + int64_t(row) * model.width;
+            bf16* to = scratch.normed + int64_t(own_copy(rows) + row) * model.width;
             rms_norm(x, weight, to, model.hidden, model.width, model.epsilon);
-            if (next.scales) round_row(row, to, model.width, next);
+            if (next.scales) round_row(own_copy(rows) + row, to, model.width, next);
         });
     }
 
-    void round_row(int row, const bf16* from, int width, const Linear& next) {
-        scratch.rounded_scales[row] = quantise(from, scratch.rounded + int64_t(row) * 4 * next.groups, width);
+    void round_row(int to, const bf16* from, int width, const Linear& next) {
+        scratch.rounded_scales[to] = quantise(from, scratch.rounded + int64_t(to) * 4 * next.groups, width);
     }
 
     void round_rows(int rows, const Linear& next, const bf16* from, int width, int phase) {
         if (!next.scales) return;
-        for_own_rows(rows, [&](int row) { round_row(row, from + int64_t(row) * width, width, next); });
-        meet(phase);
+        prepare_rows(rows, phase, [&](int row) { round_row(own_copy(rows) + row, from + int64_t(row) * width, width, next); });
     }
 
-    Input input(const Linear& linear, const bf16* rows, int width) {
-        if (linear.scales) return {(const char*)scratch.rounded, 4 * int64_t(linear.groups), scratch.rounded_scales};
-        return {(const char*)rows, 2 * int64_t(width), nullptr};
+    Input input(const Linear& linear, const bf16* from, int width, int rows) const {
+        if (!linear.scales) return {(const char*)from, 2 * int64_t(width), nullptr};
+        int64_t first = own_copy(rows), stride = 4 * int64_t(linear.groups);
+        return {(const char*)scratch.rounded + first * stride, stride, scratch.rounded_scales + first};
     }
 
-    void rotate_and_store(const Layer& l) {
-        int sequence = 0, dim = model.head_dim, rotated = model.heads + model.kv_heads;
-        int64_t head_size = int64_t(BLOCK) * dim, block_size = head_size * model.kv_heads;
-        for_own_rows(batch.tokens, [&](int row) {
-            while (batch.first_row[sequence + 1] <= row) sequence++;
-            int position = batch.start[sequence] + row - batch.first_row[sequence];
-            int64_t block = batch.tables[batch.table_at[sequence] + position / BLOCK];
-            const float* rope = l.rotates ? batch.rope + int64_t(position) * dim : nullptr;
-            bf16* heads = scratch.qkv + int64_t(row) * l.qkv.outputs;
-            for (int h = 0; h < rotated; h++) {
-                const float* norm = h < model.heads ? l.query_norm : l.key_norm;
-                prepare_head(heads + h * dim, dim, norm, model.epsilon, rope);
-            }
-            for (int h = 0; h < model.kv_heads; h++) {
-                const bf16* key = heads + (model.heads + h) * dim;
-                const bf16* value = key + model.kv_heads * dim;
-                store_key(key, l.keys + block * block_size + h * head_size, position % BLOCK, dim);
-                store_value(value, l.values + block * block_size + h * head_size, position % BLOCK, dim);
-            }
-        });
+    // What `normalise` made for `linear`.
+    Input normed(const Linear& linear, int rows) const {
+        return input(linear, scratch.normed + int64_t(own_copy(rows)) * model.width, model.width, rows);
+    }
+
+    bool only_decodes() const { return batch.tokens == batch.sequences; }
+
+    void rotate_and_store(const Layer& l, int row) {
+        int sequence = 0;
+        while (batch.first_row[sequence + 1] <= row) sequence++;
+        for (int h = 0; h < model.kv_heads; h++) rotate_and_store(l, sequence, row, h);
+    }
+
+    // One key head of a token and the query heads that look at it.
+    void rotate_and_store(const Layer& l, int sequence, int row, int kv_head) {
+        int dim = model.head_dim, group = model.heads / model.kv_heads;
+        int position = batch.start[sequence] + row - batch.first_row[sequence];
+        const float* rope = l.rotates ? batch.rope + int64_t(position) * dim : nullptr;
+        bf16* heads = scratch.qkv + int64_t(row) * l.qkv.outputs;
+        bf16* key = heads + (model.heads + kv_head) * dim;
+        const bf16* value = key + model.kv_heads * dim;
+        for (int h = kv_head * group; h < (kv_head + 1) * group; h++)
+            prepare_head(heads + h * dim, dim, l.query_norm, model.epsilon, rope);
+        prepare_head(key, dim, l.key_norm, model.epsilon, rope);
+        int64_t head_size = int64_t(BLOCK) * dim, block = batch.tables[batch.table_at[sequence] + position / BLOCK];
+        int64_t at = (block * model.kv_heads + kv_head) * head_size;
+        store_key(key, l.keys + at, position % BLOCK, dim);
+        store_value(value, l.values + at, position % BLOCK, dim);
     }
 
     // A piece of work: up to TILE_TOKENS tokens of one sequence with one key head. Late tokens, the dearest, come first.
@@ -280,6 +299,7 @@ struct Worker {
         int64_t head_size = int64_t(BLOCK) * dim;
         PagedHead head{l.keys + kv_head * head_size, l.values + kv_head * head_size, head_size * model.kv_heads,
                        batch.tables + batch.table_at[sequence]};
+        if (only_decodes()) rotate_and_store(l, sequence, sequence, kv_head);
         AttentionRow rows[MOST_ATTENDING];
         int count = 0;
         for (int token = first; token < last; token++) {
