@@ -143,7 +143,7 @@ static __attribute__((noinline)) void attend_rows(const AttentionRow* rows, cons
         for (int r = 0; r < ROWS; r++) {
             float now = largest(top[r]);
             now = now > highest[r] ? now : highest[r];
-            float shrink = expf(highest[r] - now);
+            float shrink = highest[r] == HIDDEN ? 0 : expf(highest[r] - now);
             highest[r] = now;
             Floats added = Floats{};
             for (int i = begin % SPAN; i < end - span; i += LANES) {
