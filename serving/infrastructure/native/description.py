@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from torch import Tensor
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from serving.infrastructure.conformance import UnsupportedArchitecture
 
@@ -86,21 +85,22 @@ def _windows(config: Any, layers: int) -> tuple[int, ...]:
 
 
 class RotaryTable:
-    """Cosines and sines of each position, [positions, D / 2 + D / 2] fp32, by the model's own module; grows with use."""
+    """Cosines and sines of each position, [positions, D / 2 + D / 2] fp32, scaled as the config says; grows with use."""
 
     def __init__(self, config: Any) -> None:
-        small = copy.deepcopy(config)
-        small.num_hidden_layers = 1
-        with torch.device("meta"):  # no weights: only to learn which class computes this family's angles
-            model = AutoModelForCausalLM.from_config(small)
-        self._angles: nn.Module = type(model.model.rotary_emb)(config)
+        rope = config.rope_parameters or {}
+        kind = rope.get("rope_type", "default")
+        if kind == "default":
+            head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+            self._frequencies, self._scale = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2) / head_dim), 1.0
+        else:
+            self._frequencies, self._scale = ROPE_INIT_FUNCTIONS[kind](config)
         self._table = torch.empty(0, 0)
 
     def up_to(self, positions: int) -> Tensor:
         """At least that many rows."""
         if len(self._table) < positions:
             rows = max(positions, 2 * len(self._table), 1024)
-            cosines, sines = self._angles(torch.zeros(1, 1), torch.arange(rows)[None])  # each [1, rows, D], halves alike
-            half = cosines.shape[-1] // 2
-            self._table = torch.cat((cosines[0, :, :half], sines[0, :, :half]), -1).contiguous()
+            angles = torch.arange(rows, dtype=torch.float32)[:, None] * self._frequencies
+            self._table = torch.cat((angles.cos(), angles.sin()), -1) * self._scale
         return self._table
