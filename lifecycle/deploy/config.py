@@ -17,6 +17,8 @@ class DeployConfig:
     """What the weights are stored in: "bf16", "fp32", or "int8" (W8A8: the decoder's matrices; the rest in bf16)."""
     calibration: int = 64
     """int8: conversations on which the sizes of activations are measured, shared out among the skills."""
+    calibration_texts: int = 24
+    """int8: texts that the model makes up, on which they are measured as well."""
     temperature: float = 0.0
     """Default of the served model; 0 is greedy, a client may ask for another."""
     top_p: float = 1.0
@@ -33,7 +35,7 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of {", ".join(DTYPES)}')
-        for name in ("calibration", "max_tokens", "report_limit", "tolerance"):
+        for name in ("calibration", "calibration_texts", "max_tokens", "report_limit", "tolerance"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise LifecycleError(f"{name} must be above zero, not {value}")
         if not self.temperature >= 0:

@@ -29,7 +29,7 @@ def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
     if int8:
         from lifecycle.deploy.rounding import to_int8
 
-        to_int8(model, tokenizer, config.calibration, parent.ref)
+        to_int8(model, tokenizer, config.calibration, config.calibration_texts, parent.ref)
     told = (Path(parent.path) / "generation_config.json").is_file()  # an imported one may lack it
     stops = GenerationConfig.from_pretrained(parent.path).eos_token_id if told else tokenizer.eos_token_id
     choice = {"do_sample": True, "temperature": config.temperature, "top_p": config.top_p} if config.temperature else {"do_sample": False}

@@ -29,7 +29,7 @@ from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.tokenizer import HFTokenizer
 
-CONFIG = DeployConfig(dtype="int8", calibration=9, report_limit=2)
+CONFIG = DeployConfig(dtype="int8", calibration=9, calibration_texts=3, report_limit=2)
 
 
 WIDE = replace(SHAPE, num_heads=2, num_kv_heads=1)
@@ -91,6 +91,16 @@ def test_calibration_reads_as_many_conversations_as_it_is_told_with_answers(star
     assert read[0][: len(prompt)] == prompt and len(read[0]) > len(prompt)
 
 
+def test_calibration_reads_what_the_model_makes_up_the_same_every_time(start):
+    model, _ = trainers.load(start.model("sft"))
+    state = torch.get_rng_state()
+    texts = rounding.made_up(model, 3)
+    assert rounding.made_up(model, 3) == texts
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len({tuple(text) for text in texts}) == 3
+    assert {len(text) for text in texts} == {min(256, model.config.max_position_embeddings)}
+
+
 def test_an_int8_version_is_no_parent(deployed):
     start, version = deployed
     message = f"{version.ref} holds int8 weights.*start from its parent sft/1 instead: --parent sft/1"
@@ -126,7 +136,7 @@ def test_a_family_that_cannot_be_folded_is_refused(start, key, value, reason):
     model, tokenizer = trainers.load(start.model("sft"))
     setattr(model.config, key, value)
     with pytest.raises(LifecycleError, match=f"sft/1 cannot be rounded to int8.*{reason}.*--set dtype=bf16"):
-        rounding.to_int8(model, tokenizer, 2, "sft/1")
+        rounding.to_int8(model, tokenizer, 2, 1, "sft/1")
 
 
 def test_the_command_takes_it(start, monkeypatch):
