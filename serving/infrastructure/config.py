@@ -11,6 +11,7 @@ from serving.domain.policies import UnknownPolicy, make_policy
 
 Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+CacheDtype = Literal["auto", "int8"]
 Speculative = Literal["off", "ngram", "draft"]
 
 
@@ -26,6 +27,8 @@ class ServingConfig(SchedulerConfig):
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
     "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
+    kv_cache_dtype: CacheDtype = "auto"
+    """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
     speculative: Speculative = "off"
     """Who guesses tokens for the model to check: "ngram" looks them up in the text so far, "draft" asks a smaller model."""
     draft_model: str = ""
@@ -43,6 +46,7 @@ class ServingConfig(SchedulerConfig):
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),
+            ("kv_cache_dtype", get_args(CacheDtype)),
             ("speculative", get_args(Speculative)),
         ):
             if (chosen := getattr(self, name)) not in known:

@@ -55,7 +55,13 @@ def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
             except (UnsupportedArchitecture, NativeUnavailable) as error:
                 if config.backend == "native":
                     raise
+                if config.kv_cache_dtype == "int8":
+                    raise UnsupportedArchitecture(
+                        f"only the native backend keeps keys and values in int8, and {error}; use --set kv_cache_dtype=auto"
+                    ) from None
                 log.info("no native backend for %s: %s", directory, error)
+        if config.kv_cache_dtype == "int8":
+            raise UnsupportedArchitecture(f"only the native backend keeps keys and values in int8, not {config.backend}")
         return choose_backend(load_model(directory, config, device), config)
     except (UnsupportedArchitecture, NativeUnavailable) as error:
         raise LifecycleError(f"cannot serve {directory}: {error}{hint}") from None
@@ -77,6 +83,7 @@ def load_native(directory: Path, config: ServingConfig, device: torch.device) ->
         num_blocks=config.num_blocks,
         kv_bytes=kv_bytes(config.kv_memory_mb, device),
         int8=config.dtype == "int8",
+        int8_cache=config.kv_cache_dtype == "int8",
     )
     how = arithmetic(directory, config) or "bfloat16"
     log.info("native backend for %s: %s kernels, %d threads, %s", model_config.model_type, native.level, native.threads, how)

@@ -32,7 +32,8 @@ TEAM_BYTES = 8192
 class NativeBackend:
     """Owns packed weights, the KV pool and scratch space. Call it from one thread.
 
-    config: of transformers; weights: by their names in a checkpoint; `int8` rounds those of the layers (W8A8). Raises
+    config: of transformers; weights: by their names in a checkpoint; `int8` rounds those of the layers (W8A8),
+    `int8_cache` keys and values. Raises
     UnsupportedArchitecture for a model that the kernels do not compute, NativeUnavailable where they cannot be built,
     LifecycleError for weights that are not numbers.
     """
@@ -52,18 +53,21 @@ class NativeBackend:
         threads: int | None = None,
         level: Level | None = None,
         int8: bool = False,
+        int8_cache: bool = False,
     ) -> None:
-        self._int8 = int8
+        self._int8, self._int8_cache = int8, int8_cache
         self._description = describe(config)
         self.vocab_size = self._description.vocabulary
         level = level or best_level()
         self.level = level.name
         self._library = load(level)
         self._rotary = RotaryTable(config)
-        layers, block = self._description.layers, 2 * BLOCK * self._description.head_dim * self._description.kv_heads
-        self.num_blocks = num_blocks or blocks_that_fit(kv_bytes, 2 * layers * block)
+        block = self._block_bytes()
+        self.num_blocks = num_blocks or blocks_that_fit(kv_bytes, self._description.layers * sum(block))
         # [layers, keys and values, blocks]: zeros that take no memory before they are written to.
-        self._pool = torch.frombuffer(mmap.mmap(-1, 2 * layers * block * self.num_blocks), dtype=torch.uint8)
+        self._pool = torch.frombuffer(
+            mmap.mmap(-1, self._description.layers * sum(block) * self.num_blocks), dtype=torch.uint8
+        )
         self._load(weights)
         self._seconds = np.zeros(len(PHASES))
         self.threads = min(threads or torch.get_num_threads(), MOST_THREADS)
@@ -73,12 +77,19 @@ class NativeBackend:
         self._make_room(FEWEST_ROWS, FEWEST_ROWS)
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = PackedWeights(self._library, self._description, weights, int8=self._int8)
-        layers = self._weights.layers
-        size = len(self._pool) // (2 * len(layers))
-        for index, layer in enumerate(layers):
-            layer.keys = self._pool.data_ptr() + 2 * index * size
-            layer.values = layer.keys + size
+        self._weights = PackedWeights(
+            self._library, self._description, weights, int8=self._int8, int8_cache=self._int8_cache
+        )
+        keys, values = self._block_bytes()
+        for index, layer in enumerate(self._weights.layers):
+            layer.keys = self._pool.data_ptr() + index * (keys + values) * self.num_blocks
+            layer.values = layer.keys + keys * self.num_blocks
+
+    def _block_bytes(self) -> tuple[int, int]:
+        """Of the keys and of the values of a block in one layer; see cache.h."""
+        dim, heads = self._description.head_dim, self._description.kv_heads
+        key, value = (dim + 8, dim + 4) if self._int8_cache else (2 * dim, 2 * dim)
+        return BLOCK * heads * key, BLOCK * heads * value
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
         """Logits [n, vocab_size] fp32; `Likeliest` when that is enough for all slices."""

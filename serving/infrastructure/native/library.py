@@ -183,6 +183,7 @@ class Screen(ctypes.Structure):
 class Model(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("layers", "hidden", "width", "heads", "kv_heads", "head_dim", "vocabulary")),
+        ("int8_cache", c_int32),
         *((name, c_float) for name in ("epsilon", "embedding_scale", "residual_scale")),
         *((name, c_float) for name in ("attention_scale", "logit_scale")),
         ("layer", POINTER(Layer)),

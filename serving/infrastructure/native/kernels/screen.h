@@ -10,6 +10,7 @@
 // order of operations as ever: the answer is the same to the last bit.
 #pragma once
 
+#include "cache.h"
 #include "linear.h"
 
 struct Screen {
@@ -24,7 +25,6 @@ struct RowBounds {
 };
 
 static RowBounds row_bounds(const bf16* x, const uint8_t* rounded, float scale, int width) {
-    typedef uint8_t Bytes __attribute__((vector_size(LANES)));
     Floats squares = Floats{}, errors = Floats{};
     for (int i = 0; i < width; i += LANES) {
         Floats value = read_bf16(x + i);

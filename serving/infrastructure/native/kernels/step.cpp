@@ -18,14 +18,15 @@ struct Layer {
     const float* mlp_norm;
     const float* query_norm;  // [D], or null
     const float* key_norm;
-    bf16* keys;    // [blocks][kv_heads][D / 2][32][2]
-    bf16* values;  // [blocks][kv_heads][16][D][2]
+    char* keys;  // [blocks][kv_heads] as cache.h says
+    char* values;
     int32_t window;  // positions that a token sees, itself among them; 0: all
     int32_t rotates;
 };
 
 struct Model {
     int32_t layers, hidden, width, heads, kv_heads, head_dim, vocabulary;  // width: hidden, padded to 32
+    int32_t int8_cache;  // whether keys and values are in int8
     float epsilon, embedding_scale, residual_scale, attention_scale, logit_scale;
     const Layer* layer;
     const bf16* embedding;  // [vocabulary][hidden]
@@ -273,10 +274,19 @@ struct Worker {
         for (int h = kv_head * group; h < (kv_head + 1) * group; h++)
             prepare_head(heads + h * dim, dim, l.query_norm, model.epsilon, rope);
         prepare_head(key, dim, l.key_norm, model.epsilon, rope);
-        int64_t head_size = int64_t(BLOCK) * dim, block = batch.tables[batch.table_at[sequence] + position / BLOCK];
-        int64_t at = (block * model.kv_heads + kv_head) * head_size;
-        store_key(key, l.keys + at, position % BLOCK, dim);
-        store_value(value, l.values + at, position % BLOCK, dim);
+        int64_t at = int64_t(batch.tables[batch.table_at[sequence] + position / BLOCK]) * model.kv_heads + kv_head;
+        if (model.int8_cache)
+            store<Int8Cache>(l, key, value, at, position % BLOCK);
+        else
+            store<Bf16Cache>(l, key, value, at, position % BLOCK);
+    }
+
+    // `at`: which block of which head.
+    template <class Cache>
+    void store(const Layer& l, const bf16* key, const bf16* value, int64_t at, int offset) {
+        int dim = model.head_dim;
+        Cache::store_key(key, l.keys + at * Cache::key_bytes(dim), offset, dim);
+        Cache::store_value(value, l.values + at * Cache::value_bytes(dim), offset, dim);
     }
 
     // A piece of work: up to TILE_TOKENS tokens of one sequence with one key head. Late tokens, the dearest, come first.
@@ -288,18 +298,22 @@ struct Worker {
             for (; taken < before + pieces; taken = team.take()) {
                 int piece = taken - before, tile = tiles - 1 - piece / model.kv_heads;
                 int first = tile * TILE_TOKENS, last = first + TILE_TOKENS < tokens ? first + TILE_TOKENS : tokens;
-                attend_tile(l, s, piece % model.kv_heads, first, last, stride);
+                if (only_decodes()) rotate_and_store(l, s, s, piece % model.kv_heads);
+                if (model.int8_cache)
+                    attend_tile<Int8Cache>(l, s, piece % model.kv_heads, first, last, stride);
+                else
+                    attend_tile<Bf16Cache>(l, s, piece % model.kv_heads, first, last, stride);
             }
             before += pieces;
         }
     }
 
+    template <class Cache>
     void attend_tile(const Layer& l, int sequence, int kv_head, int first, int last, int stride) {
         int dim = model.head_dim, group = model.heads / model.kv_heads;
-        int64_t head_size = int64_t(BLOCK) * dim;
-        PagedHead head{l.keys + kv_head * head_size, l.values + kv_head * head_size, head_size * model.kv_heads,
-                       batch.tables + batch.table_at[sequence]};
-        if (only_decodes()) rotate_and_store(l, sequence, sequence, kv_head);
+        int64_t key_bytes = Cache::key_bytes(dim), value_bytes = Cache::value_bytes(dim);
+        PagedHead head{l.keys + kv_head * key_bytes, l.values + kv_head * value_bytes, key_bytes * model.kv_heads,
+                       value_bytes * model.kv_heads, batch.tables + batch.table_at[sequence]};
         AttentionRow rows[MOST_ATTENDING];
         int count = 0;
         for (int token = first; token < last; token++) {
@@ -309,11 +323,11 @@ struct Worker {
                 rows[count++] = {scratch.qkv + row * l.qkv.outputs + h * dim, scratch.attended + row * stride + h * dim,
                                  l.window && seen > l.window ? seen - l.window : 0, seen};
                 if (count < MOST_ATTENDING) continue;
-                attend(count, rows, head, dim, model.attention_scale);
+                attend<Cache>(count, rows, head, dim, model.attention_scale);
                 count = 0;
             }
         }
-        if (count) attend(count, rows, head, dim, model.attention_scale);
+        if (count) attend<Cache>(count, rows, head, dim, model.attention_scale);
     }
 };
 

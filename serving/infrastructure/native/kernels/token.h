@@ -1,4 +1,4 @@
-// What is done to one token between two matrix products: normalise, round to int8, rotate, put keys and values away.
+// What is done to one token between two matrix products: normalise, round to int8, rotate.
 #pragma once
 
 #include <cmath>
@@ -28,7 +28,6 @@ static float quantise(const bf16* x, uint8_t* out, int width) {
     float top = largest(most);
     float scale = top > 0 ? top / 127 : 1.0f, inverse = 1.0f / scale;
     const float magic = 12582912.0f;  // as in `exponential`: its lowest bits become the nearest integer
-    typedef uint8_t Bytes __attribute__((vector_size(LANES)));
     for (int i = 0; i < width; i += LANES) {
         Ints rounded = (Ints)(read_bf16(x + i) * inverse + magic) - (Ints)all(magic) + 128;
         write(out + i, __builtin_convertvector(rounded, Bytes));
@@ -56,20 +55,4 @@ static void prepare_head(bf16* head, int head_dim, const float* norm, float epsi
         }
     }
     for (int i = 0; i < head_dim; i++) head[i] = narrow(x[i]);
-}
-
-// Numbers that are none become 0: a mask cannot hide them (0 x NaN is NaN) from who inherits the block.
-INLINE bf16 finite(bf16 x) { return (x & 0x7f80) == 0x7f80 ? 0 : x; }
-
-static void store_key(const bf16* key, bf16* block, int offset, int head_dim) {
-    for (int pair = 0; pair < head_dim / 2; pair++) {
-        bf16* to = block + (pair * BLOCK + offset) * 2;
-        to[0] = finite(key[2 * pair]);
-        to[1] = finite(key[2 * pair + 1]);
-    }
-}
-
-static void store_value(const bf16* value, bf16* block, int offset, int head_dim) {
-    bf16* to = block + offset / 2 * 2 * head_dim + offset % 2;
-    for (int d = 0; d < head_dim; d++) to[2 * d] = finite(value[d]);
 }
