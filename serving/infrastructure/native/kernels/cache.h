@@ -121,18 +121,32 @@ struct Int8Cache {
     static int64_t key_bytes(int head_dim) { return BLOCK * (head_dim + 8); }
     static int64_t value_bytes(int head_dim) { return BLOCK * (head_dim + 4); }
 
-    // Symmetric rounding of `size` numbers; returns what one unit is worth.
-    static float round(const bf16* x, int8_t* out, int size) {
-        float most = 0;
-        for (int i = 0; i < size; i++) most = fmaxf(most, fabsf(widen(finite(x[i]))));
-        float inverse = most > 0 ? 127 / most : 0;
-        for (int i = 0; i < size; i++) out[i] = int8_t(lrintf(widen(finite(x[i])) * inverse));
-        return most / 127;
+    // Symmetric rounding to units from -`most` to `most`, each plus `shift`; returns what one unit is worth.
+    template <class Narrow>
+    static float round(const bf16* x, int size, float most, int32_t shift, Narrow narrow) {
+        Floats top = Floats{};
+        for (int i = 0; i < size; i += LANES) top = larger(top, magnitude(x + i));
+        float largest_one = largest(top), inverse = largest_one > 0 ? most / largest_one : 0;
+        const float magic = 12582912.0f;  // as in `exponential`: its lowest bits become the nearest integer
+        for (int i = 0; i < size; i += LANES)
+            narrow(i, (Ints)(numbers(x + i) * inverse + magic) - (Ints)all(magic) + shift);
+        return largest_one / most;
+    }
+
+    INLINE Floats numbers(const bf16* x) {  // those that are none become 0
+        Halves bits = read<Halves>(x);
+        bits = (bits & 0x7f80) == 0x7f80 ? Halves{} : bits;
+        return (Floats)(__builtin_convertvector(bits, Bits) << 16);
+    }
+    INLINE Floats magnitude(const bf16* x) { return larger(numbers(x), -numbers(x)); }
+
+    static float round_to_int8(const bf16* x, int8_t* out, int size) {
+        return round(x, size, 127, 0, [&](int i, Ints units) { write(out + i, __builtin_convertvector(units, Bytes)); });
     }
 
     static void store_key(const bf16* key, char* block, int offset, int head_dim) {
         int8_t units[MOST_HEAD_DIM];
-        float worth = round(key, units, head_dim);
+        float worth = round_to_int8(key, units, head_dim);
         int32_t total = 0;
         for (int i = 0; i < head_dim; i++) total += units[i];
         for (int group = 0; group < head_dim / 4; group++) memcpy(block + (group * BLOCK + offset) * 4, units + 4 * group, 4);
@@ -144,7 +158,7 @@ struct Int8Cache {
 
     static void store_value(const bf16* value, char* block, int offset, int head_dim) {
         int8_t units[MOST_HEAD_DIM];
-        float worth = round(value, units, head_dim);
+        float worth = round_to_int8(value, units, head_dim);
         char* to = block + offset / 4 * 4 * head_dim + offset % 4;
         for (int d = 0; d < head_dim; d++) to[4 * d] = units[d];
         memcpy(block + BLOCK * head_dim + 4 * offset, &worth, 4);
@@ -155,15 +169,10 @@ struct Int8Cache {
         uint8_t high[MOST_HEAD_DIM], low[MOST_HEAD_DIM];
         float worth;
         void set(const bf16* query, int head_dim) {
-            float most = 0;
-            for (int i = 0; i < head_dim; i++) most = fmaxf(most, fabsf(widen(query[i])));
-            float inverse = most > 0 ? 32767 / most : 0;
-            for (int i = 0; i < head_dim; i++) {
-                int number = int(lrintf(widen(query[i]) * inverse)) + 32768;
-                high[i] = uint8_t(number >> 8);
-                low[i] = uint8_t(number);
-            }
-            worth = most / 32767;
+            worth = round(query, head_dim, 32767, 32768, [&](int i, Ints units) {
+                write(high + i, __builtin_convertvector(units >> 8, Bytes));
+                write(low + i, __builtin_convertvector(units & 255, Bytes));
+            });
         }
     };
 
