@@ -37,6 +37,7 @@ class NativeBackend:
 
     shares_prefixes = True
     can_rewind = True
+    takes_adapters = False
     block_size = BLOCK
 
     def __init__(
