@@ -94,13 +94,14 @@ class RotaryTable:
         with torch.device("meta"):  # no weights: only to learn which class computes this family's angles
             model = AutoModelForCausalLM.from_config(small)
         self._angles: nn.Module = type(model.model.rotary_emb)(config)
-        self._table = torch.empty(0, 0)
+        self._table = torch.empty(0, 0, dtype=torch.float32)
 
     def up_to(self, positions: int) -> Tensor:
         """At least that many rows."""
         if len(self._table) < positions:
             rows = max(positions, 2 * len(self._table), 1024)
-            cosines, sines = self._angles(torch.zeros(1, 1), torch.arange(rows)[None])  # each [1, rows, D], halves alike
+            like = torch.zeros(1, 1, dtype=torch.float32)
+            cosines, sines = self._angles(like, torch.arange(rows)[None])  # each [1, rows, D], halves alike
             half = cosines.shape[-1] // 2
             self._table = torch.cat((cosines[0, :, :half], sines[0, :, :half]), -1).contiguous()
         return self._table
