@@ -144,6 +144,11 @@ def write(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
         model.generation_config = GenerationConfig.from_pretrained(parent.path)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    write_log(directory, history)
+
+
+def write_log(directory: Path, history: list[dict[str, Any]]) -> None:
+    """One JSON object a line."""
     (directory / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
 

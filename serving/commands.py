@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 @click.option("--backend", help="auto, native, packed or padded.")
 @click.option("--dtype", help="auto, float32 or bfloat16.")
 @click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="NAME=REF",
+    help="Serve a LoRA adapter of the model under a name of its own: a registry version or a directory that PEFT wrote.",
+)
+@click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
@@ -36,6 +43,7 @@ def serve(
     host: str,
     port: int,
     api_key: str | None,
+    adapters: tuple[str, ...],
     record: Path | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
@@ -55,6 +63,7 @@ def serve(
         raise LifecycleError(f"{host} can be reached by others: protect the server with --api-key KEY")
     given = {key: value for key, value in {**knobs, "kv_memory_mb": kv_memory}.items() if value is not None}
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
+    named_adapters = parse_adapters(adapters)
     registry = ModelRegistry()
     versions = [registry.resolve(ref).ref for ref in refs or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
@@ -64,7 +73,7 @@ def serve(
     def build():
         from serving.composition import build_catalog  # imports torch: only in the worker
 
-        return build_catalog(versions, config, registry, record=record)
+        return build_catalog(versions, config, registry, adapters=named_adapters, record=record)
 
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
     serve_forever(
@@ -73,6 +82,19 @@ def serve(
         HttpConfig(api_key=api_key or None, examples=examples),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
     )
+
+
+def parse_adapters(pairs: Sequence[str]) -> dict[str, str]:
+    """NAME=REF arguments by name. Raises LifecycleError for anything else, and for a name that comes twice."""
+    adapters: dict[str, str] = {}
+    for pair in pairs:
+        name, _, ref = pair.partition("=")
+        if not name or not ref:
+            raise LifecycleError(f'cannot read --adapter "{pair}": write NAME=REF, for example --adapter pirate=adapter/1')
+        if name in adapters:
+            raise LifecycleError(f'two adapters are called "{name}": give each a name of its own')
+        adapters[name] = ref
+    return adapters
 
 
 def suggested_prompts(lineage: Sequence[ModelVersion]) -> tuple[str, ...]:

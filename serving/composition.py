@@ -8,20 +8,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop, Observer
 from serving.application.ports import Drafter, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
+from serving.domain.errors import ServingError
+from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.loading import default_sampling, load_backend
+from serving.infrastructure.lora import is_adapter
+from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
@@ -144,15 +150,22 @@ def open_recorder(path: Path) -> FileRecorder:
 
 
 def build_catalog(
-    refs: Sequence[str], config: ServingConfig, registry: ModelRegistry | None = None, *, record: Path | None = None
+    refs: Sequence[str],
+    config: ServingConfig,
+    registry: ModelRegistry | None = None,
+    *,
+    adapters: Mapping[str, str] = MappingProxyType({}),
+    record: Path | None = None,
 ) -> Catalog:
     """Load registry versions ("production", "sft/3", "sft@latest"), each checked against its hashes, each with an engine.
 
     A version goes by its bare name ("sft") unless two versions of that name are served, and by every alias that points to it.
-    `record` writes down what the engine does, if there is only one. Raises LifecycleError for an unknown or damaged
-    version; engines started before are closed again.
+    `adapters` are served under their names: registry versions, or directories that PEFT wrote. `record` writes down what
+    the engine does, if there is only one. Raises LifecycleError for an unknown or damaged version; engines started before
+    are closed again.
     """
     registry = registry or ModelRegistry()
+    config = replace(config, adapters=True) if adapters else config
     versions = {version.ref: version for version in map(registry.load, refs)}
     if not versions:
         raise LifecycleError("nothing to serve: name at least one version, for example production or sft@latest")
@@ -163,12 +176,46 @@ def build_catalog(
     try:
         for version in versions.values():
             name = version.name if named[version.name] == 1 else version.ref
-            served.append(load_served_model(version, config, registry, name=name, record=record))
-        return Catalog(served)
+            own = sharing(config, version, engines=len(versions))
+            served.append(load_served_model(version, own, registry, name=name, record=record))
+        catalog = Catalog(served, load=partial(load_another, config, registry), registry=registry)
+        for name, ref in adapters.items():
+            catalog.serve_adapter(name, find_adapter_anywhere(ref, registry))
+        return catalog
+    except ServingError as error:
+        close_all(served)
+        raise LifecycleError(error.message) from None
     except BaseException:
-        for model in served:
-            model.engine.close()
+        close_all(served)
         raise
+
+
+def load_another(
+    config: ServingConfig,
+    registry: ModelRegistry,
+    ref: str,
+    *,
+    adapters: bool,
+    kv_memory_mb: int | None,
+    engines: int,
+) -> ServedModel:
+    """A model beside those that are served. Raises LifecycleError, and Conflict when there is no memory for it."""
+    version = registry.load(ref)
+    config = replace(config, adapters=adapters or config.adapters, kv_memory_mb=kv_memory_mb or config.kv_memory_mb)
+    require_memory(version.path, config)
+    return load_served_model(version, sharing(config, version, engines), registry)
+
+
+def sharing(config: ServingConfig, version: ModelVersion, engines: int) -> ServingConfig:
+    """Memory for keys and values of one of several models, unless somebody said how much."""
+    if engines == 1 or config.num_blocks is not None or config.kv_memory_mb is not None:
+        return config
+    return replace(config, kv_memory_mb=kv_share_mb(version.path, config, engines))
+
+
+def close_all(served: Sequence[ServedModel]) -> None:
+    for model in served:
+        model.engine.close()
 
 
 def load_served_model(
@@ -180,6 +227,12 @@ def load_served_model(
     record: Path | None = None,
 ) -> ServedModel:
     """One registry version with its engine started, its aliases and its lineage."""
+    if is_adapter(version.path):
+        base = version.manifest.parents[0].ref
+        raise LifecycleError(
+            f"{version.ref} is an adapter of {base}, not a model: lifecycle serve {base} --adapter NAME={version.ref}, or POST "
+            "/admin/adapters when the server runs"
+        )
     return build_engine(
         version.path,
         config,

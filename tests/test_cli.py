@@ -73,7 +73,7 @@ def test_an_unknown_preset_names_the_near_miss(registry, stage):
         (("sft", "--set", "epochs"), "write KEY=VALUE"),
         (("sft", "--set", "epochs=many"), "\"epochs\" must be float, not 'many'"),
         (("sft", "--set", "epochs=0"), "epochs must be above zero"),
-        (("sft", "--set", "method=magic"), "choose one of full, lora"),
+        (("sft", "--set", "method=magic"), "choose one of full, lora, adapter"),
         (("rlhf", "--set", "dpo_step=1"), 'Did you mean "dpo_steps"?'),
         (("rlhf", "--set", "grpo_group=1"), "grpo_group must be at least 2"),
         (("rlhf", "--set", "dpo_steps=-1"), "dpo_steps must not be negative"),

@@ -10,7 +10,6 @@ from lifecycle.evaluation import sets
 from lifecycle.evaluation.answering import Answerer
 from lifecycle.model.int8 import Int8Linear, round_linears
 
-
 MADE_UP_TOKENS = 256
 """Of a text that the model makes up."""
 

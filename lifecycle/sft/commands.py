@@ -11,7 +11,7 @@ from lifecycle.commands import configure, stage_options
 @stage_options(parent="pretrain@latest")
 @click.option("--data", default="world", show_default=True, metavar="SOURCE", help='world, or a .jsonl file of {"messages": [...]}.')
 def sft(preset: str, assignments: tuple[str, ...], parent: str, data: str) -> None:
-    """Fine-tune on conversations (full or --set method=lora) and register the result.
+    """Fine-tune on conversations (full, --set method=lora or method=adapter) and register the result.
 
     Ctrl-C is safe: the same command goes on where it stopped. A run that is registered already is not repeated.
     """

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from lifecycle.errors import LifecycleError
 
+METHODS = ("full", "lora", "adapter")
+
 
 @dataclass(frozen=True)
 class SFTConfig:
     """Everything that decides the weights, apart from the data and the parent."""
 
     method: str = "full"
-    """"full" trains every weight; "lora" trains low-rank adapters (PEFT) and merges them when it publishes."""
+    """"full" trains every weight; "lora" trains low-rank adapters (PEFT) and merges them when it publishes; "adapter" trains the
+    same and publishes them alone, as "adapter/N", to be served beside others on one base."""
     seed: int = 0
     """Decides the order of the data."""
     epochs: float = 1.0
@@ -37,8 +40,8 @@ class SFTConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
-        if self.method not in ("full", "lora"):
-            raise LifecycleError(f'method "{self.method}" is unknown: choose one of full, lora')
+        if self.method not in METHODS:
+            raise LifecycleError(f'method "{self.method}" is unknown: choose one of {", ".join(METHODS)}')
         for name in ("epochs", "max_length", "batch_rows", "lr", "matrix_lr", "lora_rank", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from datasets import Dataset
 
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.config import SFTConfig
 
-NAME = "sft"
+NAME, ADAPTER = "sft", "adapter"
 PARENTS = ("pretrain", "import", "sft")
 
 
@@ -24,7 +25,7 @@ def run(
 ) -> ModelVersion:
     """Fine-tune `parent` on conversations (columns "messages" and "tools") and publish "sft/N".
 
-    A run that is registered already is returned at once; an interrupted one goes on from its last checkpoint.
+    With method "adapter" it is "adapter/N": what PEFT saves, to be put on top of `parent`. A run that is registered already is returned at once; an interrupted one goes on from its last checkpoint.
     Raises LifecycleError for a parent of the wrong stage, for data without an assistant's turn and for a loss that is
     not finite; KeyboardInterrupt after Ctrl-C, with a checkpoint kept.
     """
@@ -32,7 +33,8 @@ def run(
 
     trainers.require_stage(parent, NAME, PARENTS)
     work = fingerprint(NAME, config, [parent], data)
-    if (published := registry.find(NAME, work)) is not None:
+    name = ADAPTER if config.method == "adapter" else NAME
+    if (published := registry.find(name, work)) is not None:
         return published
 
     workspace = registry.workspace(NAME, work, [parent])
@@ -41,9 +43,10 @@ def run(
     history = trainers.train(trainer)
     model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
 
+    write = write_adapter if config.method == "adapter" else trainers.write
     version = registry.publish(
-        NAME,
-        lambda directory: trainers.write(directory, model, trainer.processing_class, parent, history),
+        name,
+        lambda directory: write(directory, model, trainer.processing_class, parent, history),
         parents=[parent],
         config=config,
         preset=preset,
@@ -60,6 +63,17 @@ def run(
     )
     registry.discard_workspace(NAME, work)
     return version
+
+
+def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, history: list) -> None:
+    """Fill a version directory with what PEFT saves and the training log; the tokenizer is the base's."""
+    from lifecycle.trainers import write_log
+
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = parent.ref  # else the path on this machine
+    model.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)  # PEFT's card, which knows less than the registry's
+    write_log(directory, history)
 
 
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
@@ -93,7 +107,7 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
         train_dataset=tokenize(conversations, tokenizer),
         processing_class=tokenizer,
         optimizers=(optimizer, None),
-        peft_config=lora if config.method == "lora" else None,
+        peft_config=None if config.method == "full" else lora,
     )
     trainer.data_collator = PackedRows(tokenizer.pad_token_id)  # TRL's argument refuses one for packed rows
     return trainer

@@ -29,7 +29,7 @@ from serving.application.ports import Drafter, EngineStats, ModelBackend, Sample
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
-from serving.domain.errors import Draining, InvalidRequest, QueueFull
+from serving.domain.errors import Conflict, Draining, InvalidRequest, ModelNotFound, QueueFull
 from serving.domain.events import Event, Finished
 from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
@@ -80,6 +80,8 @@ class EngineLoop:
         self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
+        self._adapters: dict[str, set[str]] = {}  # requests that are submitted and not finished; guarded by _lock
+        self._leaving: set[str] = set()  # adapters that take no new ones; guarded by _lock
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._draining = self._closed = self._paused = False
@@ -105,7 +107,9 @@ class EngineLoop:
         mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel, opened=now)
         with self._lock:
             if self._draining or self._closed:
-                raise Draining("the server is shutting down and takes no new requests")
+                raise Draining("this model is being shut down and takes no new requests")
+            if request.adapter is not None and request.adapter not in self._adapters.keys() - self._leaving:
+                raise ModelNotFound("this adapter is not loaded any more", param="model")
             if request.id in self._mailboxes:
                 raise InvalidRequest(f'request id "{request.id}" is in use', param="id")
             if len(self._mailboxes) >= self._config.max_num_seqs + self._config.queue_limit:
@@ -116,6 +120,8 @@ class EngineLoop:
             if not self._mailboxes:
                 self._progress = now
             self._mailboxes[request.id] = mailbox
+            if request.adapter is not None:
+                self._adapters[request.adapter].add(request.id)
             # Inside the lock, or a loop that ends right now would miss the request.
             self._commands.put(lambda: self._enqueue(sequence))
         return mailbox
@@ -164,6 +170,33 @@ class EngineLoop:
             self._backend.update_weights(state_dict)
 
         self.call(swap)
+
+    def add_adapter(self, adapter_id: str, weights: Any) -> None:
+        """Requests may name the adapter from now on; others go on meanwhile. Raises LifecycleError when it does not fit."""
+        if not self._backend.takes_adapters:
+            raise Conflict(
+                "this model is computed by kernels that apply no adapters: load it again with adapters allowed "
+                '(--set adapters=true, or "adapters": true when it is loaded over HTTP)'
+            )
+        self.call(lambda: self._backend.add_adapter(adapter_id, weights))
+        with self._lock:
+            self._adapters[adapter_id] = set()
+
+    def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
+        """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
+        with self._lock:
+            self._leaving.add(adapter_id)
+            users = self._adapters[adapter_id]
+            in_time = self._idle.wait_for(lambda: not users, timeout)
+            late = list(users)
+        for request_id in late:
+            self.cancel(request_id)
+        # Commands run in order: when this one does, the late ones have ended.
+        self.call(lambda: self._backend.remove_adapter(adapter_id))
+        with self._lock:
+            del self._adapters[adapter_id]
+            self._leaving.discard(adapter_id)
+        return in_time
 
     def stats(self) -> EngineStats:
         scheduler, counters = self._scheduler, self._scheduler.counters
@@ -310,6 +343,8 @@ class EngineLoop:
                 self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
                     del self._mailboxes[event.request_id]
+                    for users in self._adapters.values():
+                        users.discard(event.request_id)
                     self._idle.notify_all()
 
     def _report(self, work: Sequence[Work], start: float) -> None:

@@ -88,7 +88,18 @@ class StepRunner:
                 tokens += drafts
                 draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
             wanted = samples + len(drafts)
-            batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices, ahead))
+            batch.append(
+                SequenceSlice(
+                    sequence.id,
+                    tokens,
+                    start,
+                    table,
+                    wanted,
+                    likeliest_suffices=sampling.likeliest_suffices,
+                    ahead=ahead,
+                    adapter=sequence.request.adapter,
+                )
+            )
         started = time.perf_counter()
         logits = self._backend.execute(batch)
         computed = time.perf_counter()

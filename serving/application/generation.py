@@ -179,5 +179,6 @@ def _submit(
             arrival=time.monotonic(),
             tenant=tenant,
             priority=priority,
+            adapter=generation.model.adapter,
         )
     )

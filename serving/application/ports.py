@@ -61,6 +61,12 @@ class EnginePort(Protocol):
     def swap_policy(self, name: str) -> None:
         """Change the batching policy between two steps; nothing is lost. Raises `UnknownPolicy`."""
 
+    def add_adapter(self, adapter_id: str, weights: Any) -> None:
+        """Requests may name the adapter from now on; others go on meanwhile. Raises LifecycleError when it does not fit."""
+
+    def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
+        """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
+
     def healthy(self) -> bool:
         """False when the loop is dead or no step finished for long while work waits."""
 
@@ -112,6 +118,8 @@ class ServedModel:
     tokenizer: TokenizerPort
     default_sampling: dict[str, Any]  # from generation_config.json: temperature, top_p, top_k, max_tokens
     lineage: tuple[str, ...] = ()
+    adapter: str | None = None  # id of a low-rank adapter, which answers through the engine of its `parent`
+    parent: str | None = None  # name of the model whose engine it is
 
 
 class ModelCatalog(Protocol):
@@ -120,7 +128,29 @@ class ModelCatalog(Protocol):
     def get(self, name: str) -> ServedModel:
         """By name, version or alias. Raises `ModelNotFound` naming what is served."""
 
-    def all(self) -> list[ServedModel]: ...
+    def all(self) -> list[ServedModel]:
+        """Adapters included; never empty, and the first one answers requests that name no model."""
+
+    def engines(self) -> list[ServedModel]:
+        """One model per engine: without adapters, which share that of their parent."""
+
+    def load(self, ref: str, *, adapters: bool = False, kv_memory_mb: int | None = None) -> ServedModel:
+        """Serve a registry version, too. Raises `InvalidRequest`, or `Conflict` when there is no room for it."""
+
+    def unload(self, name: str, timeout: float) -> bool:
+        """Take no new requests for a model or adapter, let the others finish, free it; True when all of them did.
+
+        Raises `ModelNotFound`, or `Conflict` for the last model and for one with adapters.
+        """
+
+    def set_alias(self, alias: str, name: str) -> ServedModel:
+        """Another name for a model; one that is an alias already moves. Raises `ModelNotFound` or `Conflict`."""
+
+    def remove_alias(self, alias: str) -> ServedModel:
+        """The model that it meant. Raises `ModelNotFound`."""
+
+    def add_adapter(self, name: str, ref: str, base: str | None = None) -> ServedModel:
+        """Serve an adapter of a served model under a name of its own. Raises `InvalidRequest` or `Conflict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +162,7 @@ class SequenceSlice:
     sequence is sampled greedily from logits as they are, `likeliest_suffices`. `ahead` asks a backend that `goes_ahead`
     for so many more tokens, each computed from the likeliest one before it; it is the same in all slices of a step, and
     not 0 only where each has one token and its likeliest suffices. The table covers them.
+    `adapter` is the id of one that the backend was given.
     """
 
     id: str
@@ -141,6 +172,7 @@ class SequenceSlice:
     num_logits: int
     likeliest_suffices: bool = False
     ahead: int = 0
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +195,8 @@ class ModelBackend(Protocol):
     """Whether a slice may begin before the end of what its sequence has computed, at no cost but its own tokens."""
     goes_ahead: bool
     """Whether slices may ask for tokens `ahead`."""
+    takes_adapters: bool
+    """Whether slices may name adapters; only then there are `add_adapter` and `remove_adapter`."""
 
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [sum of num_logits, vocab_size], slice by slice and token by token, in whatever form the `Sampler` takes.
@@ -181,6 +215,12 @@ class ModelBackend(Protocol):
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Replace the model's parameters; what the blocks hold is void afterwards."""
+
+    def add_adapter(self, adapter_id: str, weights: Any) -> None:
+        """Low-rank weights that slices may name from now on. Raises LifecycleError when they do not fit the model."""
+
+    def remove_adapter(self, adapter_id: str) -> None:
+        """Forget an adapter that no slice will name any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,14 @@ class ModelNotFound(ServingError):
     code = "model_not_found"
 
 
+class Conflict(ServingError):
+    """The request makes sense, but not in the state that the server is in."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
 class QueueFull(ServingError):
     """More requests wait than the queue limit allows. `retry_after` in seconds."""
 

@@ -52,3 +52,5 @@ class Request:
     deadline: float | None = None
     media: tuple[tuple[int, str], ...] = ()
     """(position of the first placeholder token, content hash) of each image or sound in the prompt."""
+    adapter: str | None = None
+    """Id of a low-rank adapter that the engine has been given; None is the base model."""

@@ -44,7 +44,8 @@ class Sequence:
         self.arrival = arrival
         self.seed = seed
         self.tokens = list(request.prompt_tokens)
-        self.chain = BlockChain(self.tokens, (request.tenant,), block_size, request.media)
+        namespace = (request.tenant,) if request.adapter is None else (request.tenant, request.adapter)
+        self.chain = BlockChain(self.tokens, namespace, block_size, request.media)
         self.computed = 0
         self.cached_tokens = 0
         self.preemptions = 0

@@ -24,6 +24,8 @@ class ServingConfig(SchedulerConfig):
     backend: Backend = "auto"
     """Who computes: "native" kernels of our own for CPUs, "packed" torch without padding over paged KV, "padded" torch through
     transformers' cache; "auto" tries in this order."""
+    adapters: bool = False
+    """LoRA adapters may be added. Torch applies them, so the native kernels are left out."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
     "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
@@ -55,6 +57,8 @@ class ServingConfig(SchedulerConfig):
             make_policy(self.policy, self)
         except UnknownPolicy as error:
             raise LifecycleError(error.message) from None
+        if self.adapters and self.backend == "native":
+            raise LifecycleError("the native kernels apply no adapters: leave --backend out, or say --backend packed")
         self._check_drafter()
 
     def _check_drafter(self) -> None:

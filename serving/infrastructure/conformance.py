@@ -16,6 +16,8 @@ from serving.application.ports import SequenceSlice
 from serving.infrastructure.causal_lm import CausalLM
 
 LENGTHS = (9, 5)
+CHECKED = ("check-0", "check-1")
+"""Ids of the two sequences."""
 STEPS = (
     ((0, 0, 3),),
     ((0, 3, 6), (1, 0, 2)),
@@ -32,21 +34,37 @@ class UnsupportedArchitecture(Exception):
     """The model cannot be driven in this way."""
 
 
-def disagreement(lm: CausalLM, execute: Callable[[Sequence[SequenceSlice]], Tensor], block_size: int) -> float:
+def disagreement(
+    lm: CausalLM,
+    execute: Callable[[Sequence[SequenceSlice]], Tensor],
+    block_size: int,
+    *,
+    adapters: Sequence[str | None] = (None, None),
+    reference: Callable[[Sequence[int], str | None], Tensor] | None = None,
+) -> float:
     """Largest difference to the eager logits of each sequence alone, in units of what its dtype forgives: above 1 is wrong.
 
     `execute` is a backend's; it gets `blocks_needed(block_size)` blocks' numbers and two sequences in the steps that an
     architecture might get wrong: a first chunk, a later chunk beside a prompt, a decode beside a chunk, two decodes, and a
-    step back. Of every chunk it wants the logits after the last two tokens.
+    step back. Of every chunk it wants the logits after the last two tokens. `adapters` are those of the two sequences, and
+    `reference` what each of them gets alone, with its adapter.
     """
     sequences = [[(3 + 5 * which + 7 * i * i) % lm.vocab_size for i in range(n)] for which, n in enumerate(LENGTHS)]
-    alone = [lm.reference(tokens).float() for tokens in sequences]
+    reference = reference or (lambda tokens, _: lm.reference(tokens))
+    alone = [reference(tokens, adapter).float() for tokens, adapter in zip(sequences, adapters, strict=True)]
     width = -(-max(LENGTHS) // block_size)
     tables = [list(range(which * width, (which + 1) * width)) for which in range(len(LENGTHS))]
     worst = 0.0
     for step in STEPS:
         batch = [
-            SequenceSlice(f"check-{which}", sequences[which][start:stop], start, tables[which], min(2, stop - start))
+            SequenceSlice(
+                CHECKED[which],
+                sequences[which][start:stop],
+                start,
+                tables[which],
+                min(2, stop - start),
+                adapter=adapters[which],
+            )
             for which, start, stop in step
         ]
         expected = torch.cat([alone[which][max(start, stop - 2) : stop] for which, start, stop in step])

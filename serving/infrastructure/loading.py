@@ -49,7 +49,9 @@ def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
     directory, device = Path(directory), choose_device(config.device)
     hint = "" if config.backend == "auto" else "; try --backend auto"
     try:
-        if config.backend in ("auto", "native"):
+        if config.backend == "auto" and config.adapters:
+            log.info("no native backend for %s: it applies no LoRA adapters", directory)
+        elif config.backend in ("auto", "native"):
             try:
                 return load_native(directory, config, device)
             except (UnsupportedArchitecture, NativeUnavailable) as error:

@@ -38,7 +38,7 @@ class Reach(NamedTuple):
 
 def as_bias(mask: Tensor) -> Tensor:
     """Float32 to add to scores instead of a mask: several times as fast on a CPU as filling in."""
-    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
+    return torch.zeros(mask.shape, dtype=torch.float32, device=mask.device).masked_fill_(~mask, float("-inf"))
 
 
 @dataclass(slots=True)

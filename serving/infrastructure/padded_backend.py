@@ -20,9 +20,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from serving.application.ports import SequenceSlice
+from serving.infrastructure.adapted_model import AdaptedModel
 from serving.infrastructure.cache_batch import cache_bytes, empty_cache, grows, shorten, stack, take
 from serving.infrastructure.causal_lm import CausalLM
-from serving.infrastructure.conformance import UnsupportedArchitecture, disagreement
+from serving.infrastructure.conformance import CHECKED, UnsupportedArchitecture, disagreement
+from serving.infrastructure.lora import LoraWeights
 from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
 
 TOKEN_BYTES = 64  # what remembering a token costs, also where the model's memory does not grow with its text
@@ -77,6 +79,7 @@ class PaddedTorchBackend:
     """
 
     shares_prefixes = False
+    takes_adapters = True
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class PaddedTorchBackend:
     ) -> None:
         self._lm = CausalLM(model)
         self.model = self._lm.model
+        self._adapted = AdaptedModel(self.model)
         self.vocab_size = self._lm.vocab_size
         self.block_size = block_size
         self._cache_argument, cache = self._lm.own_cache() or ("", None)
@@ -113,7 +117,8 @@ class PaddedTorchBackend:
                     rows[at] = logits[None]
             for at, item in enumerate(batch):
                 if rows[at] is None:
-                    rows[at] = self._advance(item)
+                    with self._adapted.everywhere(item.adapter):
+                        rows[at] = self._advance(item)
         except BaseException:
             self._distrust(item.id for item in batch)
             raise
@@ -122,6 +127,22 @@ class PaddedTorchBackend:
     def seconds(self) -> Mapping[str, float]:
         """Nothing: torch does not tell."""
         return {}
+
+    def add_adapter(self, adapter_id: str, weights: LoraWeights) -> None:
+        """Checked like the model: a sequence with the adapter beside one without. Raises LifecycleError when it does not fit."""
+        self._adapted.add(adapter_id, weights)
+        try:
+            self._adapted.check(self._lm, self.execute, self.block_size, adapter_id)
+        except BaseException:
+            self._adapted.remove(adapter_id)
+            raise
+        finally:
+            for name in CHECKED:
+                self.release(name)
+
+    def remove_adapter(self, adapter_id: str) -> None:
+        """Forget an adapter that no slice will name any more."""
+        self._adapted.remove(adapter_id)
 
     def release(self, sequence_id: str) -> None:
         """Forget a sequence."""
@@ -188,7 +209,8 @@ class PaddedTorchBackend:
         cohort, items = self._cohort, {item.id: item for item in batch}
         tokens = [items[name].tokens[0] for name in cohort.ids]
         starts = [items[name].start for name in cohort.ids]
-        logits = self._forward(cohort.cache, [[token] for token in tokens], starts, cohort.padding, 1)[:, 0]
+        with self._adapted.by_rows([items[name].adapter for name in cohort.ids]):
+            logits = self._forward(cohort.cache, [[token] for token in tokens], starts, cohort.padding, 1)[:, 0]
         for name, token in zip(cohort.ids, tokens, strict=True):
             self._states[name].tokens.append(token)
         place = {name: row for row, name in enumerate(cohort.ids)}

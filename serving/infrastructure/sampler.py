@@ -51,7 +51,7 @@ class VectorSampler:
 
     def _draw(self, logits: Tensor, draws: Sequence[Draw]) -> Tensor:
         """One token per row by inverting the cumulative distribution."""
-        temperature = torch.tensor([draw.sampling.temperature for draw in draws], device=logits.device)
+        temperature = torch.tensor([draw.sampling.temperature for draw in draws], dtype=torch.float32, device=logits.device)
         logits = logits / temperature[:, None]
         uniform = uniforms(draws).to(logits.device)
         cut = [_cuts(draw.sampling) for draw in draws]
@@ -100,9 +100,10 @@ def _among_likeliest(
     """One token per row out of its `width` likeliest, and whether that many were enough to know."""
     device, vocab = probabilities.device, probabilities.shape[1]
     top_k = torch.tensor([p.top_k or vocab for p in params], device=device)[:, None]
-    top_p = torch.tensor([p.top_p for p in params], device=device)[:, None]
+    top_p = torch.tensor([p.top_p for p in params], dtype=torch.float32, device=device)[:, None]
     values, candidates = probabilities.topk(width, -1)
-    likely = values >= torch.tensor([p.min_p for p in params], device=device)[:, None] * values[:, :1]
+    min_p = torch.tensor([p.min_p for p in params], dtype=torch.float32, device=device)[:, None]
+    likely = values >= min_p * values[:, :1]
     values = values * (torch.arange(width, device=device) < top_k)
     bounded = top_k <= width
     values = torch.where(bounded, values / values.sum(-1, keepdim=True), values)  # top-p counts what top-k left over

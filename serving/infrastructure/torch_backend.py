@@ -10,8 +10,10 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 
 from serving.application.ports import SequenceSlice
 from serving.infrastructure import attention
+from serving.infrastructure.adapted_model import AdaptedModel
 from serving.infrastructure.causal_lm import CausalLM
 from serving.infrastructure.conformance import UnsupportedArchitecture, blocks_needed, disagreement
+from serving.infrastructure.lora import LoraWeights
 from serving.infrastructure.packed_step import PackedStep
 from serving.infrastructure.paged_kv import PagedKV
 from serving.infrastructure.pool_size import MEBIBYTE, blocks_that_fit
@@ -27,6 +29,7 @@ class PackedTorchBackend:
     shares_prefixes = True
     can_rewind = True
     goes_ahead = False
+    takes_adapters = True
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class PackedTorchBackend:
         attention.register()
         self._lm = CausalLM(model)
         self.model = self._lm.model
+        self._adapted = AdaptedModel(self.model)
         self.vocab_size = self._lm.vocab_size
         self.block_size = block_size
         self._kv = PagedKV(blocks_needed(block_size), block_size)
@@ -52,7 +56,9 @@ class PackedTorchBackend:
     def execute(self, batch: Sequence[SequenceSlice]) -> Tensor:
         """Logits [sum of num_logits, vocab_size]."""
         step = PackedStep.pack(batch, self._kv, self._lm.device)
-        with step.active():
+        owners = [item.adapter for item in batch for _ in item.tokens]
+        wanted = [item.adapter for item in batch for _ in range(item.num_logits)]
+        with step.active(), self._adapted.by_rows(owners, wanted):
             return self._lm.logits(
                 step.logit_rows, input_ids=step.input_ids, position_ids=step.position_ids, use_cache=False
             )[0]
@@ -67,6 +73,25 @@ class PackedTorchBackend:
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Copy new parameters in. Raises ValueError when names are unknown or missing (tied ones may be missing)."""
         self._lm.update_weights(state_dict)
+
+    def add_adapter(self, adapter_id: str, weights: LoraWeights) -> None:
+        """Checked like the model, on blocks of its own: a sequence with the adapter beside one without.
+
+        Raises LifecycleError when it does not fit, or a layer does not see a step's tokens as they are packed.
+        """
+        self._adapted.add(adapter_id, weights)
+        serving, self._kv = self._kv, PagedKV(blocks_needed(self.block_size), self.block_size)
+        try:
+            self._adapted.check(self._lm, self.execute, self.block_size, adapter_id)
+        except BaseException:
+            self._adapted.remove(adapter_id)
+            raise
+        finally:
+            self._kv = serving
+
+    def remove_adapter(self, adapter_id: str) -> None:
+        """Forget an adapter that no slice will name any more."""
+        self._adapted.remove(adapter_id)
 
     def _check(self) -> None:
         name = self._lm.name

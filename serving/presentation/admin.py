@@ -21,7 +21,7 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     def show_policy() -> Response:
         """Which policies there are, and which one each engine runs."""
         state.tenant(request)
-        return jsonify(policies_json(state.catalog.all()))
+        return jsonify(policies_json(state.catalog.engines()))
 
     @routes.post("/policy")
     def change_policy() -> Response:
@@ -31,7 +31,7 @@ def admin_blueprint(state: ServerState) -> Blueprint:
         name, model = fields.text("policy"), fields.text("model")
         fields.required("policy")
         fields.finish()
-        models = state.catalog.all() if model is None else [state.catalog.get(model)]
+        models = state.catalog.engines() if model is None else [state.catalog.get(model)]
         for one in models:
             one.engine.swap_policy(name)
         return jsonify(policies_json(models))

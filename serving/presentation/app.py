@@ -9,6 +9,7 @@ from serving.presentation.admin import admin_blueprint
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
 from serving.presentation.errors import register_errors
+from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
@@ -32,6 +33,7 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
+    app.register_blueprint(model_admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
     return app
 

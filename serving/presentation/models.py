@@ -30,5 +30,6 @@ def model_json(model: ServedModel) -> dict[str, Any]:
         "version": model.version,
         "aliases": list(model.aliases),
         "lineage": list(model.lineage),
+        "parent": model.parent,
         "context_length": model.tokenizer.context_length,
     }

@@ -33,18 +33,18 @@ def operations_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(state.metrics.render(state.catalog.all()), content_type=CONTENT_TYPE)
+        return Response(state.metrics.render(state.catalog.engines()), content_type=CONTENT_TYPE)
 
     @routes.get("/stats")
     def stats() -> Response:
-        return jsonify({"models": [stats_json(model) for model in state.catalog.all()]})
+        return jsonify({"models": [stats_json(model) for model in state.catalog.engines()]})
 
     return routes
 
 
 def unhealthy(state: ServerState) -> list[str]:
     """Models whose engine is dead or makes no progress."""
-    return [model.name for model in state.catalog.all() if not model.engine.healthy()]
+    return [model.name for model in state.catalog.engines() if not model.engine.healthy()]
 
 
 def stats_json(model: ServedModel) -> dict[str, Any]:

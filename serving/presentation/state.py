@@ -68,7 +68,7 @@ class ServerState:
         """Refuse new requests, give the running ones their time; True when all of them finished."""
         self.draining.set()
         finished: list[bool] = []
-        engines = [model.engine for model in self.catalog.all()]
+        engines = [model.engine for model in self.catalog.engines()]
         threads = [
             threading.Thread(target=lambda engine=engine: finished.append(engine.drain(self.config.drain_seconds)))
             for engine in engines
@@ -82,5 +82,5 @@ class ServerState:
     def close(self) -> None:
         """Stop the engines; streams that still run end with an error event."""
         self.draining.set()
-        for model in self.catalog.all():
+        for model in self.catalog.engines():
             model.engine.close()

@@ -41,6 +41,7 @@ class NativeBackend:
     shares_prefixes = True
     can_rewind = True
     goes_ahead = True
+    takes_adapters = False
     block_size = BLOCK
 
     def __init__(
@@ -114,7 +115,7 @@ class NativeBackend:
         rope = self._rotary.up_to(max(slice.start + len(slice.tokens) + slice.ahead for slice in batch))
         step.rope = rope.data_ptr()
         only_best = all(slice.likeliest_suffices or not slice.num_logits for slice in batch)
-        logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs)
+        logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs, dtype=torch.float32)
         step.logits = None if logits is None else logits.data_ptr()
         self._library.step(self._weights.model, self._scratch, step)
         del numbers  # until here the kernels read it

@@ -92,10 +92,11 @@ class RotaryTable:
         kind = rope.get("rope_type", "default")
         if kind == "default":
             head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-            self._frequencies, self._scale = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_dim, 2) / head_dim), 1.0
+            pairs = torch.arange(0, head_dim, 2, dtype=torch.float32)
+            self._frequencies, self._scale = 1.0 / rope["rope_theta"] ** (pairs / head_dim), 1.0
         else:
             self._frequencies, self._scale = ROPE_INIT_FUNCTIONS[kind](config)
-        self._table = torch.empty(0, 0)
+        self._table = torch.empty(0, 0, dtype=torch.float32)
 
     def up_to(self, positions: int) -> Tensor:
         """At least that many rows."""

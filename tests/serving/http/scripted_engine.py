@@ -164,6 +164,9 @@ class Catalog:
     def all(self) -> list[ServedModel]:
         return list(self._models.values())
 
+    def engines(self) -> list[ServedModel]:
+        return self.all()
+
 
 def scripted_model(
     script: Callable[[Request], str] | str, sizes: Sequence[int] = (1,), *, special_markers: bool = False

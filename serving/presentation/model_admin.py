@@ -1,0 +1,109 @@
+"""For whoever runs the server: load and unload models and adapters, and name them, while it serves."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from serving.domain.errors import InvalidRequest
+from serving.presentation.body import read_json
+from serving.presentation.models import model_json
+from serving.presentation.state import ServerState
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Body(BaseModel):
+    """JSON types are taken as they are, and nothing is silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LoadModel(Body):
+    """POST /admin/models."""
+
+    ref: Name
+    """A registry version, name or alias."""
+    adapters: bool = False
+    """LoRA adapters may be added to it; native kernels apply none and are left out then."""
+    kv_memory_mb: Annotated[int, Field(ge=1, le=2**24)] | None = None
+    """Memory for its keys and values; by default what the other models leave."""
+
+
+class SetAlias(Body):
+    """POST /admin/aliases."""
+
+    alias: Name
+    model: Name
+
+
+class AddAdapter(Body):
+    """POST /admin/adapters."""
+
+    name: Name
+    ref: Name
+    """A registry version that holds an adapter."""
+    base: Name | None = None
+    """The served model that it belongs to; by default the one that it was trained on."""
+
+
+Fields = TypeVar("Fields", bound=Body)
+
+
+def model_admin_blueprint(state: ServerState) -> Blueprint:
+    """Routes under /admin, with the API key when there is one."""
+    routes = Blueprint("model_admin", __name__, url_prefix="/admin")
+
+    @routes.before_request
+    def authorise() -> None:
+        state.tenant(request)
+
+    @routes.post("/models")
+    def load() -> tuple[Response, int]:
+        """Answers when the model is ready; other requests go on meanwhile."""
+        body = read(LoadModel)
+        model = state.catalog.load(body.ref, adapters=body.adapters, kv_memory_mb=body.kv_memory_mb)
+        return jsonify(model_json(model)), 201
+
+    @routes.post("/adapters")
+    def add_adapter() -> tuple[Response, int]:
+        body = read(AddAdapter)
+        return jsonify(model_json(state.catalog.add_adapter(body.name, body.ref, body.base))), 201
+
+    @routes.delete("/models/<path:name>")
+    def unload(name: str) -> Response:
+        """Answers when the last request has ended and the memory is free."""
+        finished = state.catalog.unload(name, state.config.drain_seconds)
+        return jsonify(id=name, object="model", deleted=True, all_finished=finished)
+
+    @routes.delete("/adapters/<path:name>")
+    def remove_adapter(name: str) -> Response:
+        if state.catalog.get(name).adapter is None:
+            raise InvalidRequest(f"{name} is no adapter: unload it with DELETE /admin/models/{name}", param="name")
+        return unload(name)
+
+    @routes.post("/aliases")
+    def set_alias() -> Response:
+        """Moves at once: the next request that names the alias is answered by the new model."""
+        body = read(SetAlias)
+        return jsonify(model_json(state.catalog.set_alias(body.alias, body.model)))
+
+    @routes.delete("/aliases/<path:alias>")
+    def remove_alias(alias: str) -> Response:
+        return jsonify(model_json(state.catalog.remove_alias(alias)))
+
+    return routes
+
+
+def read(kind: type[Fields]) -> Fields:
+    """The body of the current request. Raises `InvalidRequest` naming the first field that is wrong."""
+    try:
+        return kind.model_validate(read_json(request))
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"])) or None
+        words = {"missing": "is missing", "extra_forbidden": "is no field of this request"}
+        reason = words.get(first["type"], f"is wrong: {first['msg']}")
+        raise InvalidRequest(f'"{param}" {reason}' if param else f"the request body {reason}", param=param) from None
