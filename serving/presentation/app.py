@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Flask, Response, request
 
+from serving.application.access import Keys, SingleKey
 from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
+from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
 from serving.presentation.errors import register_errors
+from serving.presentation.guard import register_guard
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
@@ -16,14 +21,25 @@ from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
 
 
-def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask:
-    """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`."""
+def create_app(
+    catalog: ModelCatalog,
+    config: HttpConfig | None = None,
+    *,
+    keys: Sequence[Keys] = (),
+) -> Flask:
+    """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
+
+    `keys` are welcome beside `config.api_key`; without any, everybody is.
+    """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
-    state = app.extensions["serving"] = ServerState(catalog, config)
+    single = [SingleKey(config.api_key)] if config.api_key else []
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys))
     register_errors(app)
+    register_browsers(app, state)
+    register_guard(app, state)
 
     @app.errorhandler(ClientGone)
     def client_gone(_: ClientGone) -> tuple[str, int]:
