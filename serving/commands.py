@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     metavar="ORIGIN",
     help="Let pages of this origin use the API, for example https://example.org. May be repeated.",
 )
+@click.option(
+    "--feedback",
+    "feedback_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where thumbs and comparisons are kept.  [default: feedback.sqlite in the registry]",
+)
 @click.option("--policy", help="Batching policy.")
 @click.option("--max-num-seqs", type=int, help="Most requests that run at the same time.")
 @click.option("--max-num-batched-tokens", type=int, help="Most tokens computed in one step.")
@@ -52,6 +58,7 @@ def serve(
     api_key: str | None,
     key_file: Path | None,
     cors_origins: tuple[str, ...],
+    feedback_file: Path | None,
     record: Path | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
@@ -64,6 +71,7 @@ def serve(
     """
     from lifecycle.registry import ModelRegistry
     from serving.infrastructure.config import ServingConfig
+    from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.state import EXAMPLES, HttpConfig
 
@@ -80,6 +88,8 @@ def serve(
     registry = ModelRegistry()
     versions = [registry.resolve(ref).ref for ref in refs or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
+    feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
+    feedback.check()
     listener = listen(host, port)
     url = address(listener)
 
@@ -95,6 +105,7 @@ def serve(
         HttpConfig(api_key=api_key or None, cors_origins=cors_origins, examples=examples),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
         keys=keys,
+        feedback=feedback,
     )
 
 

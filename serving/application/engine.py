@@ -24,7 +24,7 @@ from typing import Any
 from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
-from serving.application.ports import Drafter, EngineStats, ModelBackend, Sampler
+from serving.application.ports import Drafter, EngineStats, ModelBackend, RunningRequest, Sampler
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
@@ -78,6 +78,7 @@ class EngineLoop:
         self._speculation = None if drafter is None else Speculation(drafter, self._scheduler, config)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
+        self._sequences: dict[str, RunningSequence] = {}  # those of the mailboxes
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._draining = self._closed = self._paused = False
@@ -114,13 +115,32 @@ class EngineLoop:
             if not self._mailboxes:
                 self._progress = now
             self._mailboxes[request.id] = mailbox
+            self._sequences[request.id] = sequence
             # Inside the lock, or a loop that ends right now would miss the request.
             self._commands.put(lambda: self._enqueue(sequence))
         return mailbox
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, why: str | None = None) -> None:
         """End a request with reason "cancelled"; unknown and finished ids are ignored."""
-        self._commands.put(lambda: self._deliver(self._scheduler.finish(request_id, "cancelled")))
+        self._commands.put(lambda: self._deliver(self._scheduler.finish(request_id, "cancelled", why)))
+
+    def unfinished(self) -> list[RunningRequest]:
+        now = self._clock()
+        with self._lock:
+            sequences = list(self._sequences.values())
+        return [
+            RunningRequest(
+                id=sequence.id,
+                tenant=sequence.request.tenant,
+                state=sequence.state.value,
+                prompt_tokens=len(sequence.request.prompt_tokens),
+                generated_tokens=sequence.generated,
+                max_tokens=sequence.request.sampling.max_tokens,
+                priority=sequence.request.priority,
+                age=now - sequence.arrival,
+            )
+            for sequence in sorted(sequences, key=lambda one: one.arrival)
+        ]
 
     def call(self, function: Callable[[], Any], timeout: float | None = 60.0) -> Any:
         """Run `function` on the engine's thread between two steps and return its result."""
@@ -302,7 +322,7 @@ class EngineLoop:
             elif isinstance(event, Finished):
                 self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
-                    del self._mailboxes[event.request_id]
+                    del self._mailboxes[event.request_id], self._sequences[event.request_id]
                     self._idle.notify_all()
 
     def _report(self, work: Sequence[Work], start: float) -> None:

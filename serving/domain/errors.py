@@ -62,6 +62,12 @@ class ModelNotFound(ServingError):
     code = "model_not_found"
 
 
+class NoSuchRequest(ServingError):
+    status = 404
+    type = "invalid_request_error"
+    code = "request_not_found"
+
+
 class QueueFull(ServingError):
     """More requests wait than the queue limit allows. `retry_after` in seconds."""
 
@@ -92,3 +98,11 @@ class Draining(ServingError):
     status = 503
     type = "service_unavailable"
     code = "draining"
+
+
+class FeedbackUnavailable(ServingError):
+    """Feedback cannot be stored or read now: the disk is full, or another program holds the database."""
+
+    status = 503
+    type = "service_unavailable"
+    code = "feedback_unavailable"

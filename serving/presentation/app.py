@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from flask import Blueprint, Flask, Response, request
 
 from serving.application.access import Keys, SingleKey
+from serving.application.feedback import FeedbackStore
 from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
 from serving.presentation.errors import register_errors
+from serving.presentation.feedback import feedback_blueprint
 from serving.presentation.guard import register_guard
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
@@ -26,10 +28,11 @@ def create_app(
     config: HttpConfig | None = None,
     *,
     keys: Sequence[Keys] = (),
+    feedback: FeedbackStore | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
-    `keys` are welcome beside `config.api_key`; without any, everybody is.
+    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
@@ -49,6 +52,8 @@ def create_app(
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
+    if feedback is not None:
+        app.register_blueprint(feedback_blueprint(state, feedback))
     return app
 
 

@@ -94,6 +94,12 @@ class ServerState:
             lease.charge(lambda: generation.usage.total_tokens)
         return Meter(self.metrics, generation)
 
+    def refuse(self) -> None:
+        """Take no new request from now on, in no engine; what runs goes on."""
+        self.draining.set()
+        for model in self.catalog.all():
+            model.engine.drain(0)
+
     def drain(self) -> bool:
         """Refuse new requests, give the running ones their time; True when all of them finished."""
         self.draining.set()
