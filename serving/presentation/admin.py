@@ -80,7 +80,7 @@ def admin_blueprint(state: ServerState) -> Blueprint:
 
 
 def unfinished(state: ServerState) -> list[tuple[ServedModel, RunningRequest]]:
-    """All requests of all engines. Adapters share the engine of their base, so each engine is asked once."""
+    """All requests of all engines, each engine asked once whatever its models are called."""
     engines = {id(model.engine): model for model in state.catalog.all()}
     return [(model, one) for model in engines.values() for one in model.engine.unfinished()]
 
