@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,11 @@ import click
 
 from lifecycle.config import override, parse_assignments
 from lifecycle.errors import LifecycleError
+from serving.presentation.hosts import is_loopback, is_origin
 
 if TYPE_CHECKING:
     from lifecycle.registry import ModelVersion
+    from serving.application.access import Keys
 
 
 @click.command()
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--api-key", envvar="LIFECYCLE_API_KEY", help="Clients must send this key. Also LIFECYCLE_API_KEY.")
+@click.option(
+    "--api-keys",
+    "key_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys of several tenants, made by lifecycle keys; read again when it changes.",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this origin use the API, for example https://example.org. May be repeated.",
+)
+@click.option(
+    "--feedback",
+    "feedback_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where thumbs and comparisons are kept.  [default: feedback.sqlite in the registry]",
+)
 @click.option("--policy", help="Batching policy.")
 @click.option("--max-num-seqs", type=int, help="Most requests that run at the same time.")
 @click.option("--max-num-batched-tokens", type=int, help="Most tokens computed in one step.")
@@ -44,6 +64,9 @@ def serve(
     port: int,
     api_key: str | None,
     adapters: tuple[str, ...],
+    key_file: Path | None,
+    cors_origins: tuple[str, ...],
+    feedback_file: Path | None,
     record: Path | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
@@ -56,17 +79,26 @@ def serve(
     """
     from lifecycle.registry import ModelRegistry
     from serving.infrastructure.config import ServingConfig
+    from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.state import EXAMPLES, HttpConfig
 
-    if not api_key and not is_loopback(host):
-        raise LifecycleError(f"{host} can be reached by others: protect the server with --api-key KEY")
+    if not (api_key or key_file) and not is_loopback(host):
+        raise LifecycleError(
+            f"{host} can be reached by others: protect the server with --api-key KEY or --api-keys FILE"
+        )
+    for origin in cors_origins:
+        if not is_origin(origin):
+            raise LifecycleError(f'"{origin}" is no origin: write scheme and host as browsers send them, https://example.org')
+    keys = open_keys(key_file)
     given = {key: value for key, value in {**knobs, "kv_memory_mb": kv_memory}.items() if value is not None}
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
     named_adapters = parse_adapters(adapters)
     registry = ModelRegistry()
     versions = [registry.resolve(ref).ref for ref in refs or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
+    feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
+    feedback.check()
     listener = listen(host, port)
     url = address(listener)
 
@@ -79,8 +111,10 @@ def serve(
     serve_forever(
         build,
         listener,
-        HttpConfig(api_key=api_key or None, examples=examples),
+        HttpConfig(api_key=api_key or None, cors_origins=cors_origins, examples=examples),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
+        keys=keys,
+        feedback=feedback,
     )
 
 
@@ -109,9 +143,13 @@ def suggested_prompts(lineage: Sequence[ModelVersion]) -> tuple[str, ...]:
     return ()
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def open_keys(path: Path | None) -> tuple[Keys, ...]:
+    """The keys of a file, or none. Raises LifecycleError that names the file and the line, and when nobody has a key."""
+    if path is None:
+        return ()
+    from serving.infrastructure.api_keys import KeyFile
+
+    keys = KeyFile(path)
+    if not len(keys):
+        raise LifecycleError(f"{path} has no keys: make one with lifecycle keys --file {path} create --tenant NAME --admin")
+    return (keys,)

@@ -57,3 +57,7 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens

@@ -25,7 +25,7 @@ from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
 from serving.application.multi_step import MultiStep
-from serving.application.ports import Drafter, EngineStats, ModelBackend, Sampler
+from serving.application.ports import Drafter, EngineStats, ModelBackend, RunningRequest, Sampler
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
@@ -82,6 +82,7 @@ class EngineLoop:
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._adapters: dict[str, set[str]] = {}  # requests that are submitted and not finished; guarded by _lock
         self._leaving: set[str] = set()  # adapters that take no new ones; guarded by _lock
+        self._sequences: dict[str, RunningSequence] = {}  # those of the mailboxes
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._draining = self._closed = self._paused = False
@@ -122,13 +123,32 @@ class EngineLoop:
             self._mailboxes[request.id] = mailbox
             if request.adapter is not None:
                 self._adapters[request.adapter].add(request.id)
+            self._sequences[request.id] = sequence
             # Inside the lock, or a loop that ends right now would miss the request.
             self._commands.put(lambda: self._enqueue(sequence))
         return mailbox
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, why: str | None = None) -> None:
         """End a request with reason "cancelled"; unknown and finished ids are ignored."""
-        self._commands.put(lambda: self._deliver(self._scheduler.finish(request_id, "cancelled")))
+        self._commands.put(lambda: self._deliver(self._scheduler.finish(request_id, "cancelled", why)))
+
+    def unfinished(self) -> list[RunningRequest]:
+        now = self._clock()
+        with self._lock:
+            sequences = list(self._sequences.values())
+        return [
+            RunningRequest(
+                id=sequence.id,
+                tenant=sequence.request.tenant,
+                state=sequence.state.value,
+                prompt_tokens=len(sequence.request.prompt_tokens),
+                generated_tokens=sequence.generated,
+                max_tokens=sequence.request.sampling.max_tokens,
+                priority=sequence.request.priority,
+                age=now - sequence.arrival,
+            )
+            for sequence in sorted(sequences, key=lambda one: one.arrival)
+        ]
 
     def call(self, function: Callable[[], Any], timeout: float | None = 60.0) -> Any:
         """Run `function` on the engine's thread between two steps and return its result."""
@@ -342,7 +362,7 @@ class EngineLoop:
             elif isinstance(event, Finished):
                 self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
-                    del self._mailboxes[event.request_id]
+                    del self._mailboxes[event.request_id], self._sequences[event.request_id]
                     for users in self._adapters.values():
                         users.discard(event.request_id)
                     self._idle.notify_all()

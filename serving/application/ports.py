@@ -35,6 +35,20 @@ class EngineStats:
     parts: Mapping[str, float] = field(default_factory=dict)  # seconds of a step's parts, those of the backend included
 
 
+@dataclass(frozen=True, slots=True)
+class RunningRequest:
+    """A request that waits or runs, as whoever runs the server sees it. `age` in seconds."""
+
+    id: str
+    tenant: str
+    state: str  # waiting or running
+    prompt_tokens: int
+    generated_tokens: int
+    max_tokens: int
+    priority: int
+    age: float
+
+
 class TokenStream(Protocol):
     """The mailbox of one request."""
 
@@ -54,7 +68,11 @@ class EnginePort(Protocol):
     def submit(self, request: Request) -> TokenStream:
         """Queue a request. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`."""
 
-    def cancel(self, request_id: str) -> None: ...
+    def cancel(self, request_id: str, why: str | None = None) -> None:
+        """End a request; `why` is what its client is told. Unknown ids are ignored."""
+
+    def unfinished(self) -> list[RunningRequest]:
+        """What waits or runs, oldest first. Never waits for the engine: a stuck one is when somebody looks."""
 
     def stats(self) -> EngineStats: ...
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from serving.domain.quota import Standing
+
 
 class ServingError(Exception):
     """Base of all: a message for people, an HTTP status, an OpenAI-style type and code, and the field to blame."""
@@ -36,6 +40,22 @@ class Unauthorized(ServingError):
     code = "invalid_api_key"
 
 
+class Forbidden(ServingError):
+    """Who is asking is known, and may not."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class Aborted(ServingError):
+    """Whoever runs the server ended the request. Not a status that clients answer by sending it again."""
+
+    status = 403
+    type = "request_aborted"
+    code = "aborted"
+
+
 class ModelNotFound(ServingError):
     status = 404
     type = "invalid_request_error"
@@ -50,6 +70,12 @@ class Conflict(ServingError):
     code = "conflict"
 
 
+class NoSuchRequest(ServingError):
+    status = 404
+    type = "invalid_request_error"
+    code = "request_not_found"
+
+
 class QueueFull(ServingError):
     """More requests wait than the queue limit allows. `retry_after` in seconds."""
 
@@ -62,9 +88,29 @@ class QueueFull(ServingError):
         self.retry_after = retry_after
 
 
+class RateLimited(ServingError):
+    """A tenant is over a limit of its own. `retry_after` in seconds; `standings` by name of the limit."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, code: str, retry_after: float, standings: Mapping[str, Standing]) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+        self.standings = standings
+
+
 class Draining(ServingError):
     """The server finishes what it has and takes nothing new."""
 
     status = 503
     type = "service_unavailable"
     code = "draining"
+
+
+class FeedbackUnavailable(ServingError):
+    """Feedback cannot be stored or read now: the disk is full, or another program holds the database."""
+
+    status = 503
+    type = "service_unavailable"
+    code = "feedback_unavailable"

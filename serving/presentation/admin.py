@@ -1,16 +1,33 @@
-"""For whoever runs the server, with the API key when there is one: see and change the batching policy while it serves."""
+"""For whoever runs the server: see and change the batching policy, see and end requests, drain. The guard asks for the key."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from flask import Blueprint, Response, jsonify, request
+from pydantic import Field
 
-from serving.application.ports import ServedModel
+from serving.application.ports import RunningRequest, ServedModel
+from serving.domain.errors import InvalidRequest, NoSuchRequest
 from serving.domain.policies import policy_names
 from serving.presentation.body import read_json
 from serving.presentation.state import ServerState
+from serving.presentation.strict import StrictModel, read_model
 from serving.presentation.validation import Fields
+
+ABORTED = "whoever runs this server has ended the request"
+
+
+class AbortRequest(StrictModel):
+    """Which requests to end."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    all: bool = False
+
+
+class DrainRequest(StrictModel):
+    """Nothing to say; an object all the same, so that a form on somebody's page is no way to send it."""
 
 
 def admin_blueprint(state: ServerState) -> Blueprint:
@@ -20,13 +37,11 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     @routes.get("/policy")
     def show_policy() -> Response:
         """Which policies there are, and which one each engine runs."""
-        state.tenant(request)
         return jsonify(policies_json(state.catalog.engines()))
 
     @routes.post("/policy")
     def change_policy() -> Response:
         """{"policy": NAME, "model": optional}: takes effect with the next step; requests in flight go on."""
-        state.tenant(request)
         fields = Fields(read_json(request))
         name, model = fields.text("policy"), fields.text("model")
         fields.required("policy")
@@ -36,7 +51,47 @@ def admin_blueprint(state: ServerState) -> Blueprint:
             one.engine.swap_policy(name)
         return jsonify(policies_json(models))
 
+    @routes.get("/requests")
+    def show_requests() -> Response:
+        """What waits and runs, of all tenants."""
+        return jsonify(object="list", data=[request_json(model, one) for model, one in unfinished(state)])
+
+    @routes.post("/abort")
+    def abort() -> Response:
+        """{"id": ID} of an answer (all its choices) or of one request in the engine, or {"all": true}."""
+        asked = read_model(AbortRequest, read_json(request))
+        if (asked.id is None) == (not asked.all):
+            raise InvalidRequest('send either "id" or "all": true', param="id")
+        doomed = [(model, one.id) for model, one in unfinished(state) if asked.all or is_part(one.id, asked.id)]
+        if not doomed and not asked.all:
+            raise NoSuchRequest(f'no request "{asked.id}" waits or runs: GET /admin/requests lists them', param="id")
+        for model, name in doomed:
+            model.engine.cancel(name, ABORTED)
+        return jsonify(aborted=[name for _, name in doomed])
+
+    @routes.post("/drain")
+    def drain() -> tuple[Response, int]:
+        """Take nothing new and finish what there is; /readyz says so. There is no way back but a restart."""
+        read_model(DrainRequest, read_json(request))
+        state.refuse()
+        return jsonify(status="draining", unfinished=len(unfinished(state))), 202
+
     return routes
+
+
+def unfinished(state: ServerState) -> list[tuple[ServedModel, RunningRequest]]:
+    """All requests of all engines."""
+    return [(model, one) for model in state.catalog.engines() for one in model.engine.unfinished()]
+
+
+def is_part(request_id: str, wanted: str | None) -> bool:
+    """Whether a request in the engine is the one that is wanted, or a choice of that answer: its id and a number."""
+    return request_id == wanted or request_id.rpartition("-")[0] == wanted
+
+
+def request_json(model: ServedModel, running: RunningRequest) -> dict[str, Any]:
+    """One request; `age` in seconds."""
+    return {"model": model.name, **asdict(running)}
 
 
 def policies_json(models: list[ServedModel]) -> dict[str, Any]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Flask, Response, request
 
+from serving.application.access import Keys, SingleKey
+from serving.application.feedback import FeedbackStore
 from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
+from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
 from serving.presentation.errors import register_errors
+from serving.presentation.feedback import feedback_blueprint
+from serving.presentation.guard import register_guard
 from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
@@ -17,14 +24,26 @@ from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
 
 
-def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask:
-    """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`."""
+def create_app(
+    catalog: ModelCatalog,
+    config: HttpConfig | None = None,
+    *,
+    keys: Sequence[Keys] = (),
+    feedback: FeedbackStore | None = None,
+) -> Flask:
+    """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
+
+    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it.
+    """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
-    state = app.extensions["serving"] = ServerState(catalog, config)
+    single = [SingleKey(config.api_key)] if config.api_key else []
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys))
     register_errors(app)
+    register_browsers(app, state)
+    register_guard(app, state)
 
     @app.errorhandler(ClientGone)
     def client_gone(_: ClientGone) -> tuple[str, int]:
@@ -35,6 +54,8 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(model_admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
+    if feedback is not None:
+        app.register_blueprint(feedback_blueprint(state, feedback))
     return app
 
 

@@ -21,7 +21,7 @@ def chat_completions(state: ServerState) -> Response:
     tenant = state.tenant(request)
     asked = ChatCompletionRequest.read(read_json(request), tenant)
     generation = asked.command.start(state.model(asked.delivery.model))
-    peer, meter = Peer(request.environ), state.metrics.meter(generation)
+    peer, meter = Peer(request.environ), state.meter(generation)
     if not asked.delivery.stream:
         return jsonify(answer(generation, collect(generation, peer, meter, state.config)))
     chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.delivery.include_usage)

@@ -23,7 +23,7 @@ def completions(state: ServerState) -> Response:
     tenant = state.tenant(request)
     asked = CompletionRequest.read(read_json(request), tenant)
     generation = asked.command.start(state.model(asked.delivery.model))
-    peer, meter = Peer(request.environ), state.metrics.meter(generation)
+    peer, meter = Peer(request.environ), state.meter(generation)
     prompts = asked.command.echo(generation.model) if asked.echo else [""] * len(generation.prompts)
     echoes = [prompt for prompt in prompts for _ in range(asked.command.options.n)]
     if not asked.delivery.stream:

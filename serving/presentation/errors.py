@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from serving.application.deltas import ChoiceFinished
-from serving.domain.errors import Draining, ServingError
+from serving.domain.errors import Aborted, Draining, ServingError
 
 
 def error_body(error: ServingError) -> dict[str, Any]:
@@ -30,8 +30,10 @@ def error_response(error: ServingError) -> Response:
 
 def failure(finished: ChoiceFinished) -> ServingError | None:
     """The error behind a choice that ended badly, or None."""
+    if finished.reason == "cancelled" and finished.error:
+        return Aborted(finished.error)
     if finished.reason == "cancelled":
-        return Draining(finished.error or "the server stopped before the answer was complete")
+        return Draining("the server stopped before the answer was complete")
     if finished.reason == "error":
         return ServingError(finished.error or "the answer could not be computed")
     return None

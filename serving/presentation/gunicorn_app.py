@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Flask
@@ -20,6 +20,8 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from lifecycle.errors import LifecycleError
+from serving.application.access import Keys
+from serving.application.feedback import FeedbackStore
 from serving.application.ports import ModelCatalog
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig, ServerState
@@ -47,12 +49,20 @@ class Server(BaseApplication):
     """Gunicorn configured in code; reads no file, no argument, no environment variable."""
 
     def __init__(
-        self, build: Callable[[], ModelCatalog], listener: socket.socket, http: HttpConfig, on_ready: Callable[[], None]
+        self,
+        build: Callable[[], ModelCatalog],
+        listener: socket.socket,
+        http: HttpConfig,
+        on_ready: Callable[[], None],
+        keys: Sequence[Keys] = (),
+        feedback: FeedbackStore | None = None,
     ) -> None:
         self._build = build
         self._listener = listener
         self._http = http
         self._on_ready = on_ready
+        self._keys = keys
+        self._feedback = feedback
         self._failure = os.pipe()  # the worker's last words to this process
         super().__init__()
 
@@ -78,7 +88,7 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """Called in the worker."""
         try:
-            return create_app(self._build(), self._http)
+            return create_app(self._build(), self._http, keys=self._keys, feedback=self._feedback)
         except LifecycleError as error:
             os.write(self._failure[1], str(error).encode())
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
@@ -124,9 +134,12 @@ def serve_forever(
     listener: socket.socket,
     http: HttpConfig,
     on_ready: Callable[[], None] = lambda: None,
+    *,
+    keys: Sequence[Keys] = (),
+    feedback: FeedbackStore | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready).run()
+    Server(build, listener, http, on_ready, keys, feedback).run()
 
 
 def address(listener: socket.socket) -> str:

@@ -60,10 +60,6 @@ class Metrics:
         self._lock = threading.Lock()
         self._models: dict[str, ModelMetrics] = {}
 
-    def meter(self, generation: Generation) -> Meter:
-        """Follows one request."""
-        return Meter(self, generation)
-
     def observe(self, model: str, name: str, seconds: float, times: int = 1) -> None:
         """Add to a histogram."""
         with self._lock:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
 from serving.presentation.models import model_json
 from serving.presentation.state import ServerState
+from serving.presentation.strict import StrictModel, read_model
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class Body(BaseModel):
-    """JSON types are taken as they are, and nothing is silently ignored."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class LoadModel(Body):
+class LoadModel(StrictModel):
     """POST /admin/models."""
 
     ref: Name
@@ -32,14 +27,14 @@ class LoadModel(Body):
     """Memory for its keys and values; by default what the other models leave."""
 
 
-class SetAlias(Body):
+class SetAlias(StrictModel):
     """POST /admin/aliases."""
 
     alias: Name
     model: Name
 
 
-class AddAdapter(Body):
+class AddAdapter(StrictModel):
     """POST /admin/adapters."""
 
     name: Name
@@ -49,27 +44,20 @@ class AddAdapter(Body):
     """The served model that it belongs to; by default the one that it was trained on."""
 
 
-Fields = TypeVar("Fields", bound=Body)
-
-
 def model_admin_blueprint(state: ServerState) -> Blueprint:
-    """Routes under /admin, with the API key when there is one."""
+    """Routes under /admin; the guard asks for an admin's key."""
     routes = Blueprint("model_admin", __name__, url_prefix="/admin")
-
-    @routes.before_request
-    def authorise() -> None:
-        state.tenant(request)
 
     @routes.post("/models")
     def load() -> tuple[Response, int]:
         """Answers when the model is ready; other requests go on meanwhile."""
-        body = read(LoadModel)
+        body = read_model(LoadModel, read_json(request))
         model = state.catalog.load(body.ref, adapters=body.adapters, kv_memory_mb=body.kv_memory_mb)
         return jsonify(model_json(model)), 201
 
     @routes.post("/adapters")
     def add_adapter() -> tuple[Response, int]:
-        body = read(AddAdapter)
+        body = read_model(AddAdapter, read_json(request))
         return jsonify(model_json(state.catalog.add_adapter(body.name, body.ref, body.base))), 201
 
     @routes.delete("/models/<path:name>")
@@ -87,7 +75,7 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/aliases")
     def set_alias() -> Response:
         """Moves at once: the next request that names the alias is answered by the new model."""
-        body = read(SetAlias)
+        body = read_model(SetAlias, read_json(request))
         return jsonify(model_json(state.catalog.set_alias(body.alias, body.model)))
 
     @routes.delete("/aliases/<path:alias>")
@@ -96,14 +84,3 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
 
     return routes
 
-
-def read(kind: type[Fields]) -> Fields:
-    """The body of the current request. Raises `InvalidRequest` naming the first field that is wrong."""
-    try:
-        return kind.model_validate(read_json(request))
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(map(str, first["loc"])) or None
-        words = {"missing": "is missing", "extra_forbidden": "is no field of this request"}
-        reason = words.get(first["type"], f"is wrong: {first['msg']}")
-        raise InvalidRequest(f'"{param}" {reason}' if param else f"the request body {reason}", param=param) from None

@@ -28,6 +28,6 @@ def page_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/examples")
     def examples() -> Response:
-        return jsonify(examples=list(state.config.examples), needs_key=state.config.api_key is not None)
+        return jsonify(examples=list(state.config.examples), needs_key=state.needs_key)
 
     return routes

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import threading
 from dataclasses import dataclass, field
 
-from flask import Request
+from flask import Request, g
 
+from serving.application.access import Caller, Keys, anonymous_tenant, find_caller
+from serving.application.generation import Generation
 from serving.application.ports import ModelCatalog, ServedModel
-from serving.domain.errors import Draining, Unauthorized
-from serving.presentation.metrics import Metrics
+from serving.application.quota import Limiter
+from serving.domain.errors import Draining, Forbidden, Unauthorized
+from serving.presentation.metrics import Meter, Metrics
 
 EXAMPLES = (
     "What is the capital of France?",
@@ -26,7 +27,9 @@ class HttpConfig:
     """Settings of the HTTP side."""
 
     api_key: str | None = None
-    """Clients must send it as `Authorization: Bearer KEY`; None: everybody is welcome."""
+    """Clients must send it as `Authorization: Bearer KEY`. It opens everything; None, and no other keys: so does none."""
+    cors_origins: tuple[str, ...] = ()
+    """Pages of these origins ("https://example.org") may use the API from a browser."""
     max_body_bytes: int = 4 * 2**20
     """Larger requests get 413."""
     tick_seconds: float = 0.25
@@ -45,7 +48,9 @@ class ServerState:
 
     catalog: ModelCatalog
     config: HttpConfig
+    keys: tuple[Keys, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    limiter: Limiter = field(default_factory=Limiter)
     draining: threading.Event = field(default_factory=threading.Event)
 
     def model(self, name: str | None) -> ServedModel:
@@ -54,15 +59,46 @@ class ServerState:
             raise Draining("the server is shutting down: send the request to another one, or later")
         return self.catalog.all()[0] if name is None else self.catalog.get(name)
 
-    def tenant(self, request: Request) -> str:
+    @property
+    def needs_key(self) -> bool:
+        """Whether anybody is asked for a key. Without keys everybody may do everything."""
+        return bool(self.keys)
+
+    def caller(self, request: Request) -> Caller:
         """Who is asking, from the key alone. Raises `Unauthorized`."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         # WSGI hands the bytes of a header over as Latin-1.
         sent = key.strip().encode("latin-1", "replace") if scheme.lower() == "bearer" else b""
-        if self.config.api_key is not None and not hmac.compare_digest(sent, self.config.api_key.encode()):
+        if not self.keys:
+            return Caller(anonymous_tenant(sent), admin=True)
+        caller = find_caller(self.keys, sent)
+        if caller is None:
             wrong = "wrong API key" if sent else "no API key"
             raise Unauthorized(f"{wrong}: send the header Authorization: Bearer KEY")
-        return hashlib.sha256(sent).hexdigest()[:16] if sent else "default"
+        return caller
+
+    def tenant(self, request: Request) -> str:
+        """Whose requests, prefixes and feedback these are. Raises `Unauthorized`."""
+        return self.caller(request).tenant
+
+    def admin(self, request: Request) -> Caller:
+        """Who is asking, if they may run the server. Raises `Unauthorized` and `Forbidden`."""
+        caller = self.caller(request)
+        if not caller.admin:
+            raise Forbidden("this needs the key of an admin: lifecycle keys create --tenant NAME --admin makes one")
+        return caller
+
+    def meter(self, generation: Generation) -> Meter:
+        """Times a generation, and charges its tokens to the request that is being handled."""
+        if (lease := g.get("lease")) is not None:
+            lease.charge(lambda: generation.usage.total_tokens)
+        return Meter(self.metrics, generation)
+
+    def refuse(self) -> None:
+        """Take no new request from now on, in no engine; what runs goes on."""
+        self.draining.set()
+        for model in self.catalog.engines():
+            model.engine.drain(0)
 
     def drain(self) -> bool:
         """Refuse new requests, give the running ones their time; True when all of them finished."""

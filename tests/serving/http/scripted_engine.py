@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from serving.application.ports import EngineStats, ServedModel
+from serving.application.ports import EngineStats, RunningRequest, ServedModel
 from serving.domain.errors import Draining, InvalidRequest, ModelNotFound, QueueFull
 from serving.domain.events import Event, Finished, TokenLogprob, TokensGenerated
 from serving.domain.request import Request
@@ -132,8 +132,11 @@ class ScriptedEngine:
         end = Finished(request.id, reason, len(request.prompt_tokens), len(tokens), cached_tokens=3, error=self.error)
         return ScriptedStream(self, request, chunks, end)
 
-    def cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str, why: str | None = None) -> None:
         raise NotImplementedError
+
+    def unfinished(self) -> list[RunningRequest]:
+        return []
 
     def stats(self) -> EngineStats:
         return EngineStats("scripted", 0, 0, 64, 0, 256, 16, 0, 0, 0, 0, 0, {}, 0.0, 1.0)

@@ -21,6 +21,9 @@ def run(registry, monkeypatch, *arguments):
     ("arguments", "expected"),
     [
         (["--host", "0.0.0.0"], "--api-key"),
+        (["--host", "0.0.0.0"], "--api-keys"),
+        (["--host", "0.0.0.0", "--api-keys", "no-such-file"], "lifecycle keys"),
+        (["--feedback", "/dev/null/feedback.sqlite"], "--feedback FILE"),
         (["nothing"], "nothing"),
         (["--policy", "fastest"], "continuous"),
         (["--dtype", "float7"], "bfloat16"),

@@ -1,0 +1,69 @@
+"""In front of every route: who is asking, may they, and are they within their limits.
+
+A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. Everything under
+/admin needs an admin's key where there are keys. A POST outside /admin counts against its tenant's limits, from here
+until its last byte is written or its client has left.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g, request
+
+from serving.application.quota import Lease
+from serving.domain.errors import RateLimited
+from serving.domain.quota import Standing
+from serving.presentation.state import ServerState
+
+OPEN_BLUEPRINTS = ("operations", "page")
+
+
+def register_guard(app: Flask, state: ServerState) -> None:
+    """Check every request before its view, and see every response off."""
+
+    @app.before_request
+    def let_in() -> None:
+        if request.endpoint is None or request.blueprint in OPEN_BLUEPRINTS or request.method == "OPTIONS":
+            return
+        caller = state.caller(request)
+        if request.path.startswith("/admin"):
+            state.admin(request)
+        elif request.method == "POST":
+            try:
+                g.lease = state.limiter.admit(caller.tenant, caller.limits)
+            except RateLimited as error:
+                g.standings = error.standings
+                raise
+            g.standings = g.lease.standings
+
+    @app.after_request
+    def see_off(response: Response) -> Response:
+        response.headers.update(rate_limit_headers(g.get("standings", {})))
+        lease: Lease | None = g.pop("lease", None)
+        if lease is not None and response.is_streamed:
+            response.call_on_close(lease.release)  # its generation is given up before that, whoever ends it
+        elif lease is not None:
+            lease.release()
+        return response
+
+    @app.teardown_request
+    def let_go(_: BaseException | None) -> None:
+        if (lease := g.pop("lease", None)) is not None:  # there was no response to see off
+            lease.release()
+
+
+def rate_limit_headers(standings: dict[str, Standing]) -> dict[str, str]:
+    """OpenAI's headers, for the limits that there are."""
+    headers = {}
+    for name, standing in standings.items():
+        headers[f"x-ratelimit-limit-{name}"] = str(standing.limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(standing.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = duration(standing.reset)
+    return headers
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: "120ms", "7.5s", "1m0s"."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}m{rest:g}s" if minutes else f"{rest:g}s"
