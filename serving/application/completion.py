@@ -18,6 +18,8 @@ class GenerateText:
     prompts: list[str | tuple[int, ...]]
     options: Options = field(default_factory=Options)
     tenant: str = "default"
+    echo: bool = False
+    """Answers begin with their prompts; `options.logprobs` are of both then."""
 
     def start(self, model: ServedModel) -> Generation:
         """Tokenise, check the limits, queue. Raises `InvalidRequest` and what `EnginePort.submit` raises."""
@@ -36,7 +38,9 @@ class GenerateText:
             prompt_param="prompt",
         )
 
-    def echo(self, model: ServedModel) -> list[str]:
-        """The prompts as text, to be sent before their continuations."""
+    def echoes(self, model: ServedModel) -> list[str]:
+        """What each prompt's answers begin with."""
+        if not self.echo:
+            return [""] * len(self.prompts)
         decode = model.tokenizer.decode
         return [prompt if isinstance(prompt, str) else decode(prompt) for prompt in self.prompts]

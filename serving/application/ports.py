@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from serving.domain.events import Event, TokenLogprob
@@ -113,15 +114,33 @@ class TokenizerPort(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def render_text(
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """The chat template applied. Raises `InvalidRequest` naming the field that it refuses."""
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Tokens of a rendered template, which brings all its special tokens itself."""
+
     def render_chat(
         self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
     ) -> list[int]:
-        """Chat template applied, generation prompt added. Raises `InvalidRequest(param="messages")`."""
+        """Tokens of the prompt that asks for an answer to `messages`."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens."""
 
     def detokenizer(self) -> Detokenizer: ...
+
+
+Embed = Callable[[Sequence[tuple[int, ...]]], list[list[float]]]
+"""Token sequences to unit vectors, in any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +157,7 @@ class ServedModel:
     lineage: tuple[str, ...] = ()
     adapter: str | None = None  # id of a low-rank adapter, which answers through the engine of its `parent`
     parent: str | None = None  # name of the model whose engine it is
+    embed: Embed | None = None  # None: it makes no vectors
 
 
 class ModelCatalog(Protocol):

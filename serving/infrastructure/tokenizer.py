@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
@@ -45,22 +46,44 @@ class HFTokenizer:
         """Tokens of a raw prompt, with whatever the tokenizer puts in front of a text."""
         return self._tokenizer.encode(text)
 
-    def render_chat(
-        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
-    ) -> list[int]:
-        """Chat template applied, generation prompt added. Raises InvalidRequest when the template refuses."""
+    def render_text(
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """The chat template applied. Raises InvalidRequest when the template refuses."""
         if not self._tokenizer.chat_template:
             raise InvalidRequest("this model has no chat template: use /v1/completions", param="messages")
+        own = inspect.signature(self._tokenizer.apply_chat_template).parameters  # among them another template
+        if taken := [name for name in variables if name in own]:
+            raise InvalidRequest(f'"{taken[0]}" is no variable of a chat template', param="chat_template_kwargs")
         try:
             return self._tokenizer.apply_chat_template(
                 [_with_parsed_arguments(message) for message in messages],
+                **variables,
                 tools=list(tools) if tools else None,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                tokenize=False,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise InvalidRequest(f"the chat template refuses these messages: {error}", param="messages") from error
+        except Exception as error:  # a template is a program of the model's author, and variables come from anybody
+            param = "chat_template_kwargs" if variables else "messages"
+            message = f"the chat template refuses these messages: {str(error)[:300]}"
+            raise InvalidRequest(message, param=param) from error
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Tokens of a rendered template, which brings all its special tokens itself."""
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def render_chat(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> list[int]:
+        """Tokens of the prompt that asks for an answer to `messages`."""
+        return self.encode_rendered(self.render_text(messages, tools))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens; bytes that are no UTF-8 become U+FFFD."""

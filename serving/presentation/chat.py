@@ -11,7 +11,8 @@ from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextD
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
 from serving.presentation.peer import Peer
-from serving.presentation.schemas import ChatCompletionRequest
+from serving.presentation.schemas.chat import ChatCompletionRequest
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import Chunks, collect, envelope, event_stream, stream_response, usage_json
 
@@ -19,12 +20,13 @@ from serving.presentation.streaming import Chunks, collect, envelope, event_stre
 def chat_completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
-    asked = ChatCompletionRequest.read(read_json(request), tenant)
-    generation = asked.command.start(state.model(asked.delivery.model))
+    asked = read(ChatCompletionRequest, read_json(request))
+    generation = asked.command(tenant).start(state.model(asked.model))
     peer, meter = Peer(request.environ), state.meter(generation)
-    if not asked.delivery.stream:
-        return jsonify(answer(generation, collect(generation, peer, meter, state.config)))
-    chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.delivery.include_usage)
+    if not asked.stream:
+        whole = answer(generation, collect(generation, peer, meter, state.config))
+        return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
+    chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.include_usage)
     opening = [_choice(one.index, {"role": "assistant", "content": ""}) for one in generation.choices]
     return stream_response(
         generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)

@@ -11,7 +11,8 @@ from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextD
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
 from serving.presentation.peer import Peer
-from serving.presentation.schemas import CompletionRequest
+from serving.presentation.schemas.completion import CompletionRequest
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import Chunks, collect, envelope, event_stream, stream_response, usage_json
 
@@ -21,14 +22,15 @@ KIND = "text_completion"
 def completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
-    asked = CompletionRequest.read(read_json(request), tenant)
-    generation = asked.command.start(state.model(asked.delivery.model))
+    asked = read(CompletionRequest, read_json(request))
+    command = asked.command(tenant)
+    generation = command.start(state.model(asked.model))
     peer, meter = Peer(request.environ), state.meter(generation)
-    prompts = asked.command.echo(generation.model) if asked.echo else [""] * len(generation.prompts)
-    echoes = [prompt for prompt in prompts for _ in range(asked.command.options.n)]
-    if not asked.delivery.stream:
-        return jsonify(answer(generation, echoes, collect(generation, peer, meter, state.config)))
-    chunks = Chunks(generation, KIND, include_usage=asked.delivery.include_usage)
+    echoes = [echo for echo in command.echoes(generation.model) for _ in range(command.options.n)]
+    if not asked.stream:
+        whole = answer(generation, echoes, collect(generation, peer, meter, state.config))
+        return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
+    chunks = Chunks(generation, KIND, include_usage=asked.include_usage)
     opening = [_choice(index, echo) for index, echo in enumerate(echoes) if echo]
     return stream_response(
         generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)

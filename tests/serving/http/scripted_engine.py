@@ -51,10 +51,15 @@ class ByteTokenizer:
                 text = text[1:]
         return tokens
 
-    def render_chat(self, messages, tools=None) -> list[int]:
+    def render_text(self, messages, tools=None, *, add_generation_prompt, continue_final_message, variables) -> str:
         if any(message["content"] == "break the template" for message in messages):
             raise InvalidRequest("the template refuses", param="messages")
-        return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
+        text = "".join(f"{message['role']}: {message['content']}\n" for message in messages)
+        opening = "assistant: " if add_generation_prompt and variables.get("opening") else ""
+        return text[:-1] if continue_final_message else text + opening
+
+    def encode_rendered(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""What clients send, as pydantic models: strict types, no unknown fields, and the sentences of the OpenAPI document."""

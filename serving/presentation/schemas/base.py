@@ -1,0 +1,63 @@
+"""What every request model shares: JSON types as they are, `null` for absent, and refusals that name their field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+INT32, INT64 = 2**31 - 1, 2**63 - 1
+
+
+class Wire(BaseModel):
+    """A JSON object. No field is made of another kind of value, and none is silently ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if info.context is not None:
+            info.context[id(value)] = cls  # for near misses: an error knows its place, not its model
+        return {name: one for name, one in value.items() if one is not None}
+
+
+def refusal(message: str, field: str | None = None) -> PydanticCustomError:
+    """An error in our own words; "{param}" stands for the place. `field`: the one to blame in the object at hand."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "field": field})
+
+
+def _whole(value: Any) -> Any:
+    """JSON does not tell 1 from 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _only(value: Any, handler: Any) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        raise refusal("{param} is not supported by this server") from None
+
+
+Harmless = TypeVar("Harmless")
+Unsupported = Annotated[Harmless | None, WrapValidator(_only)]
+"""A field of OpenAI's that is accepted only with a value that asks for nothing."""
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Int, Field(ge=1, le=INT32)]
+TokenId = Annotated[Int, Field(ge=0, le=INT32)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]

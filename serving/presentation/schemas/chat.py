@@ -1,0 +1,75 @@
+"""POST /v1/chat/completions and what is rendered like it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from serving.application.chat import GenerateChat
+from serving.application.rendering import RenderChat
+from serving.presentation.schemas.base import Count, Int, Unsupported, Wire, refusal
+from serving.presentation.schemas.messages import Messages
+from serving.presentation.schemas.sampling import SamplingFields
+from serving.presentation.schemas.steering import SteeringFields
+
+
+class TemplateFields(Wire):
+    """How messages become a prompt. Extensions, all of them."""
+
+    add_generation_prompt: bool | None = None
+    """Whether the prompt ends with the beginning of an answer; by default it does."""
+    continue_final_message: bool = False
+    """The last message is the beginning of the answer, and the model goes on with it."""
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=16)] | None = None
+    """Variables for the model's chat template, for example {"enable_thinking": false}."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TemplateFields:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise refusal('{param} does not go together with "add_generation_prompt": true', "continue_final_message")
+        return self
+
+
+class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
+    """A conversation to answer."""
+
+    messages: Messages
+    max_completion_tokens: Count | None = None
+    """The newer name of `max_tokens`."""
+    logprobs: bool = False
+    top_logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
+    modalities: Unsupported[list[Literal["text"]]] = None
+    functions: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
+    function_call: Unsupported[Literal["none"]] = None
+    audio: Unsupported[None] = None
+    prediction: Unsupported[None] = None
+    reasoning_effort: Unsupported[None] = None
+    verbosity: Unsupported[None] = None
+    web_search_options: Unsupported[None] = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ChatCompletionRequest:
+        if len({self.max_tokens, self.max_completion_tokens} - {None}) > 1:
+            raise refusal(
+                "max_completion_tokens and max_tokens contradict each other: send one of them", "max_tokens"
+            )
+        if self.top_logprobs and not self.logprobs:
+            raise refusal('{param} needs "logprobs": true', "top_logprobs")
+        return self
+
+    def prompt(self) -> RenderChat:
+        """How the prompt is made."""
+        return RenderChat(
+            [message.template() for message in self.messages],
+            self.offered_tools(),
+            add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
+            continue_final_message=self.continue_final_message,
+            variables=self.chat_template_kwargs or {},
+        )
+
+    def command(self, tenant: str) -> GenerateChat:
+        """The use case."""
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        options = self.options(max_tokens=self.max_completion_tokens or self.max_tokens, logprobs=logprobs)
+        return GenerateChat(self.prompt(), options, tenant)

@@ -1,0 +1,128 @@
+"""Chat messages: from the wire to what chat templates take."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from serving.presentation.schemas.base import Int, Unsupported, Wire, refusal
+
+
+class TextPart(Wire):
+    """A part of a message's content; only text is supported."""
+
+    type: Literal["text"]
+    text: str
+
+
+Content = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextPart], Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
+]
+"""A string, or text parts that are put together."""
+
+
+def text_of(content: Any) -> str:
+    """Content as one string."""
+    if isinstance(content, list):
+        return "".join(part.text for part in content)
+    return content or ""
+
+
+class _Named(Wire):
+    name: str | None = None
+    """Who speaks, for templates that show it."""
+
+    def template(self) -> dict[str, Any]:
+        """As chat templates take it."""
+        role = "system" if self.role == "developer" else self.role
+        message = {"role": role, "content": text_of(self.content)}
+        return message if self.name is None else {**message, "name": self.name}
+
+
+class SystemMessage(_Named):
+    """Instructions; "developer" is the same role."""
+
+    role: Literal["system", "developer"]
+    content: Content
+
+
+class UserMessage(_Named):
+    role: Literal["user"]
+    content: Content
+
+
+class CalledFunction(Wire):
+    name: str
+    arguments: str
+    """A JSON object, as a string."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _an_object(cls, arguments: str) -> str:
+        try:
+            value = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise refusal("{param} must be a string that holds a JSON object")
+        return arguments or "{}"
+
+
+class CalledTool(Wire):
+    """A call that the model made before."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Int | None = None
+    """Of streamed deltas; changes nothing."""
+
+    def template(self) -> dict[str, Any]:
+        """As chat templates take it: the arguments are an object."""
+        function = {"name": self.function.name, "arguments": json.loads(self.function.arguments)}
+        call = {"type": "function", "function": function}
+        return call if self.id is None else {"id": self.id, **call}
+
+
+class AssistantMessage(_Named):
+    """An answer of before; one that only calls tools needs no content."""
+
+    role: Literal["assistant"]
+    content: Content | None = None
+    tool_calls: list[CalledTool] | None = None
+    refusal: Unsupported[None] = None
+    audio: Unsupported[None] = None
+    function_call: Unsupported[None] = None
+    annotations: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> AssistantMessage:
+        if self.content is None and not self.tool_calls:
+            raise refusal("{param} is missing", "content")
+        return self
+
+    def template(self) -> dict[str, Any]:
+        message = super().template()
+        if self.tool_calls:
+            message["tool_calls"] = [call.template() for call in self.tool_calls]
+        return message
+
+
+class ToolMessage(_Named):
+    """What a tool answered."""
+
+    role: Literal["tool"]
+    tool_call_id: str
+    content: Content
+
+    def template(self) -> dict[str, Any]:
+        return {**super().template(), "tool_call_id": self.tool_call_id}
+
+
+Message = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
+Messages = Annotated[list[Message], Field(min_length=1)]

@@ -1,0 +1,43 @@
+"""POST /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from serving.presentation.schemas.base import TokenId, Wire, refusal
+from serving.presentation.schemas.chat import TemplateFields
+from serving.presentation.schemas.messages import Messages
+from serving.presentation.schemas.steering import Tool
+
+MAX_TOKENS = 2**20
+
+
+class TokenizeRequest(TemplateFields):
+    """A text, or messages that the chat template makes one of."""
+
+    model: str | None = None
+    prompt: str | None = None
+    """A text; may be empty."""
+    messages: Messages | None = None
+    tools: list[Tool] | None = None
+    return_token_strs: bool = False
+    """Also the text of each token."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TokenizeRequest:
+        super()._one_of_both()
+        if (self.prompt is None) == (self.messages is None):
+            raise refusal('send either "prompt" or "messages"', "prompt")
+        return self
+
+    def template_messages(self) -> list[dict[str, Any]]:
+        return [message.template() for message in self.messages or ()]
+
+
+class DetokenizeRequest(Wire):
+    """Token ids to make a text of."""
+
+    model: str | None = None
+    tokens: Annotated[list[TokenId], Field(max_length=MAX_TOKENS)]
