@@ -12,21 +12,22 @@ from serving.application.ports import RunningRequest, ServedModel
 from serving.domain.errors import InvalidRequest, NoSuchRequest
 from serving.domain.policies import policy_names
 from serving.presentation.body import read_json
+from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.strict import StrictModel, read_model
 from serving.presentation.validation import Fields
 
 ABORTED = "whoever runs this server has ended the request"
 
 
-class AbortRequest(StrictModel):
+class AbortRequest(Wire):
     """Which requests to end."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     all: bool = False
 
 
-class DrainRequest(StrictModel):
+class DrainRequest(Wire):
     """Nothing to say; an object all the same, so that a form on somebody's page is no way to send it."""
 
 
@@ -59,7 +60,7 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/abort")
     def abort() -> Response:
         """{"id": ID} of an answer (all its choices) or of one request in the engine, or {"all": true}."""
-        asked = read_model(AbortRequest, read_json(request))
+        asked = read(AbortRequest, read_json(request))
         if (asked.id is None) == (not asked.all):
             raise InvalidRequest('send either "id" or "all": true', param="id")
         doomed = [(model, one.id) for model, one in unfinished(state) if asked.all or is_part(one.id, asked.id)]
@@ -72,7 +73,7 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/drain")
     def drain() -> tuple[Response, int]:
         """Take nothing new and finish what there is; /readyz says so. There is no way back but a restart."""
-        read_model(DrainRequest, read_json(request))
+        read(DrainRequest, read_json(request))
         state.refuse()
         return jsonify(status="draining", unfinished=len(unfinished(state))), 202
 

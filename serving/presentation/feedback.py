@@ -11,8 +11,9 @@ from pydantic import Field
 from serving.application.feedback import Feedback, FeedbackStore, preferences
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
+from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.strict import StrictModel, read_model
 
 MAX_BYTES = 2**20  # of one judgement in the database
 PAGE = 50
@@ -23,14 +24,14 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Comment = Annotated[str, Field(max_length=4_000)]
 
 
-class TextPart(StrictModel):
+class TextPart(Wire):
     """Text as one of several parts."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(StrictModel):
+class Message(Wire):
     """One message of the conversation that was answered, as it was sent to /v1/chat/completions."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -43,7 +44,7 @@ class Message(StrictModel):
 Messages = Annotated[list[Message], Field(min_length=1, max_length=1_000)]
 
 
-class ThumbRequest(StrictModel):
+class ThumbRequest(Wire):
     """An answer is good, or it is not. `model` is what was asked: a name, version or alias; the first one if absent."""
 
     kind: Literal["thumb"]
@@ -59,7 +60,7 @@ class ThumbRequest(StrictModel):
         return _feedback(self, state, tenant, (self.answer,), (self.model,), chosen)
 
 
-class ComparisonRequest(StrictModel):
+class ComparisonRequest(Wire):
     """Of two answers to the same messages, one is better, or neither (null)."""
 
     kind: Literal["comparison"]
@@ -117,7 +118,7 @@ def read_feedback(body: Any) -> ThumbRequest | ComparisonRequest:
     kind = body.get("kind") if isinstance(body, dict) else None
     if isinstance(body, dict) and (not isinstance(kind, str) or kind not in KINDS):
         raise InvalidRequest(f'"kind" must be one of {", ".join(KINDS)}', param="kind")
-    return read_model(KINDS.get(kind, ThumbRequest), body)
+    return read(KINDS.get(kind, ThumbRequest), body)
 
 
 def feedback_json(feedback: Feedback) -> dict[str, Any]:

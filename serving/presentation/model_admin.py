@@ -10,13 +10,14 @@ from pydantic import Field, StringConstraints
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
 from serving.presentation.models import model_json
+from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.strict import StrictModel, read_model
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class LoadModel(StrictModel):
+class LoadModel(Wire):
     """POST /admin/models."""
 
     ref: Name
@@ -27,14 +28,14 @@ class LoadModel(StrictModel):
     """Memory for its keys and values; by default what the other models leave."""
 
 
-class SetAlias(StrictModel):
+class SetAlias(Wire):
     """POST /admin/aliases."""
 
     alias: Name
     model: Name
 
 
-class AddAdapter(StrictModel):
+class AddAdapter(Wire):
     """POST /admin/adapters."""
 
     name: Name
@@ -51,13 +52,13 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/models")
     def load() -> tuple[Response, int]:
         """Answers when the model is ready; other requests go on meanwhile."""
-        body = read_model(LoadModel, read_json(request))
+        body = read(LoadModel, read_json(request))
         model = state.catalog.load(body.ref, adapters=body.adapters, kv_memory_mb=body.kv_memory_mb)
         return jsonify(model_json(model)), 201
 
     @routes.post("/adapters")
     def add_adapter() -> tuple[Response, int]:
-        body = read_model(AddAdapter, read_json(request))
+        body = read(AddAdapter, read_json(request))
         return jsonify(model_json(state.catalog.add_adapter(body.name, body.ref, body.base))), 201
 
     @routes.delete("/models/<path:name>")
@@ -75,7 +76,7 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/aliases")
     def set_alias() -> Response:
         """Moves at once: the next request that names the alias is answered by the new model."""
-        body = read_model(SetAlias, read_json(request))
+        body = read(SetAlias, read_json(request))
         return jsonify(model_json(state.catalog.set_alias(body.alias, body.model)))
 
     @routes.delete("/aliases/<path:alias>")
