@@ -70,7 +70,7 @@ def serve(
     serve_forever(
         build,
         listener,
-        HttpConfig(api_key=api_key or None, examples=examples),
+        HttpConfig(api_key=api_key or None, examples=examples, registry=registry.root),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
     )
 

@@ -18,6 +18,7 @@ from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop, Observer
 from serving.application.ports import Drafter, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
+from serving.application.watch import EngineWatch, both
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
@@ -57,13 +58,14 @@ def build_engine(
     if record is not None:
         observer = open_recorder(record)
         observer.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+    watch = EngineWatch()
     engine = EngineLoop(
         backend,
         VectorSampler(),
         config,
         context_length=tokenizer.context_length,
         drafter=drafter,
-        observer=observer,
+        observer=watch if observer is None else both(watch, observer),
     ).start()
     return ServedModel(
         name=name or directory.name,
@@ -74,6 +76,7 @@ def build_engine(
         tokenizer=tokenizer,
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
+        watch=watch,
     )
 
 

@@ -26,7 +26,7 @@ from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
 from serving.application.ports import Drafter, EngineStats, ModelBackend, Sampler
 from serving.application.speculation import Speculation
-from serving.domain.blocks import BlockPool
+from serving.domain.blocks import BlockMap, BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import Draining, InvalidRequest, QueueFull
 from serving.domain.events import Event, Finished
@@ -198,6 +198,9 @@ class EngineLoop:
             "sampling": sampling,
             "bookkeeping": self._step_seconds - self._scheduling_seconds - model - sampling,
         }
+
+    def block_map(self) -> BlockMap:
+        return self.call(self._pool.map, timeout=0.5)
 
     def healthy(self) -> bool:
         """False when the thread is dead, or work has waited `stall_seconds` without a finished step."""

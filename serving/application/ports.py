@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.request import Request, SamplingParams
+
+if TYPE_CHECKING:
+    from serving.application.watch import EngineWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ class EnginePort(Protocol):
     def swap_policy(self, name: str) -> None:
         """Change the batching policy between two steps; nothing is lost. Raises `UnknownPolicy`."""
 
+    def block_map(self) -> BlockMap:
+        """Who has which KV block between two steps. Raises `Draining` when closed, TimeoutError during a long step."""
+
     def healthy(self) -> bool:
         """False when the loop is dead or no step finished for long while work waits."""
 
@@ -112,6 +119,7 @@ class ServedModel:
     tokenizer: TokenizerPort
     default_sampling: dict[str, Any]  # from generation_config.json: temperature, top_p, top_k, max_tokens
     lineage: tuple[str, ...] = ()
+    watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
 
 
 class ModelCatalog(Protocol):

@@ -8,10 +8,12 @@ from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
+from serving.presentation.engine_events import engine_blueprint
 from serving.presentation.errors import register_errors
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.registry import registry_blueprint
 from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
 
@@ -33,6 +35,9 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
+    app.register_blueprint(engine_blueprint(state))
+    if config.registry is not None:
+        app.register_blueprint(registry_blueprint(state, config.registry))
     return app
 
 
