@@ -20,6 +20,7 @@ from serving.presentation.streaming import PING, dump
 FRAME_SECONDS = 0.1
 MAP_SECONDS = 0.5  # the map costs the engine a moment between two steps, and only while somebody looks
 MAX_CELLS = 1024
+FEWEST_BLOCKS = 128
 
 
 def engine_blueprint(state: ServerState) -> Blueprint:
@@ -85,16 +86,22 @@ def block_cells(model: ServedModel, viewer: Viewer) -> dict[str, Any] | None:
 
 
 def cells(found: BlockMap, lanes: dict[str, int]) -> dict[str, Any]:
-    """`per_cell` neighbouring blocks to a cell, which shows the one of them that is in use, or else cached."""
+    """`per_cell` neighbouring blocks to a cell, which shows the one of them that is in use, or else cached.
+
+    Blocks are taken from the front, and a large pool is mostly untouched: only the first `shown`, a power of two that has
+    room for every touched one, are worth a picture.
+    """
     states = [-2] * len(found.references)
     for block in found.cached:
         states[block] = -1
     for name, table in found.tables.items():
         for block in table:
             states[block] = lanes.get(name, 0) if found.references[block] == 1 else -3
+    touched = max((at + 1 for at, state in enumerate(states) if state != -2), default=0)
+    del states[max(FEWEST_BLOCKS, 1 << touched.bit_length()) :]
     per_cell = -(-len(states) // MAX_CELLS)
     grouped = [states[at : at + per_cell] for at in range(0, len(states), per_cell)]
-    return {"per_cell": per_cell, "cells": [_telling(group) for group in grouped]}
+    return {"shown": len(states), "per_cell": per_cell, "cells": [_telling(group) for group in grouped]}
 
 
 def _telling(group: list[int]) -> int:

@@ -97,7 +97,7 @@ class Examinations:
         from lifecycle.evaluation.card import report
         from lifecycle.evaluation.sets import LOWER_IS_BETTER
 
-        rows = report([self._registry.load(ref)], limit=TASKS, progress=job.lines.append).rows
+        rows = report([self._registry.load(ref)], limit=TASKS).rows
         self._cards[ref] = {"rows": [{**asdict(row), "lower_is_better": row.skill in LOWER_IS_BETTER} for row in rows]}
         return "done"
 

@@ -128,7 +128,8 @@ function animate() {
   if (blocks) {
     drawBlocks($("blocks"), blocks);
     const each = blocks.per_cell > 1 ? `, ${blocks.per_cell} in a cell` : "";
-    $("blocks-text").textContent = `${blocks.total.toLocaleString("en")} blocks${each}`;
+    const part = blocks.shown < blocks.total ? `the first ${blocks.shown.toLocaleString("en")} of ` : "";
+    $("blocks-text").textContent = `${part}${blocks.total.toLocaleString("en")}${each}`;
   }
   requestAnimationFrame(animate);
 }

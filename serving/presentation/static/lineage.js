@@ -2,10 +2,11 @@
 
 import { svg } from "./dom.js";
 
-const WIDTH = 152;
+const WIDTH = 148;
 const HEIGHT = 58;
-const ACROSS = 46;
+const ACROSS = 42;
 const DOWN = 16;
+const EDGE = 3; // for the outlines
 
 /** Draws `versions`; `chosen` and `other` are refs; `choose(ref, compare)` is called for clicks and keys. */
 export function lineageGraph(versions, chosen, other, choose) {
@@ -16,10 +17,10 @@ export function lineageGraph(versions, chosen, other, choose) {
     columns.set(column, [...(columns.get(column) ?? []), version]);
   }
   const tallest = Math.max(1, ...[...columns.values()].map((column) => column.length));
-  const height = tallest * (HEIGHT + DOWN) - DOWN + 4;
+  const height = tallest * (HEIGHT + DOWN) - DOWN + 2 * EDGE;
   const places = new Map();
   for (const [column, inside] of columns) {
-    const offset = (height - inside.length * (HEIGHT + DOWN) + DOWN) / 2;
+    const offset = EDGE + (height - 2 * EDGE - inside.length * (HEIGHT + DOWN) + DOWN) / 2;
     inside.forEach((version, row) => places.set(version.ref, { x: 2 + column * (WIDTH + ACROSS), y: offset + row * (HEIGHT + DOWN) }));
   }
   const width = Math.max(1, columns.size) * (WIDTH + ACROSS) - ACROSS + 4;
@@ -86,7 +87,7 @@ function box(version, { x, y }, chosen, other, choose) {
   node.append(svg("rect", { width: WIDTH, height: HEIGHT, rx: 13 }), title, sub);
   version.aliases.slice(0, 1).forEach((alias) => {
     const wide = 14 + alias.length * 6.1;
-    node.append(svg("rect", { class: "badge", x: WIDTH - wide - 8, y: -2, width: wide, height: 18, rx: 9 }));
+    node.append(svg("rect", { class: "badge", x: WIDTH - wide - 8, y: -1, width: wide, height: 18, rx: 9 }));
     node.append(svg("text", { class: "badge-text", x: WIDTH - wide - 1, y: 11 }, alias));
   });
   node.addEventListener("click", (event) => choose(version.ref, event.shiftKey));

@@ -2,6 +2,8 @@
 
 import { ApiError, events } from "./api.js";
 
+const MEASURABLE = 0.02; // seconds: a shorter answer came in one piece and has no rate
+
 /** Fills `node` (content, tool_calls, tokens, facts) chunk by chunk and calls `grown` each time; throws what goes wrong. */
 export async function streamInto(node, request, signal, grown) {
   const clock = { sent: performance.now(), first: null, last: null, pieces: 0 };
@@ -44,7 +46,7 @@ function facts(clock, tokens, reason, aborted) {
   const said = [];
   if (clock.first !== null) {
     said.push(`${tokens} token${tokens === 1 ? "" : "s"}`);
-    if (tokens > 1 && seconds > 0) said.push(`${rate((tokens - 1) / seconds)} tokens/s`);
+    if (tokens > 1 && seconds >= MEASURABLE) said.push(`${rate((tokens - 1) / seconds)} tokens/s`);
     said.push(`first after ${wait < 1000 ? `${Math.round(wait)} ms` : `${(wait / 1000).toFixed(1)} s`}`);
   }
   if (aborted) said.push("stopped");

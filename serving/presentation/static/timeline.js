@@ -3,10 +3,14 @@
 
 import { colour, sharp } from "./dom.js";
 
-const SPAN = 8; // seconds on screen
+const SPAN = [0.25, 8]; // seconds on screen: as much as there is to see, within these bounds
 const IDLE = 0.5; // longer pauses are cut out
 const PAUSE = 0.15; // and leave so much
-const ROW = 30;
+const ROW = 27;
+const AXIS = 22;
+const FEWEST_ROWS = 4;
+const MOST_HEIGHT = 330;
+const TICKS = [0.05, 0.1, 0.25, 0.5, 1, 2]; // seconds
 
 export class Timeline {
   constructor(canvas) {
@@ -21,6 +25,7 @@ export class Timeline {
     this.cut = 0; // seconds cut out so far
     this.latest = 0;
     this.right = null;
+    this.span = SPAN[0];
   }
 
   add(bars) {
@@ -43,7 +48,7 @@ export class Timeline {
         this.bars.push({ lane, request, kind, start, end, tokens, steps });
       }
     }
-    const oldest = this.latest - 2 * SPAN;
+    const oldest = this.latest - 2 * SPAN[1];
     this.bars = this.bars.filter((bar) => bar.end > oldest);
     this.cuts = this.cuts.filter((at) => at > oldest);
   }
@@ -54,21 +59,20 @@ export class Timeline {
   }
 
   draw() {
+    const rows = Math.max(this.rows(), FEWEST_ROWS);
+    this.canvas.style.setProperty("height", `${Math.min(rows * ROW + AXIS, MOST_HEIGHT)}px`);
     const { pen, width, height } = sharp(this.canvas);
-    if (this.right === null) this.right = this.latest;
-    if (!this.held) this.right += (this.latest - this.right) * 0.25;
-    const rows = Math.max(this.rows(), 4);
-    const axis = 20;
-    const row = Math.min(ROW, (height - axis) / rows);
-    const left = 34;
-    const x = (time) => left + ((time - this.right + SPAN) / SPAN) * (width - left);
-    const [prefill, decode, line, soft] = ["--prefill", "--decode", "--line", "--soft"].map(colour);
+    this.move();
+    const row = (height - AXIS) / rows;
+    const left = 30;
+    const x = (time) => left + ((time - this.right + this.span) / this.span) * (width - left);
+    const [prefill, decode, soft] = ["--prefill", "--decode", "--soft"].map(colour);
     pen.font = "11px system-ui, sans-serif";
     pen.textBaseline = "middle";
-    this.grid(pen, { width, height, axis, row, rows, left, line, soft, x });
+    this.grid(pen, { width, height, row, rows, left, x });
     pen.save();
     pen.beginPath();
-    pen.rect(left, 0, width - left, height - axis);
+    pen.rect(left, 0, width - left, height - AXIS);
     pen.clip();
     for (const bar of this.bars) {
       const from = x(bar.start);
@@ -85,30 +89,42 @@ export class Timeline {
     for (const at of this.cuts) {
       pen.beginPath();
       pen.moveTo(x(at), 0);
-      pen.lineTo(x(at), height - axis);
+      pen.lineTo(x(at), height - AXIS);
       pen.stroke();
     }
     pen.restore();
   }
 
-  grid(pen, { width, height, axis, row, rows, left, line, soft, x }) {
-    pen.strokeStyle = line;
-    pen.fillStyle = soft;
+  /** The right edge follows the last step, the span what there is to see. */
+  move() {
+    if (this.right === null) this.right = this.latest;
+    if (this.held) return;
+    this.right += (this.latest - this.right) * 0.25;
+    const first = this.bars[0]?.start ?? this.latest;
+    const wanted = Math.min(SPAN[1], Math.max(SPAN[0], 1.04 * (this.latest - first)));
+    this.span += (wanted - this.span) * 0.15;
+  }
+
+  grid(pen, { width, height, row, rows, left, x }) {
+    pen.strokeStyle = colour("--line");
+    pen.fillStyle = colour("--soft");
     pen.lineWidth = 1;
     pen.textAlign = "right";
     const every = Math.ceil(14 / row); // or the numbers would touch
     for (let lane = 0; lane < rows; lane += every) pen.fillText(String(lane + 1), left - 10, lane * row + row / 2);
     pen.textAlign = "center";
-    for (let ago = 0; ago < SPAN; ago += 2) {
-      const at = Math.round(x(this.right - ago)) + (ago ? 0.5 : -0.5);
+    const tick = TICKS.find((one) => this.span / one <= 5) ?? TICKS.at(-1);
+    for (let count = 0; count * tick < this.span; count += 1) {
+      const at = Math.round(x(this.right - count * tick)) - 0.5;
       pen.beginPath();
       pen.moveTo(at, 0);
-      pen.lineTo(at, height - axis);
+      pen.lineTo(at, height - AXIS);
       pen.stroke();
-      if (ago) pen.fillText(`${ago} s ago`, at, height - axis / 2);
+      const ago = count * tick;
+      if (count && at < width - 90 && at > left + 20) pen.fillText(ago < 1 ? `${Math.round(1000 * ago)} ms ago` : `${ago} s ago`, at, height - AXIS / 2);
     }
     pen.textAlign = "right";
-    pen.fillText("last step", width, height - axis / 2);
+    pen.fillText("last step", width, height - AXIS / 2);
   }
 
   label(pen, bar, from, middle) {
