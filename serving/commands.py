@@ -111,7 +111,9 @@ def serve(
     serve_forever(
         build,
         listener,
-        HttpConfig(api_key=api_key or None, cors_origins=cors_origins, examples=examples),
+        HttpConfig(
+            api_key=api_key or None, cors_origins=cors_origins, examples=examples, registry=registry.root
+        ),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
         keys=keys,
         feedback=feedback,

@@ -20,6 +20,7 @@ from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop, Observer
 from serving.application.ports import Drafter, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
+from serving.application.watch import EngineWatch, both
 from serving.domain.errors import ServingError
 from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
@@ -63,13 +64,14 @@ def build_engine(
     if record is not None:
         observer = open_recorder(record)
         observer.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+    watch = EngineWatch()
     engine = EngineLoop(
         backend,
         VectorSampler(),
         config,
         context_length=tokenizer.context_length,
         drafter=drafter,
-        observer=observer,
+        observer=watch if observer is None else both(watch, observer),
     ).start()
     return ServedModel(
         name=name or directory.name,
@@ -80,6 +82,7 @@ def build_engine(
         tokenizer=tokenizer,
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
+        watch=watch,
     )
 
 

@@ -69,27 +69,38 @@ def run(
             )
         finally:
             registry.discard_workspace(NAME, work)
-    _promote(version, config, registry, say)
+    promote(version, config, registry, say)
     return version
 
 
-def _promote(version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None]) -> None:
-    """Move the alias, unless some skill of the version in place would be lost."""
+def promote(
+    version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None] = lambda line: None
+) -> bool:
+    """Move the alias, unless some skill of the version in place would be lost; True when it points to `version` now.
+
+    Raises LifecycleError for a version that deploying has not checked.
+    """
+    if version.manifest.stage != NAME:
+        raise LifecycleError(
+            f'{version.ref} is of stage "{version.manifest.stage}", and only what was deployed becomes {config.alias}: '
+            f"lifecycle deploy --parent {version.ref}"
+        )
     current = registry.aliases().get(config.alias)
     if current == version.ref:
-        return
+        return True
     if current is None:
         registry.set_alias(config.alias, version.ref, reason="the first deployed version")
         say(f"{config.alias} -> {version.ref}")
-        return
+        return True
     cards = [_card(registry.load(ref), config) for ref in (version.ref, current)]
     worse = regressions(*cards)
     if worse:
         say(f"{config.alias} stays at {current}; {version.ref} is worse in: {'; '.join(worse)}")
         say(f"to move it all the same: lifecycle models alias {config.alias} {version.ref}")
-        return
+        return False
     registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
     say(f"{config.alias}: {current} -> {version.ref}")
+    return True
 
 
 def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:

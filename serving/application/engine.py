@@ -27,7 +27,7 @@ from serving.application.mailbox import Mailbox
 from serving.application.multi_step import MultiStep
 from serving.application.ports import Drafter, EngineStats, ModelBackend, RunningRequest, Sampler
 from serving.application.speculation import Speculation
-from serving.domain.blocks import BlockPool
+from serving.domain.blocks import BlockMap, BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import Conflict, Draining, InvalidRequest, ModelNotFound, QueueFull
 from serving.domain.events import Event, Finished
@@ -253,6 +253,9 @@ class EngineLoop:
             "sampling": sampling,
             "bookkeeping": self._step_seconds - self._scheduling_seconds - model - sampling,
         }
+
+    def block_map(self) -> BlockMap:
+        return self.call(self._pool.map, timeout=0.5)
 
     def healthy(self) -> bool:
         """False when the thread is dead, or work has waited `stall_seconds` without a finished step."""

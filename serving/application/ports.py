@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.request import Request, SamplingParams
+
+if TYPE_CHECKING:
+    from serving.application.watch import EngineWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,9 @@ class EnginePort(Protocol):
     def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
         """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
 
+    def block_map(self) -> BlockMap:
+        """Who has which KV block between two steps. Raises `Draining` when closed, TimeoutError during a long step."""
+
     def healthy(self) -> bool:
         """False when the loop is dead or no step finished for long while work waits."""
 
@@ -158,6 +165,7 @@ class ServedModel:
     adapter: str | None = None  # id of a low-rank adapter, which answers through the engine of its `parent`
     parent: str | None = None  # name of the model whose engine it is
     embed: Embed | None = None  # None: it makes no vectors
+    watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
 
 
 class ModelCatalog(Protocol):

@@ -63,6 +63,15 @@ class BlockChain:
         return self._digests[index]
 
 
+@dataclass(frozen=True, slots=True)
+class BlockMap:
+    """A snapshot of a pool: how many tables each block is in, which free ones keep their content, and the tables by id."""
+
+    references: tuple[int, ...]
+    cached: tuple[int, ...]
+    tables: dict[str, tuple[int, ...]]
+
+
 @dataclass(slots=True)
 class _Table:
     chain: BlockChain
@@ -123,6 +132,11 @@ class BlockPool:
     def table(self, sequence_id: str) -> list[int]:
         """Block numbers in position order. Read only: the list belongs to the pool."""
         return self._tables[sequence_id].blocks
+
+    def map(self) -> BlockMap:
+        """Every block at once; O(blocks), so for people rather than for policies."""
+        tables = {name: tuple(table.blocks) for name, table in self._tables.items()}
+        return BlockMap(tuple(self._references), tuple(self._cached), tables)
 
     def shared(self, sequence_id: str) -> int:
         """How many leading blocks of a table are in another one, too."""

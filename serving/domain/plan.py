@@ -114,6 +114,13 @@ class SequenceWork(NamedTuple):
     """Guesses among the tokens."""
     accepted: int = 0
     """Guesses that were right, each of which is one more new token."""
+    ahead: int = 0
+    """Tokens that followed in further passes of the same step."""
+
+    @property
+    def produced(self) -> int:
+        """New tokens of its answer; some of those ahead may lie beyond its end."""
+        return 1 + self.accepted + self.ahead if self.samples else 0
 
     @property
     def kv_tokens(self) -> int:

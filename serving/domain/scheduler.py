@@ -170,7 +170,7 @@ class Scheduler:
         self._steps += 1
         ended, self._ended = self._ended, []
         shares = [
-            SequenceWork(s.id, kind, count + ahead, at, samples, s.request.tenant)
+            SequenceWork(s.id, kind, count + ahead, at, samples, s.request.tenant, ahead=ahead)
             for s, at, count, kind, samples, _, ahead in work
         ]
         if self._accepted:

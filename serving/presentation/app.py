@@ -13,6 +13,7 @@ from serving.presentation.admin import admin_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
+from serving.presentation.engine_events import engine_blueprint
 from serving.presentation.errors import register_errors
 from serving.presentation.feedback import feedback_blueprint
 from serving.presentation.guard import register_guard
@@ -20,6 +21,7 @@ from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.registry import registry_blueprint
 from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
 
@@ -56,6 +58,9 @@ def create_app(
     app.register_blueprint(page_blueprint(state))
     if feedback is not None:
         app.register_blueprint(feedback_blueprint(state, feedback))
+    app.register_blueprint(engine_blueprint(state))
+    if config.registry is not None:
+        app.register_blueprint(registry_blueprint(state, config.registry))
     return app
 
 

@@ -1,7 +1,7 @@
 """In front of every route: who is asking, may they, and are they within their limits.
 
-A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. Everything under
-/admin needs an admin's key where there are keys. A POST outside /admin counts against its tenant's limits, from here
+A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. What is for
+admins needs an admin's key where there are keys. Any other POST counts against its tenant's limits, from here
 until its last byte is written or its client has left.
 """
 
@@ -15,6 +15,8 @@ from serving.domain.quota import Standing
 from serving.presentation.state import ServerState
 
 OPEN_BLUEPRINTS = ("operations", "page")
+ADMIN_BLUEPRINTS = ("admin", "model_admin", "engine", "registry")
+"""What tells of all tenants, or changes what all are served."""
 
 
 def register_guard(app: Flask, state: ServerState) -> None:
@@ -25,7 +27,7 @@ def register_guard(app: Flask, state: ServerState) -> None:
         if request.endpoint is None or request.blueprint in OPEN_BLUEPRINTS or request.method == "OPTIONS":
             return
         caller = state.caller(request)
-        if request.path.startswith("/admin"):
+        if request.blueprint in ADMIN_BLUEPRINTS:
             state.admin(request)
         elif request.method == "POST":
             try:

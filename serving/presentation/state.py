@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flask import Request, g
 
@@ -40,6 +41,8 @@ class HttpConfig:
     """After SIGTERM, answers in flight have so long to finish."""
     examples: tuple[str, ...] = EXAMPLES
     """Prompts that the chat page offers."""
+    registry: Path | None = None
+    """The registry that the page's registry view shows; None: there is no such view."""
 
 
 @dataclass(slots=True)

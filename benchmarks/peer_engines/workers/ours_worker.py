@@ -50,8 +50,7 @@ def main() -> None:
         arrivals: dict[str, list[float]] = {request.id: [] for request in requests}
         for when, report in steps:
             for item in report.work:
-                if item.samples:
-                    arrivals[item.id] += [when] * report.passes
+                arrivals[item.id] += [when] * item.produced
         return rate(question, started, list(arrivals.values()))
 
     measure({"phase": "decode", "batch": 2, "number": 0, "prompt": 128, "output": 8})

@@ -42,7 +42,15 @@ def read(model: type[Request], body: Any) -> Request:
     try:
         return model.model_validate(body, context=models)
     except ValidationError as error:
-        raise translate(error.errors(include_url=False)[0], body, models) from None
+        raise translate(furthest(error.errors(include_url=False), body), body, models) from None
+
+
+def furthest(errors: Sequence[Mapping[str, Any]], body: Any) -> Mapping[str, Any]:
+    """The first mistake. Every member of a union complains: the one that got furthest is the one that was meant."""
+    places = [way(error["loc"], body, missing=error["type"] == "missing")[0] for error in errors]
+    first = places[0]
+    deepest = max((place for place in places if place[: len(first)] == first), key=len)
+    return errors[places.index(deepest)]
 
 
 def translate(error: Mapping[str, Any], body: Any, models: Mapping[int, type[Wire]]) -> InvalidRequest:

@@ -1,341 +1,289 @@
-// The chat page: a client of /v1/chat/completions like any other, plus /stats for the engine strip.
+// The chat view: what is said, by whom, along which branch; and the tools that run in between.
 
-const $ = (id) => document.getElementById(id);
-const conversation = []; // {role, content}; an assistant's turn also has its view
-let running = null; // the AbortController of the answer being written
-let models = [];
+import { getJSON, inWords } from "./api.js";
+import { Conversation, forget, listed, load } from "./conversation.js";
+import { $, el } from "./dom.js";
+import * as feedback from "./feedback.js";
+import { duelView, messageView, paint } from "./message.js";
+import * as settings from "./settings.js";
+import { streamInto } from "./stream.js";
+import { answer as runTool } from "./tools.js";
 
-// -- talking to the server ----------------------------------------------------------------------------------------
+const MOST_ROUNDS = 8; // of tools that run by themselves, for one question
 
-function headers() {
-  const key = $("key").value.trim();
-  return { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
-}
+let conversation = new Conversation();
+let running = []; // AbortControllers of the answers being written
+let comparing = false;
+let chosenModel = () => undefined;
 
-async function getJSON(path) {
-  const response = await fetch(path, { headers: headers() });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.error?.message ?? `the server answered ${response.status}`);
-  return body;
-}
-
-/** Yields the parsed data of each server-sent event; throws the server's message when the request is refused. */
-async function* chatEvents(request, signal) {
-  const response = await fetch("v1/chat/completions", {
-    method: "POST",
-    headers: headers(),
-    body: JSON.stringify(request),
-    signal,
-  });
-  if (!response.ok) {
-    const body = await response.json().catch(() => ({}));
-    throw new Error(body.error?.message ?? `the server answered ${response.status}`);
-  }
-  let held = "";
-  for await (const text of decoded(response.body)) {
-    const blocks = (held + text).split("\n\n");
-    held = blocks.pop();
-    for (const block of blocks) {
-      if (!block.startsWith("data: ")) continue;
-      if (block === "data: [DONE]") return;
-      yield JSON.parse(block.slice(6));
-    }
-  }
-  throw new Error("the connection broke before the answer was complete");
-}
-
-async function* decoded(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    yield value;
-  }
-}
-
-// -- a conversation -----------------------------------------------------------------------------------------------
+// -- asking -------------------------------------------------------------------------------------------------------
 
 async function send(text) {
-  if (running || !text.trim()) return;
-  addMessage("user", text);
-  conversation.push({ role: "user", content: text });
+  if (running.length || !text.trim()) return;
+  const last = conversation.path().at(-1);
+  const user = conversation.add(last?.id ?? 0, { role: "user", content: text });
   $("prompt").value = "";
-  fitPrompt();
-  await answer();
+  await reply(user.id);
 }
 
-async function answer() {
-  const view = addMessage("assistant", "");
-  const clock = { sent: performance.now(), first: null, last: null, pieces: 0, tokens: null };
-  const turn = { role: "assistant", content: "", view };
-  running = new AbortController();
-  showBusy(view);
-  let ended = "";
+/** Answers the message `parent`: once, or twice to compare. */
+async function reply(parent) {
+  const first = { model: chosenModel() };
+  if (!comparing) return settle(await generate(conversation.add(parent, fresh(first)), {}));
+  const second = { model: $("rival").value || first.model };
+  const duel = crypto.randomUUID();
+  const other = conversation.add(parent, { ...fresh(second), duel });
+  const one = conversation.add(parent, { ...fresh(first), duel });
+  one.running = other.running = true;
+  const temperature = $("rival-temperature").value;
+  await Promise.all([generate(one, {}), generate(other, temperature === "" ? {} : { temperature: Number(temperature) })]);
+  return draw();
+}
+
+const fresh = ({ model }) => ({ role: "assistant", content: "", model });
+
+/** Streams one answer into `node`; whatever happens ends up in it. */
+async function generate(node, changes) {
+  const control = new AbortController();
+  running.push(control);
+  node.running = true;
+  draw();
   try {
-    for await (const event of chatEvents(requestBody(), running.signal)) {
-      if (event.error) throw new Error(event.error.message);
-      clock.tokens = event.usage?.completion_tokens ?? clock.tokens;
-      const choice = event.choices[0];
-      ended = choice?.finish_reason ?? ended;
-      if (choice?.delta.content) {
-        clock.first ??= performance.now();
-        clock.last = performance.now();
-        clock.pieces += 1;
-        turn.content += choice.delta.content;
-        render(view, turn.content);
-      }
-      showFacts(view, clock, ended);
-    }
+    const request = { model: node.model, messages: messages(node.parent), ...settings.fields(), ...changes };
+    await streamInto(node, request, control.signal, () => schedulePaint(node));
   } catch (error) {
-    ended = error.name === "AbortError" ? "stopped" : "error";
-    if (ended === "error") showError(view, turn.content, inWords(error));
-    else showFacts(view, clock, ended);
+    if (error.name !== "AbortError") node.error = { message: inWords(error), param: error.param };
   } finally {
-    running = null;
-    conversation.push(turn);
-    showBusy(null);
-    view.classList.remove("writing");
-    view.querySelector(".copy").onclick = () => copy(view, turn.content);
-    view.querySelector(".again").onclick = regenerate;
-    if (!turn.content) view.querySelector(".again").textContent = "Try again";
-    $("prompt").focus({ preventScroll: true });
+    delete node.running;
+    running = running.filter((one) => one !== control);
+    if (node.error || control.signal.aborted) delete node.tool_calls; // a call that was cut short is none
+    if (node.tokens?.length) node.asTokens = true;
+    conversation.save();
+    draw();
   }
+  return node;
 }
 
-function requestBody() {
+/** What the model is sent: system prompt, then the branch that ends with `id`. */
+function messages(id) {
   const system = $("system").value.trim();
-  const said = conversation.filter((turn) => turn.content).map(({ role, content }) => ({ role, content }));
-  const body = {
-    model: $("model").value || undefined,
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...said],
-    stream: true,
-    stream_options: { include_usage: true },
-  };
-  if ($("temperature").value !== "") body.temperature = Number($("temperature").value);
-  if ($("max-tokens").value !== "") body.max_tokens = Number($("max-tokens").value);
-  return body;
+  const said = conversation
+    .upTo(id)
+    .filter((node) => node.content || node.tool_calls || node.role === "tool")
+    .map(({ role, content, tool_calls: calls, tool_call_id: call }) => ({
+      role,
+      content,
+      ...(calls && { tool_calls: calls }),
+      ...(call && { tool_call_id: call }),
+    }));
+  return [...(system ? [{ role: "system", content: system }] : []), ...said];
 }
 
-function regenerate() {
-  const last = conversation.at(-1);
-  if (running || last?.role !== "assistant") return;
-  conversation.pop();
-  last.view.remove();
-  answer();
+// -- tools --------------------------------------------------------------------------------------------------------
+
+/** After an answer: runs the tools it calls that this page can run, and goes on when every call has its result. */
+async function settle(node) {
+  if (!node.tool_calls) return;
+  const rounds = conversation.upTo(node.id).reverse();
+  const since = rounds.slice(0, rounds.findIndex((one) => one.role === "user")).filter((one) => one.tool_calls).length;
+  node.results ??= {};
+  for (const call of node.tool_calls) {
+    const result = since > MOST_ROUNDS ? null : runTool(call, settings.switchedOn(), $("tools").value);
+    if (result !== null) node.results[call.id] ??= result;
+  }
+  await goOn(node);
 }
 
-function stop() {
-  running?.abort();
+async function goOn(node) {
+  conversation.save();
+  draw();
+  if (!node.tool_calls.every((call) => call.id in node.results)) return;
+  let parent = node.id;
+  for (const call of node.tool_calls) {
+    parent = conversation.add(parent, { role: "tool", tool_call_id: call.id, content: node.results[call.id] }).id;
+  }
+  await reply(parent);
 }
 
-function startAgain() {
-  stop();
-  conversation.length = 0;
-  $("messages").replaceChildren();
-  $("welcome").hidden = false;
-  $("prompt").focus();
+// -- what a message offers ------------------------------------------------------------------------------------------
+
+const act = {
+  redraw: () => draw(),
+  turn(node, step) {
+    if (running.length) return;
+    conversation.turn(node, step);
+    conversation.save();
+    draw();
+  },
+  regenerate(node) {
+    if (!running.length) reply(node.parent);
+  },
+  edit(node, text) {
+    if (!running.length) reply(conversation.add(node.parent, { role: "user", content: text }).id);
+  },
+  result(node, call, text) {
+    if (running.length) return;
+    (node.results ??= {})[call.id] = text;
+    goOn(node);
+  },
+  async rate(node, rating) {
+    await keep(node, () => feedback.thumb(messages(node.parent), node.content, node.model, rating));
+    if (!node.note.startsWith("Not")) node.rating = rating;
+    draw();
+  },
+  async choose(nodes, chosen) {
+    const winner = nodes[chosen ?? 0];
+    for (const node of nodes) delete node.duel;
+    conversation.shown[winner.parent] = winner.id;
+    if (feedback.isAvailable()) {
+      const texts = nodes.map((node) => node.content);
+      await keep(winner, () => feedback.comparison(messages(winner.parent), texts, nodes.map((node) => node.model), chosen));
+    }
+    conversation.save();
+    draw();
+    settle(winner);
+  },
+};
+
+async function keep(node, store) {
+  try {
+    await store();
+    node.note = "Thank you: kept";
+  } catch (error) {
+    node.note = `Not kept: ${inWords(error)}`;
+  }
 }
 
 // -- showing it ---------------------------------------------------------------------------------------------------
 
-function addMessage(role, text) {
-  $("welcome").hidden = true;
-  const view = $("message-template").content.firstElementChild.cloneNode(true);
-  view.classList.add(role);
-  render(view, text);
-  $("messages").append(view);
-  $("scroll").scrollTop = $("scroll").scrollHeight;
-  return view;
+const due = new Set(); // nodes that grew since the last picture
+
+function schedulePaint(node) {
+  if (!due.size) requestAnimationFrame(paintDue);
+  due.add(node);
 }
 
-/** Text with code fences, `code` and **bold**; built from nodes, so nothing a model writes becomes markup. */
-function render(view, text) {
-  const pinned = $("scroll").scrollHeight - $("scroll").scrollTop - $("scroll").clientHeight < 60;
-  const nodes = text.split(/```[^\n]*\n?/).flatMap((part, index) => (index % 2 ? [element("pre", element("code", part))] : inline(part)));
-  view.querySelector(".body").replaceChildren(...nodes);
-  if (pinned) $("scroll").scrollTop = $("scroll").scrollHeight;
+function paintDue() {
+  const pinned = nearEnd();
+  for (const node of due) {
+    const article = $("messages").querySelector(`[data-node="${node.id}"]`);
+    if (article) paint(article, node);
+  }
+  due.clear();
+  if (pinned) toEnd();
 }
 
-function inline(text) {
-  return text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/).map((part) => {
-    if (/^`.+`$/.test(part)) return element("code", part.slice(1, -1));
-    if (/^\*\*.+\*\*$/.test(part)) return element("strong", part.slice(2, -2));
-    return document.createTextNode(part);
-  });
-}
-
-function element(name, content) {
-  const node = document.createElement(name);
-  node.append(content);
-  return node;
-}
-
-function showBusy(view) {
-  document.body.classList.toggle("busy", view !== null);
-  view?.classList.add("writing");
-  $("send").title = view ? "Stop (Esc)" : "Send (Enter)";
-  $("send").setAttribute("aria-label", view ? "Stop" : "Send");
+function draw() {
+  const pinned = nearEnd();
+  const path = conversation.path();
+  const views = path
+    .filter((node) => node.role !== "tool")
+    .map((node) => {
+      const siblings = conversation.siblings(node);
+      const rivals = siblings.filter((one) => one.duel && one.duel === node.duel);
+      return rivals.length === 2 ? duelView(rivals.reverse(), act) : messageView(node, siblings, act);
+    });
+  $("messages").replaceChildren(...views);
+  $("welcome").hidden = path.length > 0;
+  document.body.classList.toggle("busy", running.length > 0);
+  $("send").title = running.length ? "Stop (Esc)" : "Send (Enter)";
+  $("send").setAttribute("aria-label", running.length ? "Stop" : "Send");
   fitPrompt();
+  drawHistory();
+  if (pinned || running.length) toEnd();
 }
 
-function showFacts(view, clock, ended) {
-  if (clock.first === null) return;
-  const tokens = clock.tokens ?? clock.pieces;
-  const seconds = (clock.last - clock.first) / 1000;
-  const wait = clock.first - clock.sent;
-  const facts = [`${tokens} token${tokens === 1 ? "" : "s"}`];
-  if (tokens > 1 && seconds > 0) facts.push(`${number((tokens - 1) / seconds)} tokens/s`);
-  facts.push(`first token ${wait < 1000 ? `${Math.round(wait)} ms` : `${(wait / 1000).toFixed(1)} s`}`);
-  const reasons = { length: "cut at its longest", stopped: "stopped" };
-  if (reasons[ended]) facts.push(reasons[ended]);
-  view.querySelector(".facts").textContent = facts.join("  ·  ");
-}
-
-function showError(view, text, message) {
-  if (text) view.querySelector(".body").append(element("div", message));
-  else render(view, message);
-  view.classList.toggle("error", !text);
-  view.querySelector(".body").lastElementChild?.classList.add("note");
-}
-
-function inWords(error) {
-  if (error instanceof TypeError) return "The server cannot be reached. Is it still running?";
-  const [first] = error.message.split(" ");
-  const start = /^[a-z]+$/.test(first) ? first[0].toUpperCase() : first[0]; // but a field keeps its name
-  return `${start}${error.message.slice(1)}.`;
-}
-
-function number(value) {
-  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(1);
-}
-
-async function copy(view, text) {
-  const button = view.querySelector(".copy");
-  await navigator.clipboard.writeText(text).then(
-    () => (button.textContent = "Copied"),
-    () => (button.textContent = "Not allowed here"),
+function drawHistory() {
+  const entries = listed().map(({ id, title }) =>
+    el(
+      id === conversation.id ? "li.current" : "li",
+      {},
+      el("button", { type: "button", onclick: () => open(load(id)), "aria-current": id === conversation.id ? "true" : null }, title || "Untitled"),
+      el("button.tiny", { type: "button", "aria-label": `Delete ${title}`, onclick: () => remove(id) }, "×"),
+    ),
   );
-  setTimeout(() => (button.textContent = "Copy"), 1500);
+  $("conversations").replaceChildren(...entries);
 }
 
-// -- the engine strip ---------------------------------------------------------------------------------------------
-
-const rates = Array(60).fill(0); // the last minute
-let before = null;
-
-async function pollEngine() {
-  if (document.hidden) return;
-  try {
-    const { models: engines } = await getJSON("stats");
-    const now = performance.now();
-    const engine = engines.find((one) => one.model === $("model").value) ?? engines[0];
-    const grown = before?.model === engine.model ? engine.generated_tokens - before.tokens : 0;
-    const rate = before ? Math.max(0, grown) / ((now - before.at) / 1000) : 0;
-    before = { model: engine.model, tokens: engine.generated_tokens, at: now };
-    showEngine(engine, rate);
-  } catch {
-    $("engine").classList.add("lost");
-    $("policy").textContent = "server not reachable";
-    before = null;
-  }
+function open(found) {
+  stop();
+  conversation = found ?? new Conversation();
+  toggleHistory(false);
+  draw();
+  toEnd();
+  $("prompt").focus({ preventScroll: true });
 }
 
-function showEngine(engine, rate) {
-  $("engine").classList.remove("lost");
-  $("running").textContent = engine.running;
-  $("waiting").textContent = engine.waiting;
-  $("kv").textContent = `${(100 * engine.kv_usage).toFixed(engine.kv_usage < 0.1 ? 1 : 0)}%`;
-  $("kv-used").style.width = `${100 * engine.kv_usage}%`;
-  $("kv-cached").style.width = `${100 * engine.kv_cached}%`;
-  $("rate").textContent = rate ? number(rate) : "0";
-  $("policy").textContent = engine.policy;
-  rates.push(rate);
-  rates.shift();
-  const top = Math.max(...rates, 1);
-  const line = rates.map((value, index) => `${(index * 120) / 59},${22.5 - (20 * value) / top}`).join(" ");
-  $("spark-line").setAttribute("points", line);
-  $("spark-area").setAttribute("points", `0,24 ${line} 120,24`);
+function remove(id) {
+  forget(id);
+  if (id === conversation.id) open(null);
+  else drawHistory();
 }
 
-// -- models, examples, settings -----------------------------------------------------------------------------------
-
-async function loadModels() {
-  try {
-    models = (await getJSON("v1/models")).data;
-    const chosen = $("model").value;
-    $("model").replaceChildren(...models.map((model) => new Option(model.id, model.id, false, model.id === chosen)));
-    showModel();
-  } catch (error) {
-    $("welcome-model").textContent = "the model";
-    $("lineage").textContent = inWords(error);
-  }
+export function stop() {
+  for (const control of running) control.abort();
 }
 
-function showModel() {
-  const model = models.find((one) => one.id === $("model").value);
-  $("welcome-model").textContent = model?.id ?? "the model";
-  $("lineage").textContent = model ? [...new Set([...model.lineage].reverse().concat(model.version))].join(" → ") : "";
-  $("lineage").title = "Where this model comes from";
-}
+const nearEnd = () => $("scroll").scrollHeight - $("scroll").scrollTop - $("scroll").clientHeight < 80;
 
-async function loadExamples() {
-  const { examples, needs_key: needsKey } = await getJSON("examples");
-  $("key-field").hidden = !needsKey;
-  if (needsKey && !$("key").value) toggleSettings(true);
-  $("examples").replaceChildren(
-    ...examples.map((text) => {
-      const button = element("button", text);
-      button.onclick = () => send(text);
-      return button;
-    }),
-  );
-}
-
-function toggleSettings(open) {
-  $("settings").hidden = !open;
-  $("settings-toggle").setAttribute("aria-expanded", String(open));
+function toEnd() {
+  $("scroll").scrollTop = $("scroll").scrollHeight;
 }
 
 function fitPrompt() {
   const prompt = $("prompt");
   prompt.style.height = "auto";
   prompt.style.height = `${prompt.scrollHeight}px`;
-  $("send").disabled = !running && !prompt.value.trim();
+  $("send").disabled = !running.length && !prompt.value.trim();
 }
 
-function keepSettings() {
-  for (const id of ["system", "temperature", "max-tokens"]) {
-    $(id).value = localStorage.getItem(id) ?? "";
-    $(id).oninput = () => localStorage.setItem(id, $(id).value);
-  }
-  $("key").value = sessionStorage.getItem("key") ?? "";
-  $("key").onchange = () => {
-    sessionStorage.setItem("key", $("key").value);
-    loadModels();
+function toggleHistory(wanted = !$("history").classList.contains("open")) {
+  $("history").classList.toggle("open", wanted);
+  $("history-toggle").setAttribute("aria-expanded", String(wanted));
+}
+
+/** Esc: closes what lies over the page, else stops the answers. */
+export function escape() {
+  if (running.length) stop();
+  else if ($("history").classList.contains("open")) toggleHistory(false);
+  else if (settings.isOpen()) settings.toggle(false);
+}
+
+export function showExamples(examples) {
+  const buttons = examples.map((text) => el("button", { type: "button", onclick: () => send(text) }, text));
+  $("examples").replaceChildren(...buttons);
+}
+
+/** `model` tells which model is chosen, when it is needed. */
+export function setUp(model) {
+  chosenModel = model;
+  settings.setUp();
+  $("composer").onsubmit = (event) => {
+    event.preventDefault();
+    if (running.length) stop();
+    else send($("prompt").value);
   };
+  $("prompt").oninput = fitPrompt;
+  $("prompt").onkeydown = (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send($("prompt").value);
+  };
+  $("compare").onclick = () => {
+    comparing = !comparing;
+    $("compare").setAttribute("aria-pressed", String(comparing));
+  };
+  $("new").onclick = () => open(null);
+  $("history-toggle").onclick = () => toggleHistory();
+  const [latest] = listed();
+  open(latest ? load(latest.id) : null);
 }
 
-$("composer").onsubmit = (event) => {
-  event.preventDefault();
-  if (running) stop();
-  else send($("prompt").value);
-};
-$("prompt").oninput = fitPrompt;
-$("prompt").onkeydown = (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  send($("prompt").value);
-};
-$("settings").onsubmit = (event) => event.preventDefault();
-$("settings-toggle").onclick = () => toggleSettings($("settings").hidden);
-$("model").onchange = showModel;
-$("new").onclick = startAgain;
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") stop();
-});
-
-keepSettings();
-fitPrompt();
-await Promise.allSettled([loadModels(), loadExamples()]);
-pollEngine();
-setInterval(pollEngine, 1000);
+/** Examples, and what this server can do. */
+export async function loadExamples() {
+  const found = await getJSON("examples");
+  feedback.setAvailable(found.feedback);
+  showExamples(found.examples);
+  draw();
+  return found;
+}

@@ -1,0 +1,90 @@
+// A conversation is a tree: editing a question or asking for another answer grows a branch, and each place remembers which of
+// its branches is shown. Kept in this browser's localStorage.
+
+const INDEX = "lifecycle.conversations";
+const place = (id) => `lifecycle.conversation.${id}`;
+const MOST = 60; // conversations that are kept
+
+export class Conversation {
+  constructor({ id = crypto.randomUUID(), title = "", nodes = [], shown = {}, next = 1 } = {}) {
+    this.id = id;
+    this.title = title;
+    this.nodes = new Map(nodes.map((node) => [node.id, node]));
+    this.shown = shown; // parent id -> id of the child on screen
+    this.next = next;
+  }
+
+  /** Adds a message under `parent` (0: the beginning) and shows it. */
+  add(parent, message) {
+    const node = { id: this.next++, parent, ...message };
+    this.nodes.set(node.id, node);
+    this.shown[parent] = node.id;
+    if (!this.title && node.role === "user") this.title = node.content.replace(/\s+/g, " ").slice(0, 60);
+    return node;
+  }
+
+  children(parent) {
+    return [...this.nodes.values()].filter((node) => node.parent === parent);
+  }
+
+  /** The messages on screen, first to last. */
+  path() {
+    const found = [];
+    for (let node = this.nodes.get(this.shown[0]); node; node = this.nodes.get(this.shown[node.id])) found.push(node);
+    return found;
+  }
+
+  /** The messages that lead to a node, itself included. */
+  upTo(id) {
+    const found = [];
+    for (let node = this.nodes.get(id); node; node = this.nodes.get(node.parent)) found.unshift(node);
+    return found;
+  }
+
+  siblings(node) {
+    return this.children(node.parent);
+  }
+
+  /** Shows the branch `step` places further. */
+  turn(node, step) {
+    const all = this.siblings(node);
+    const at = all.findIndex((one) => one.id === node.id) + step;
+    if (all[at]) this.shown[node.parent] = all[at].id;
+  }
+
+  save() {
+    if (!this.nodes.size) return;
+    const nodes = [...this.nodes.values()].map(({ tokens, running, ...kept }) => kept); // token views are large
+    const index = [{ id: this.id, title: this.title }, ...listed().filter((one) => one.id !== this.id)];
+    try {
+      localStorage.setItem(place(this.id), JSON.stringify({ id: this.id, title: this.title, nodes, shown: this.shown, next: this.next }));
+      localStorage.setItem(INDEX, JSON.stringify(index.slice(0, MOST)));
+      for (const old of index.slice(MOST)) localStorage.removeItem(place(old.id));
+    } catch {
+      // The browser's storage is full or closed: the conversation lives on in this page.
+    }
+  }
+}
+
+/** [{id, title}], the newest first. */
+export function listed() {
+  return parsed(localStorage.getItem(INDEX)) ?? [];
+}
+
+export function load(id) {
+  const found = parsed(localStorage.getItem(place(id)));
+  return found && new Conversation(found);
+}
+
+export function forget(id) {
+  localStorage.removeItem(place(id));
+  localStorage.setItem(INDEX, JSON.stringify(listed().filter((one) => one.id !== id)));
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,95 @@
+"""Debian's Chromium, a real server, and a real model that knows its lessons."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from lifecycle.registry import ModelRegistry
+from serving.presentation.app import create_app
+from serving.presentation.local import LocalServer, run_in_thread
+from serving.presentation.state import HttpConfig
+
+from .pupil import teach
+from .talking import PATIENCE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 780}
+
+
+@pytest.fixture(scope="package")
+def browser():
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("there is no chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
+    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
+    teach(registry)
+    return registry
+
+
+@pytest.fixture(scope="package")
+def catalog(registry: ModelRegistry):
+    from serving.composition import ServingConfig, build_catalog
+
+    catalog = build_catalog(["pupil/1"], ServingConfig(dtype="float32", kv_memory_mb=16), registry)
+    yield catalog
+    for model in catalog.all():
+        model.engine.close()
+
+
+@pytest.fixture(scope="package")
+def server(catalog, registry) -> Iterator[LocalServer]:
+    config = HttpConfig(tick_seconds=0.05, examples=("hello", "use markdown"), registry=registry.root)
+    app = create_app(catalog, config)
+    with run_in_thread(app) as server:
+        yield server
+        app.extensions["serving"].draining.set()  # viewers of the engine leave
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens the page as somebody who was never here before; at the end nothing may have gone wrong in it."""
+    contexts, wrong = [], []
+
+    def open_page(url: str = server.url, **options):
+        context = browser.new_context(**{"viewport": DESKTOP, **options})
+        contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+        page.goto(url + "/")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(open_page):
+    page = open_page()
+    page.wait_for_selector("#examples button")
+    return page
