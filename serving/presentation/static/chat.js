@@ -1,6 +1,7 @@
 // The chat view: what is said, by whom, along which branch; and the tools that run in between.
 
 import { getJSON, inWords } from "./api.js";
+import * as attachments from "./attachments.js";
 import { Conversation, forget, listed, load } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
@@ -14,14 +15,17 @@ const MOST_ROUNDS = 8; // of tools that run by themselves, for one question
 let conversation = new Conversation();
 let running = []; // AbortControllers of the answers being written
 let comparing = false;
-let chosenModel = () => undefined;
+let model = () => undefined; // as /v1/models describes it
+
+const chosenModel = () => model()?.id;
 
 // -- asking -------------------------------------------------------------------------------------------------------
 
 async function send(text) {
   if (running.length || !text.trim()) return;
   const last = conversation.path().at(-1);
-  const user = conversation.add(last?.id ?? 0, { role: "user", content: text });
+  const parts = attachments.take(model());
+  const user = conversation.add(last?.id ?? 0, { role: "user", content: text, ...(parts.length && { parts }) });
   $("prompt").value = "";
   await reply(user.id);
 }
@@ -70,9 +74,9 @@ function messages(id) {
   const said = conversation
     .upTo(id)
     .filter((node) => node.content || node.tool_calls || node.role === "tool")
-    .map(({ role, content, tool_calls: calls, tool_call_id: call }) => ({
+    .map(({ role, content, parts, tool_calls: calls, tool_call_id: call }) => ({
       role,
-      content,
+      content: parts ? [{ type: "text", text: content }, ...parts] : content,
       ...(calls && { tool_calls: calls }),
       ...(call && { tool_call_id: call }),
     }));
@@ -119,7 +123,8 @@ const act = {
     if (!running.length) reply(node.parent);
   },
   edit(node, text) {
-    if (!running.length) reply(conversation.add(node.parent, { role: "user", content: text }).id);
+    const { parts } = node;
+    if (!running.length) reply(conversation.add(node.parent, { role: "user", content: text, ...(parts && { parts }) }).id);
   },
   result(node, call, text) {
     if (running.length) return;
@@ -254,9 +259,9 @@ export function showExamples(examples) {
   $("examples").replaceChildren(...buttons);
 }
 
-/** `model` tells which model is chosen, when it is needed. */
-export function setUp(model) {
-  chosenModel = model;
+/** `chosen` tells, whenever it is asked, which model is chosen. */
+export function setUp(chosen) {
+  model = chosen;
   settings.setUp();
   $("composer").onsubmit = (event) => {
     event.preventDefault();

@@ -129,7 +129,7 @@ function animate() {
     drawBlocks($("blocks"), blocks);
     const each = blocks.per_cell > 1 ? `, ${blocks.per_cell} in a cell` : "";
     const part = blocks.shown < blocks.total ? `the first ${blocks.shown.toLocaleString("en")} of ` : "";
-    $("blocks-text").textContent = `${part}${blocks.total.toLocaleString("en")}${each}`;
+    $("blocks-text").textContent = `${part}${blocks.total.toLocaleString("en")} blocks${each}`;
   }
   requestAnimationFrame(animate);
 }

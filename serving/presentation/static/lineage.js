@@ -6,7 +6,7 @@ const WIDTH = 148;
 const HEIGHT = 58;
 const ACROSS = 42;
 const DOWN = 16;
-const EDGE = 3; // for the outlines
+const EDGE = 12; // for outlines and badges
 
 /** Draws `versions`; `chosen` and `other` are refs; `choose(ref, compare)` is called for clicks and keys. */
 export function lineageGraph(versions, chosen, other, choose) {
@@ -87,8 +87,8 @@ function box(version, { x, y }, chosen, other, choose) {
   node.append(svg("rect", { width: WIDTH, height: HEIGHT, rx: 13 }), title, sub);
   version.aliases.slice(0, 1).forEach((alias) => {
     const wide = 14 + alias.length * 6.1;
-    node.append(svg("rect", { class: "badge", x: WIDTH - wide - 8, y: -1, width: wide, height: 18, rx: 9 }));
-    node.append(svg("text", { class: "badge-text", x: WIDTH - wide - 1, y: 11 }, alias));
+    node.append(svg("rect", { class: "badge", x: WIDTH - wide - 8, y: -10, width: wide, height: 18, rx: 9 }));
+    node.append(svg("text", { class: "badge-text", x: WIDTH - wide - 1, y: 3 }, alias));
   });
   node.addEventListener("click", (event) => choose(version.ref, event.shiftKey));
   node.addEventListener("keydown", (event) => {

@@ -1,6 +1,7 @@
 // One screen, three views. This file starts them, and has what they share: tabs, model, theme, key, keyboard.
 
 import { getJSON, inWords, onKeyWanted, setKey } from "./api.js";
+import { offer } from "./attachments.js";
 import * as chat from "./chat.js";
 import { $ } from "./dom.js";
 import * as engine from "./engine.js";
@@ -81,8 +82,11 @@ async function loadModels() {
   showModel();
 }
 
+const chosenModel = () => models.find((one) => one.id === $("model").value);
+
 function showModel() {
-  const model = models.find((one) => one.id === $("model").value);
+  const model = chosenModel();
+  offer(model);
   if (!model) return;
   $("welcome-model").textContent = model.id;
   $("welcome-lineage").textContent = [...model.lineage].reverse().join(" → ") || model.version;
@@ -105,7 +109,7 @@ $("model").onchange = () => {
   if (current() === "engine") show("engine");
 };
 
-chat.setUp(() => $("model").value || undefined);
+chat.setUp(chosenModel);
 const [, about] = await Promise.allSettled([loadModels(), chat.loadExamples()]);
 $("tab-registry").hidden = !about.value?.registry;
 showFromAddress();

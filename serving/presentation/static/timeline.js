@@ -128,7 +128,7 @@ export class Timeline {
   }
 
   label(pen, bar, from, middle) {
-    pen.fillStyle = "#ffffff";
+    pen.fillStyle = colour("--paper");
     pen.textAlign = "left";
     pen.fillText(`${bar.tokens}`, from + 8, middle + 0.5);
   }

@@ -31,7 +31,9 @@ DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 780}
 
 @pytest.fixture(scope="package")
 def browser():
-    if CHROMIUM is None and not os.environ.get("CI"):
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no chromium, and with CI set the page has to be tested: apt-get install chromium")
         pytest.skip("there is no chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 

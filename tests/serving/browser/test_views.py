@@ -48,7 +48,7 @@ def test_the_timeline_moves_while_the_engine_works(page, server, catalog):
     until(page, "document.querySelector('#queue').textContent.includes('length')")
     assert page.locator("#fig-ttft").inner_text().endswith("s")
     assert page.locator("#fig-itl-more").inner_text().startswith("p90")
-    until(page, "document.querySelector('#blocks-text').textContent.includes('of')")
+    until(page, "document.querySelector('#blocks-text').textContent.includes('blocks')")
 
 
 def test_nobody_is_followed_when_the_view_is_left(page, catalog):
