@@ -297,6 +297,15 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
     assert app.test_client().post(PATH, json=THUMB).status_code == 503
 
 
+def test_a_full_database_refuses_and_keeps_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.infrastructure.feedback_sqlite.MAX_BYTES", 2**16)
+    client = create_app(Catalog(scripted_model("hi")), feedback=SqliteFeedback(tmp_path / "f.sqlite")).test_client()
+    statuses = [give(client, answer="x" * 10_000).status_code for _ in range(12)]
+    kept = statuses.count(201)
+    assert 0 < kept < 12 and statuses == [201] * kept + [503] * (12 - kept)
+    assert len(client.get(PATH).json["data"]) == kept
+
+
 def test_a_server_without_a_store_has_no_such_routes():
     assert create_app(Catalog(scripted_model("hi"))).test_client().post(PATH, json=THUMB).status_code == 404
 
