@@ -261,6 +261,25 @@ for number in range(25):
     assert all(len(store.all(tenant=name)) == 25 for name in ("t0", "t1", "t2", "p0", "p1", "p2"))
 
 
+def test_a_new_file_may_be_opened_by_many_at_the_same_moment(tmp_path):
+    together, failed = threading.Barrier(8), []
+
+    def open_all():
+        for number in range(10):
+            together.wait()
+            try:
+                SqliteFeedback(tmp_path / str(number)).check()
+            except LifecycleError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=open_all) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
 def test_what_was_acknowledged_survives_a_kill(tmp_path):
     file = tmp_path / "feedback.sqlite"
     code = """
