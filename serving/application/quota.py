@@ -26,12 +26,15 @@ class Lease:
         """What the request has cost is asked for at its end."""
         self._usage.append(tokens)
 
-    def release(self) -> None:
+    def release(self) -> int:
+        """The tokens that the request has cost; 0 from the second time on."""
         with self._lock:
             if self._released:
-                return
+                return 0
             self._released = True
-        self._release(sum(tokens() for tokens in self._usage))
+        cost = sum(tokens() for tokens in self._usage)
+        self._release(cost)
+        return cost
 
 
 class _Account:

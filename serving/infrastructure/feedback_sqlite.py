@@ -32,6 +32,8 @@ CREATE TABLE feedback (
 CREATE INDEX feedback_tenant ON feedback (tenant, number);
 """
 COLUMNS = "id, created, tenant, kind, messages, answers, versions, chosen, comment"
+PAGE_BYTES, MAX_BYTES = 4096, 2**30
+"""A database that would grow beyond this is full: whoever may give feedback must not fill the disk."""
 BUSY_SECONDS = 10.0  # how long to wait for another process that is writing
 MEMORY = ":memory:"
 
@@ -122,6 +124,8 @@ def _open(path: Path | str) -> sqlite3.Connection:
             raise sqlite3.OperationalError(error.strerror) from None
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level="IMMEDIATE")
     try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute(f"PRAGMA max_page_count = {MAX_BYTES // PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
         connection.execute("PRAGMA synchronous = FULL")  # in WAL mode the default may lose the last ones when power fails
         connection.execute("BEGIN IMMEDIATE")  # two processes may both find the file new

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, g, request
 
+from serving.application.access import Caller
 from serving.application.quota import Lease
 from serving.domain.errors import RateLimited
 from serving.domain.quota import Standing
@@ -26,7 +27,7 @@ def register_guard(app: Flask, state: ServerState) -> None:
     def let_in() -> None:
         if request.endpoint is None or request.blueprint in OPEN_BLUEPRINTS or request.method == "OPTIONS":
             return
-        caller = state.caller(request)
+        caller = g.caller = state.caller(request)
         if request.blueprint in ADMIN_BLUEPRINTS:
             state.admin(request)
         elif request.method == "POST":
@@ -40,17 +41,24 @@ def register_guard(app: Flask, state: ServerState) -> None:
     @app.after_request
     def see_off(response: Response) -> Response:
         response.headers.update(rate_limit_headers(g.get("standings", {})))
+        if (caller := g.get("caller")) is not None and caller.named:
+            state.tenants.answered(caller.tenant, response.status_code)
         lease: Lease | None = g.pop("lease", None)
         if lease is not None and response.is_streamed:
-            response.call_on_close(lease.release)  # its generation is given up before that, whoever ends it
+            response.call_on_close(lambda: end(lease, caller))  # its generation is given up before that, whoever ends it
         elif lease is not None:
-            lease.release()
+            end(lease, caller)
         return response
 
     @app.teardown_request
     def let_go(_: BaseException | None) -> None:
         if (lease := g.pop("lease", None)) is not None:  # there was no response to see off
-            lease.release()
+            end(lease, g.caller)
+
+    def end(lease: Lease, caller: Caller) -> None:
+        tokens = lease.release()
+        if caller.named and tokens:
+            state.tenants.used(caller.tenant, tokens)
 
 
 def rate_limit_headers(standings: dict[str, Standing]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-ORIGIN = re.compile(r"https?://[^\s/?#@*\\,;\"']+", re.IGNORECASE)
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*\\,;\"']+", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
@@ -27,7 +27,10 @@ def names_this_machine(host_header: str) -> bool:
 
 
 def is_origin(value: str) -> bool:
-    """Whether a browser could send this as an Origin: scheme, host and perhaps a port, no path, no wildcard."""
+    """Whether this can be sent as an Origin: scheme, host and perhaps a port, no path, no wildcard.
+
+    Any scheme: programs that are a browser inside have their own, as in app://name.
+    """
     try:
         parts = urlsplit(value)
         return bool(ORIGIN.fullmatch(value) and parts.hostname and (parts.port is None or parts.port >= 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from serving.application.ports import ServedModel
 from serving.presentation.metrics import CONTENT_TYPE
@@ -33,7 +33,10 @@ def operations_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(state.metrics.render(state.catalog.engines()), content_type=CONTENT_TYPE)
+        page = state.metrics.render(state.catalog.engines())
+        if state.is_admin(request):  # who the tenants are is nobody else's business
+            page += "".join(f"{line}\n" for line in state.tenants.lines())
+        return Response(page, content_type=CONTENT_TYPE)
 
     @routes.get("/stats")
     def stats() -> Response:

@@ -14,6 +14,7 @@ from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
 from serving.domain.errors import Draining, Forbidden, Unauthorized
 from serving.presentation.metrics import Meter, Metrics
+from serving.presentation.tenant_metrics import TenantMetrics
 
 EXAMPLES = (
     "What is the capital of France?",
@@ -53,6 +54,7 @@ class ServerState:
     config: HttpConfig
     keys: tuple[Keys, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)
     draining: threading.Event = field(default_factory=threading.Event)
 
@@ -83,6 +85,13 @@ class ServerState:
     def tenant(self, request: Request) -> str:
         """Whose requests, prefixes and feedback these are. Raises `Unauthorized`."""
         return self.caller(request).tenant
+
+    def is_admin(self, request: Request) -> bool:
+        """Whether the one who asks may run the server; says no instead of refusing."""
+        try:
+            return self.caller(request).admin
+        except Unauthorized:
+            return False
 
     def admin(self, request: Request) -> Caller:
         """Who is asking, if they may run the server. Raises `Unauthorized` and `Forbidden`."""

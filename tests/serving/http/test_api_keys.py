@@ -122,6 +122,8 @@ def test_a_running_server_sees_new_and_revoked_keys_and_survives_a_slip(path, ca
     path.write_text("\n" + good)
     third, _ = create_key(path, "third")
     assert (status(second), status(third)) == (200, 200)
+    path.write_text("")
+    assert (status(second), status("")) == (401, 401), "no keys left is not the same as a server without keys"
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,9 @@ def test_a_server_without_a_key_answers_only_to_names_of_this_machine(host, ours
         ("https://*.example.org", False),
         ("https://a@example.org", False),
         ("https://example.org:99999", False),
-        ("ftp://example.org", False),
+        ("app://some.program", True),
+        ("file://", False),
+        ("https//example.org", False),
         ("https://", False),
     ],
 )

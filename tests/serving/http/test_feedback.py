@@ -261,6 +261,25 @@ for number in range(25):
     assert all(len(store.all(tenant=name)) == 25 for name in ("t0", "t1", "t2", "p0", "p1", "p2"))
 
 
+def test_a_new_file_may_be_opened_by_many_at_the_same_moment(tmp_path):
+    together, failed = threading.Barrier(8), []
+
+    def open_all():
+        for number in range(10):
+            together.wait()
+            try:
+                SqliteFeedback(tmp_path / str(number)).check()
+            except LifecycleError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=open_all) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
 def test_what_was_acknowledged_survives_a_kill(tmp_path):
     file = tmp_path / "feedback.sqlite"
     code = """
@@ -295,6 +314,15 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
         SqliteFeedback(other).all()
     app = create_app(Catalog(scripted_model("hi")), feedback=SqliteFeedback(other))
     assert app.test_client().post(PATH, json=THUMB).status_code == 503
+
+
+def test_a_full_database_refuses_and_keeps_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.infrastructure.feedback_sqlite.MAX_BYTES", 2**16)
+    client = create_app(Catalog(scripted_model("hi")), feedback=SqliteFeedback(tmp_path / "f.sqlite")).test_client()
+    statuses = [give(client, answer="x" * 10_000).status_code for _ in range(12)]
+    kept = statuses.count(201)
+    assert 0 < kept < 12 and statuses == [201] * kept + [503] * (12 - kept)
+    assert len(client.get(PATH).json["data"]) == kept
 
 
 def test_a_server_without_a_store_has_no_such_routes():

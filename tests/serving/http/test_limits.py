@@ -3,6 +3,7 @@
 import copy
 import threading
 
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from serving.domain.errors import RateLimited
 from serving.domain.quota import Bucket, Limits
 from serving.presentation.app import create_app
 from serving.presentation.guard import duration
+from serving.presentation.local import run_in_thread
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 CHAT = "/v1/chat/completions"
@@ -185,6 +187,18 @@ def test_a_place_is_free_again_however_a_request_ends(end):
     assert limiter.running("acme") == 0
 
 
+def test_a_place_is_free_again_even_if_nothing_comes_of_the_response():
+    app, limiter = app_of(scripted_model("hello"), acme=Limits(concurrent=1))
+
+    @app.after_request
+    def broken(response):
+        raise RuntimeError("a bug")
+
+    for _ in range(2):
+        assert post(app, "acme").status_code == 500
+    assert limiter.running("acme") == 0
+
+
 def test_counting_holds_under_threads():
     limiter, limits = Limiter(Clock()), Limits(requests_per_minute=500, concurrent=8)
     admitted, most = [], []
@@ -233,3 +247,20 @@ def test_looking_is_not_limited():
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0ms"), (0.12, "120ms"), (7.5, "7.5s"), (60, "1m0s"), (61.04, "1m1s")])
 def test_durations_read_as_clients_expect(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_official_client_understands():
+    app, _ = app_of(scripted_model("hi"), acme=Limits(requests_per_minute=1))
+    with (
+        run_in_thread(app) as server,
+        openai.OpenAI(base_url=server.url + "/v1", api_key="acme", max_retries=0, timeout=30) as client,
+    ):
+        ask = client.chat.completions.with_raw_response.create
+        assert ask(model="parrot", **HELLO).headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(openai.RateLimitError) as limited:
+            ask(model="parrot", **HELLO)
+        assert 0 < int(limited.value.response.headers["Retry-After"]) <= 60
+        with pytest.raises(openai.PermissionDeniedError):
+            client.get("/../admin/requests", cast_to=object)
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="nobody").models.list()
