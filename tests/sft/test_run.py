@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lifecycle import trainers
@@ -16,6 +17,7 @@ from .tiny import WORLD, Start, pressing_ctrl_c, same, weights
 
 CONFIG = SFTConfig(max_length=256, batch_rows=2, dtype="fp32", save_every=4)
 LORA = replace(CONFIG, method="lora", lora_rank=4, lora_alpha=16, lr=0.05)
+ADAPTER = replace(LORA, method="adapter")
 
 
 def fine_tune(start: Start, config: SFTConfig = CONFIG, **arguments):
@@ -36,7 +38,7 @@ def uninterrupted(template, tmp_path_factory) -> dict:
     """What a run publishes when nothing gets in its way, by method."""
     alone = template.copy(tmp_path_factory.mktemp("uninterrupted") / "registry")
     alone.model("pretrain")
-    return {config.method: fine_tune(alone, config) for config in (CONFIG, LORA)}
+    return {config.method: fine_tune(alone, config) for config in (CONFIG, LORA, ADAPTER)}
 
 
 @pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
@@ -59,6 +61,23 @@ def test_lora_changes_what_its_adapters_reach_and_nothing_else(uninterrupted, st
     assert before.keys() == after.keys()
     for name in before:
         assert torch.equal(before[name], after[name]) == ("_proj" not in name), name
+
+
+def test_an_adapter_is_published_alone_and_is_what_the_merged_version_has_in_it(uninterrupted, start):
+    version = uninterrupted["adapter"]
+    assert (version.ref, version.manifest.stage, version.manifest.parents[0].ref) == ("adapter/1", "adapter", "pretrain/1")
+    assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= version.manifest.files.keys()
+    assert not {"config.json", "model.safetensors"} & version.manifest.files.keys()
+    assert json.loads((version.path / "adapter_config.json").read_text())["base_model_name_or_path"] == "pretrain/1"
+    base = AutoModelForCausalLM.from_pretrained(start.registry.load("pretrain/1").path, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(base, version.path).merge_and_unload().state_dict()
+    for name, weight in weights(uninterrupted["lora"]).items():
+        torch.testing.assert_close(merged[name], weight)
+
+
+def test_an_adapter_is_no_parent_for_the_stages_that_need_a_model(uninterrupted, start):
+    with pytest.raises(LifecycleError, match='is of stage "adapter": use --parent pretrain@latest'):
+        fine_tune(start, parent=uninterrupted["adapter"])
 
 
 @pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
