@@ -21,6 +21,7 @@ from serving.application.recorder import FileRecorder
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
+from serving.infrastructure.embedder import Embedder
 from serving.infrastructure.loading import default_sampling, load_backend
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
@@ -74,6 +75,7 @@ def build_engine(
         tokenizer=tokenizer,
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
+        embed=Embedder(directory, config),
     )
 
 

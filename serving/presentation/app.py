@@ -8,12 +8,15 @@ from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
+from serving.presentation.embeddings import embeddings
 from serving.presentation.errors import register_errors
 from serving.presentation.models import list_models, show_model
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
+from serving.presentation.tokens import detokenize, render_chat, tokenize
 
 
 def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask:
@@ -30,10 +33,27 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
         return "", 499  # nginx's number; nobody reads it
 
     app.register_blueprint(openai_blueprint(state))
+    app.register_blueprint(tokens_blueprint(state))
+    app.register_blueprint(responses_blueprint(state))
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))
     return app
+
+
+def tokens_blueprint(state: ServerState) -> Blueprint:
+    """Between text and tokens, at vLLM's addresses."""
+    routes = Blueprint("tokens", __name__)
+
+    @routes.post("/tokenize")
+    def text_to_tokens() -> Response:
+        return tokenize(state)
+
+    @routes.post("/detokenize")
+    def tokens_to_text() -> Response:
+        return detokenize(state)
+
+    return routes
 
 
 def openai_blueprint(state: ServerState) -> Blueprint:
@@ -47,6 +67,14 @@ def openai_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/completions")
     def text() -> Response:
         return completions(state)
+
+    @routes.post("/chat/render")
+    def render() -> Response:
+        return render_chat(state)
+
+    @routes.post("/embeddings")
+    def vectors() -> Response:
+        return embeddings(state)
 
     @routes.get("/models")
     def models() -> Response:

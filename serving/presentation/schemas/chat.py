@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -29,6 +30,17 @@ class TemplateFields(Wire):
         if self.continue_final_message and self.add_generation_prompt:
             raise refusal('{param} does not go together with "add_generation_prompt": true', "continue_final_message")
         return self
+
+
+    def prompt_of(self, messages: Sequence[Wire], tools: list[dict[str, Any]]) -> RenderChat:
+        """How messages and tools become a prompt."""
+        return RenderChat(
+            [message.template() for message in messages],
+            tools,
+            add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
+            continue_final_message=self.continue_final_message,
+            variables=self.chat_template_kwargs or {},
+        )
 
 
 class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
@@ -60,13 +72,7 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
 
     def prompt(self) -> RenderChat:
         """How the prompt is made."""
-        return RenderChat(
-            [message.template() for message in self.messages],
-            self.offered_tools(),
-            add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
-            continue_final_message=self.continue_final_message,
-            variables=self.chat_template_kwargs or {},
-        )
+        return self.prompt_of(self.messages, self.offered_tools())
 
     def command(self, tenant: str) -> GenerateChat:
         """The use case."""
