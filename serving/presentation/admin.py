@@ -9,8 +9,9 @@ from flask import Blueprint, Response, jsonify, request
 from serving.application.ports import ServedModel
 from serving.domain.policies import policy_names
 from serving.presentation.body import read_json
+from serving.presentation.schemas.admin import PolicyRequest
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.validation import Fields
 
 
 def admin_blueprint(state: ServerState) -> Blueprint:
@@ -27,13 +28,10 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     def change_policy() -> Response:
         """{"policy": NAME, "model": optional}: takes effect with the next step; requests in flight go on."""
         state.tenant(request)
-        fields = Fields(read_json(request))
-        name, model = fields.text("policy"), fields.text("model")
-        fields.required("policy")
-        fields.finish()
-        models = state.catalog.all() if model is None else [state.catalog.get(model)]
+        asked = read(PolicyRequest, read_json(request))
+        models = state.catalog.all() if asked.model is None else [state.catalog.get(asked.model)]
         for one in models:
-            one.engine.swap_policy(name)
+            one.engine.swap_policy(asked.policy)
         return jsonify(policies_json(models))
 
     return routes

@@ -11,6 +11,7 @@ from serving.presentation.completions import completions
 from serving.presentation.embeddings import embeddings
 from serving.presentation.errors import register_errors
 from serving.presentation.models import list_models, show_model
+from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
 from serving.presentation.responses import responses_blueprint
@@ -35,6 +36,7 @@ def create_app(catalog: ModelCatalog, config: HttpConfig | None = None) -> Flask
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(tokens_blueprint(state))
     app.register_blueprint(responses_blueprint(state))
+    app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(page_blueprint(state))

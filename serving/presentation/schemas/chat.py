@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from serving.application.chat import GenerateChat
 from serving.application.rendering import RenderChat
-from serving.presentation.schemas.base import Count, Int, Unsupported, Wire, refusal
+from serving.presentation.schemas.base import Count, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import Messages
 from serving.presentation.schemas.sampling import SamplingFields
 from serving.presentation.schemas.steering import SteeringFields
@@ -50,7 +50,7 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
     max_completion_tokens: Count | None = None
     """The newer name of `max_tokens`."""
     logprobs: bool = False
-    top_logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
+    top_logprobs: whole(0, 20) | None = None
     modalities: Unsupported[list[Literal["text"]]] = None
     functions: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
     function_call: Unsupported[Literal["none"]] = None

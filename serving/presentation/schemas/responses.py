@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from serving.application.chat import GenerateChat
 from serving.application.generation import Options
 from serving.application.rendering import RenderChat
-from serving.presentation.schemas.base import INT32, INT64, Count, Int, Metadata, Unsupported, Wire, refusal
+from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import CalledFunction, text_of
 from serving.presentation.schemas.sampling import Temperature, TopP
 from serving.presentation.schemas.steering import FunctionTool, Tool, ToolChoice
@@ -150,14 +150,14 @@ class ResponseRequest(Wire):
     max_output_tokens: Count | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    top_k: Annotated[Int, Field(ge=-1, le=INT32)] | None = None
+    top_k: whole(-1, INT32) | None = None
     """An extension."""
-    seed: Annotated[Int, Field(ge=-INT64, le=INT64)] | None = None
+    seed: whole(-INT64, INT64) | None = None
     """An extension."""
-    priority: Annotated[Int, Field(ge=-INT32, le=INT32)] | None = None
+    priority: whole(-INT32, INT32) | None = None
     """An extension."""
     include: list[Literal["message.output_text.logprobs"]] | None = None
-    top_logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
+    top_logprobs: whole(0, 20) | None = None
     tools: list[ResponseTool] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: Unsupported[Literal[True]] = None
