@@ -26,6 +26,7 @@ from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
+from serving.infrastructure.embedder import Embedder
 from serving.infrastructure.loading import default_sampling, load_backend
 from serving.infrastructure.lora import is_adapter
 from serving.infrastructure.memory import kv_share_mb, require_memory
@@ -83,6 +84,7 @@ def build_engine(
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
         watch=watch,
+        embed=Embedder(directory, config),
     )
 
 

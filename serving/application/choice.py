@@ -8,11 +8,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from serving.application.deltas import ChoiceFinished, ChoiceReason, Delta, ScoredToken, TextDelta, ToolCallDelta
+from serving.application.deltas import (
+    ChoiceFinished,
+    ChoiceReason,
+    Delta,
+    PromptDelta,
+    ScoredToken,
+    TextDelta,
+    ToolCallDelta,
+)
 from serving.application.ports import TokenizerPort, TokenStream
 from serving.application.stop import StopStrings
 from serving.application.tool_calls import MarkerDetokenizer, ToolCall, ToolCallParser
-from serving.domain.events import Finished, TokenLogprob, TokensGenerated
+from serving.domain.events import Finished, PromptScored, TokenLogprob, TokensGenerated
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class OutputRules:
     min_tokens: int = 0
     parse_tools: bool = False
     logprobs: bool = False
+    scored_prompt: tuple[int, ...] = ()
+    """Tokens of a prompt whose log-probabilities belong to the answer."""
 
     @property
     def token_by_token(self) -> bool:
@@ -48,18 +58,27 @@ class Choice:
         self._passed = 0  # characters that are past the stop strings
         self._scores: deque[ScoredToken] = deque()
         self._calls = 0
+        self._prompt_scores: list[TokenLogprob] = []
+        self._opened = False
 
     def receive(self, timeout: float) -> list[Delta]:
         """Deltas since the last call, waiting up to `timeout` seconds for the first; empty when nothing is new."""
+        opening: list[Delta] = []
         pieces: list[str | ToolCall] = []
         finish = None
         for event in self.stream.next(timeout):
+            if isinstance(event, PromptScored):
+                self._prompt_scores += event.logprobs
+                continue
+            if self._rules.scored_prompt and not self._opened:
+                self._opened = True
+                opening.append(PromptDelta(self.index, self._score_prompt()))
             if isinstance(event, Finished):
                 pieces += self._flush()
                 finish = event
             else:
                 pieces += self._decode(event)
-        deltas = self._deltas(pieces, last=finish is not None)
+        deltas = opening + self._deltas(pieces, last=finish is not None)
         if finish is not None:
             deltas.append(self._finish(finish))
         return deltas
@@ -125,6 +144,16 @@ class Choice:
         if reason == "stop" and self._calls:
             reason = "tool_calls"
         return ChoiceFinished(self.index, reason, event.error if reason in ("error", "cancelled") else None)
+
+    def _score_prompt(self) -> tuple[ScoredToken, ...]:
+        """A request that was given up early has fewer scores than tokens: the rest is left out."""
+        detokenizer, decode, offset = self._tokenizer.detokenizer(), self._tokenizer.decode, 0
+        scores: list[ScoredToken] = []
+        for token, known in zip(self._rules.scored_prompt, [None, *self._prompt_scores], strict=False):
+            top = tuple((decode((other,)), logprob) for other, logprob in known.top) if known else ()
+            scores.append(ScoredToken(decode((token,)), known and known.logprob, offset, top))
+            offset += len(detokenizer.push((token,)))
+        return tuple(scores)
 
     def _score(self, token: TokenLogprob) -> ScoredToken:
         name = self._tokenizer.decode

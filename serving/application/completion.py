@@ -36,6 +36,7 @@ class GenerateText:
             parse_tools=False,
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="prompt",
+            score_prompts=self.echo and self.options.logprobs is not None,
         )
 
     def echoes(self, model: ServedModel) -> list[str]:

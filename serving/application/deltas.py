@@ -13,7 +13,7 @@ class ScoredToken:
     """A token as text, its log-probability (nats), where it begins in the answer (characters), and the best others."""
 
     text: str
-    logprob: float
+    logprob: float | None
     offset: int
     top: tuple[tuple[str, float], ...] = ()
 
@@ -25,6 +25,14 @@ class TextDelta:
     choice: int
     text: str
     logprobs: tuple[ScoredToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDelta:
+    """How likely the prompt was, before anything else of a choice. Nothing is known of its first token: its `logprob` is None."""
+
+    choice: int
+    logprobs: tuple[ScoredToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class ChoiceFinished:
     error: str | None = None
 
 
-Delta = TextDelta | ToolCallDelta | ChoiceFinished
+Delta = PromptDelta | TextDelta | ToolCallDelta | ChoiceFinished
 
 
 @dataclass(frozen=True, slots=True)

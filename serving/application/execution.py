@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
-from serving.domain.events import Event, TokenLogprob
+from serving.domain.events import Event, PromptScored, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,13 @@ class Outcome(NamedTuple):
 
     work: list[Work]
     events: list[Event]
+
+
+class Sampled(NamedTuple):
+    """What a forward pass says: next tokens, and how likely the prompts' tokens are where somebody asked."""
+
+    tokens: list[TokenLogprob | int]
+    scores: list[TokenLogprob]
 
 
 class StepRunner:
@@ -45,14 +53,14 @@ class StepRunner:
                 self._scheduler.limits.max_num_batched_tokens,
             )
             return self._retry(smaller) if smaller else self._one_by_one(work, error)
-        return Outcome(work, self._scheduler.complete(work, sampled))
+        return Outcome(work, self._complete(work, sampled))
 
     def _retry(self, work: list[Work]) -> Outcome:
         try:
             sampled = self._forward(work)
         except Exception as error:
             return self._one_by_one(work, error)
-        return Outcome(work, self._scheduler.complete(work, sampled))
+        return Outcome(work, self._complete(work, sampled))
 
     def _one_by_one(self, work: list[Work], cause: Exception) -> Outcome:
         """Sequences that fail even alone, and without guesses, end with an error; the others go on."""
@@ -68,7 +76,7 @@ class StepRunner:
                 done.events.extend(self._give_up(item, error))
             else:
                 done.work.append(item)
-                done.events.extend(self._scheduler.complete([item], sampled))
+                done.events.extend(self._complete([item], sampled))
         return done
 
     def _give_up(self, item: Work, error: Exception) -> list[Event]:
@@ -76,8 +84,8 @@ class StepRunner:
         message = f"internal error while computing this request: {type(error).__name__}"
         return self._scheduler.finish(item.sequence.id, "error", message)
 
-    def _forward(self, work: Sequence[Work]) -> list[TokenLogprob | int]:
-        batch, draws = [], []
+    def _forward(self, work: Sequence[Work]) -> Sampled:
+        batch, draws, drawn, known, rows = [], [], [], {}, 0
         for sequence, start, count, _, samples, drafts, ahead in work:
             tokens = sequence.tokens[start : start + count]
             table = self._scheduler.pool.table(sequence.id)
@@ -86,8 +94,14 @@ class StepRunner:
                 draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
             if drafts:
                 tokens += drafts
-                draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
-            wanted = samples + len(drafts)
+                draws += [draws[-1].after(drafts[:before]) for before in range(1, len(drafts) + 1)]
+            chosen = wanted = samples + len(drafts)
+            if unscored := sequence.unscored(start, count):
+                wanted = start + count - unscored.start + len(drafts)
+                for at, position in enumerate(unscored):
+                    known[rows + at] = (sequence.tokens[position + 1], sampling.prompt_logprobs)
+            rows += wanted
+            drawn += range(rows - chosen, rows)
             batch.append(
                 SequenceSlice(
                     sequence.id,
@@ -103,10 +117,23 @@ class StepRunner:
         started = time.perf_counter()
         logits = self._backend.execute(batch)
         computed = time.perf_counter()
-        sampled = self._sampler.sample(logits, draws) if draws else []
+        scores: list[TokenLogprob] = []
+        if known:
+            scores, logits = self._sampler.score(logits, known, drawn)
+        sampled = Sampled(self._sampler.sample(logits, draws) if draws else [], scores)
         self.seconds["model"] += computed - started
         self.seconds["sampling"] += time.perf_counter() - computed
         return sampled
+
+    def _complete(self, work: list[Work], sampled: Sampled) -> list[Event]:
+        """Book a step that ran; what it says about prompts comes first."""
+        events: list[Event] = []
+        scores = iter(sampled.scores)
+        for item in work if sampled.scores else ():
+            if unscored := item.sequence.unscored(item.start, item.count):
+                events.append(PromptScored(item.sequence.id, tuple(islice(scores, len(unscored)))))
+                item.sequence.scored = unscored.stop
+        return events + self._scheduler.complete(work, sampled.tokens)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -103,19 +103,23 @@ def admit(
     parse_tools: bool,
     default_max_tokens: int,
     prompt_param: str,
+    score_prompts: bool = False,
 ) -> Generation:
     """Check the limits and queue one request per prompt and choice: all of them, or none.
 
-    Choices are numbered prompt by prompt. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`.
+    Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`.
     """
     samplings = [sampling_params(model, len(prompt), options, default_max_tokens, prompt_param) for prompt in prompts]
     rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None)
+    if score_prompts:
+        samplings = [replace(sampling, prompt_logprobs=options.logprobs) for sampling in samplings]
     generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), list(prompts))
     try:
         for prompt, sampling in zip(prompts, samplings, strict=True):
+            own = replace(rules, scored_prompt=prompt) if score_prompts else rules
             for copy in range(options.n):
                 stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options.priority)
-                generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, rules))
+                generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, own))
     except BaseException:
         generation.cancel()
         raise

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from serving.domain.events import Event, Finished, TokenLogprob, TokensGenerated
+from serving.domain.events import Event, Finished, PromptScored, TokenLogprob, TokensGenerated
 
 
 class Mailbox:
@@ -22,6 +22,7 @@ class Mailbox:
         self._cancel = cancel
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._prompt: list[TokenLogprob] = []  # bounded by the prompt
         self._finished: Finished | None = None
         self._overflown = False
         self._changed = threading.Condition()
@@ -32,6 +33,8 @@ class Mailbox:
             if isinstance(event, Finished):
                 # An answer with a hole in it must not look complete, even if these were its last tokens.
                 self._finished = replace(event, reason="error", error="slow_consumer") if self._overflown else event
+            elif isinstance(event, PromptScored):
+                self._prompt += event.logprobs
             elif len(self._tokens) + len(event.tokens) > self._capacity:
                 self._overflown = True
                 return False
@@ -44,8 +47,11 @@ class Mailbox:
     def next(self, timeout: float) -> list[Event]:
         """All events since the last call; waits up to `timeout` seconds for the first."""
         with self._changed:
-            self._changed.wait_for(lambda: self._tokens or self._finished, timeout)
+            self._changed.wait_for(lambda: self._prompt or self._tokens or self._finished, timeout)
             events: list[Event] = []
+            if self._prompt:
+                events.append(PromptScored(self._request_id, tuple(self._prompt)))
+                self._prompt = []
             if self._tokens:
                 events.append(TokensGenerated(self._request_id, tuple(self._tokens), tuple(self._logprobs)))
                 self._tokens, self._logprobs = [], []

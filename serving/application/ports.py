@@ -117,6 +117,8 @@ class TokenizerPort(Protocol):
     """Text and messages to tokens and back, for one model."""
 
     context_length: int
+    vocab_size: int
+    """Token ids are below it."""
     stop_token_ids: frozenset[int]
 
     def encode(self, text: str) -> list[int]: ...
@@ -288,6 +290,14 @@ class Sampler(Protocol):
 
     def sample(self, logits: Any, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """One token per row of logits: with log-probabilities where `sampling.logprobs` asks for them, else bare."""
+
+    def score(
+        self, logits: Any, known: Mapping[int, tuple[int, int]], drawn: Sequence[int]
+    ) -> tuple[list[TokenLogprob], Any]:
+        """How likely tokens are that are known already; and the logits of the `drawn` rows, to sample from.
+
+        `known`: row to (token, how many of the likeliest to name beside it).
+        """
 
 
 @dataclass(frozen=True, slots=True)

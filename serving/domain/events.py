@@ -27,6 +27,14 @@ class TokensGenerated:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptScored:
+    """Log-probabilities of the next tokens of the prompt, in order and from its second token on; before any `TokensGenerated`."""
+
+    request_id: str
+    logprobs: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The terminal event. `error` is a message when `reason` is "error". `cached_tokens`: prompt tokens not recomputed."""
 
@@ -38,4 +46,4 @@ class Finished:
     error: str | None = None
 
 
-Event = TokensGenerated | Finished
+Event = PromptScored | TokensGenerated | Finished

@@ -26,6 +26,7 @@ class SamplingParams:
     stop_token_ids: frozenset[int] = frozenset()
     seed: int | None = None
     logprobs: int | None = None  # None: none; k: the chosen token's and the k likeliest
+    prompt_logprobs: int | None = None  # the same for the prompt's tokens, all of which are computed then
 
     @property
     def is_greedy(self) -> bool:
@@ -36,7 +37,12 @@ class SamplingParams:
         """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
         held_back = self.min_tokens and self.stop_token_ids
         changed = self.logit_bias or held_back or self.presence_penalty or self.frequency_penalty
-        return self.is_greedy and not changed and self.repetition_penalty == 1 and self.logprobs is None
+        return self.is_greedy and not changed and self.repetition_penalty == 1 and not self.scored
+
+    @property
+    def scored(self) -> bool:
+        """Whether anybody asks how likely a token is."""
+        return self.logprobs is not None or self.prompt_logprobs is not None
 
 
 @dataclass(frozen=True, slots=True)

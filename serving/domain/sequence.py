@@ -32,6 +32,7 @@ class Sequence:
         "tokens",
         "chain",
         "computed",
+        "scored",
         "cached_tokens",
         "preemptions",
         "state",
@@ -44,9 +45,12 @@ class Sequence:
         self.arrival = arrival
         self.seed = seed
         self.tokens = list(request.prompt_tokens)
-        namespace = (request.tenant,) if request.adapter is None else (request.tenant, request.adapter)
-        self.chain = BlockChain(self.tokens, namespace, block_size, request.media)
+        # Cached blocks would leave prompt tokens without logits: a sequence that is asked for them shares with nobody.
+        alone = () if request.sampling.prompt_logprobs is None else ("request", request.id)
+        adapter = () if request.adapter is None else ("adapter", request.adapter)
+        self.chain = BlockChain(self.tokens, (request.tenant, *adapter, *alone), block_size, request.media)
         self.computed = 0
+        self.scored = 0  # prompt tokens that logits have been asked for, at most all but the last
         self.cached_tokens = 0
         self.preemptions = 0
         self.state = State.WAITING
@@ -89,6 +93,12 @@ class Sequence:
             return "stop"
         self.tokens.append(token)
         return "length" if self.generated >= sampling.max_tokens else None
+
+    def unscored(self, start: int, count: int) -> range:
+        """Positions of a step that is to compute `count` tokens from `start`, whose logits say how likely a prompt token is."""
+        if self.request.sampling.prompt_logprobs is None:
+            return range(0)
+        return range(max(start, self.scored), min(start + count, len(self.request.prompt_tokens) - 1))
 
     def preempt(self) -> None:
         """Give all memory up; what was generated stays and will be recomputed like a prompt."""

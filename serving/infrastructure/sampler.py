@@ -8,7 +8,7 @@ generator to keep per request.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from serving.infrastructure.penalties import adjust
 
 CANDIDATES = (64, 2048)
 """How many of the likeliest tokens to look at before sorting the whole vocabulary, which costs up to 60 times as much as 64."""
+
+SCORED_AT_ONCE = 64
+"""Prompt tokens whose log-probabilities are in memory at a time, over the whole vocabulary."""
 
 
 class VectorSampler:
@@ -48,6 +51,23 @@ class VectorSampler:
         if not torch.isfinite(best).all():
             raise FloatingPointError("the model's logits are not finite")
         return _with_logprobs(raw, tokens.tolist(), draws)
+
+    def score(
+        self, logits: Tensor, known: Mapping[int, tuple[int, int]], drawn: Sequence[int]
+    ) -> tuple[list[TokenLogprob], Tensor]:
+        """Log-probabilities of `known` (row: token, how many others), and the `drawn` rows.
+
+        Raises FloatingPointError when a row has no finite maximum.
+        """
+        scores: list[TokenLogprob] = []
+        places = list(known.items())
+        for at in range(0, len(places), SCORED_AT_ONCE):
+            rows, wanted = zip(*places[at : at + SCORED_AT_ONCE], strict=True)
+            logprobs = logits[list(rows)].float().log_softmax(-1)
+            if not torch.isfinite(logprobs.amax(-1)).all():
+                raise FloatingPointError("the model's logits are not finite")
+            scores += _scores(logprobs, [token for token, _ in wanted], [count for _, count in wanted])
+        return scores, logits[list(drawn)]
 
     def _draw(self, logits: Tensor, draws: Sequence[Draw]) -> Tensor:
         """One token per row by inverting the cumulative distribution."""
@@ -148,12 +168,19 @@ def _with_logprobs(raw: Tensor, tokens: list[int], draws: Sequence[Draw]) -> lis
     rows = [row for row, draw in enumerate(draws) if draw.sampling.logprobs is not None]
     if not rows:
         return result
-    logprobs = raw[rows].log_softmax(-1)
-    widest = min(raw.shape[1], max(draws[row].sampling.logprobs for row in rows))
-    values, candidates = (part.tolist() for part in logprobs.topk(widest, -1)) if widest else ([[]] * len(rows),) * 2
-    own = logprobs.gather(1, torch.tensor([[tokens[row]] for row in rows], device=raw.device))[:, 0].tolist()
-    for place, row in enumerate(rows):
-        count = draws[row].sampling.logprobs
-        top = tuple(zip(candidates[place][:count], values[place][:count], strict=True))
-        result[row] = TokenLogprob(tokens[row], own[place], top)
+    counts = [draws[row].sampling.logprobs for row in rows]
+    scores = _scores(raw[rows].log_softmax(-1), [tokens[row] for row in rows], counts)
+    for row, score in zip(rows, scores, strict=True):
+        result[row] = score
     return result
+
+
+def _scores(logprobs: Tensor, tokens: list[int], counts: list[int]) -> list[TokenLogprob]:
+    """logprobs [n, vocab]; one of `tokens` and one of `counts` per row."""
+    widest = min(logprobs.shape[1], max(counts))
+    values, candidates = (part.tolist() for part in logprobs.topk(widest, -1)) if widest else ([[]] * len(tokens),) * 2
+    own = logprobs.gather(1, torch.tensor([[token] for token in tokens], device=logprobs.device))[:, 0].tolist()
+    return [
+        TokenLogprob(token, own[row], tuple(zip(candidates[row][:count], values[row][:count], strict=True)))
+        for row, (token, count) in enumerate(zip(tokens, counts, strict=True))
+    ]

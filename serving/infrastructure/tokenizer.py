@@ -35,6 +35,7 @@ class HFTokenizer:
                 f"{directory} holds no tokenizer and config that transformers can open: {error}"
             ) from None
         self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
+        self.vocab_size: int = getattr(config, "vocab_size", None) or len(self._tokenizer)
         self.stop_token_ids = self._stop_tokens(Path(directory))
 
     @property

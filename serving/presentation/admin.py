@@ -12,10 +12,10 @@ from serving.application.ports import RunningRequest, ServedModel
 from serving.domain.errors import InvalidRequest, NoSuchRequest
 from serving.domain.policies import policy_names
 from serving.presentation.body import read_json
+from serving.presentation.schemas.admin import PolicyRequest
 from serving.presentation.schemas.base import Wire
 from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.validation import Fields
 
 ABORTED = "whoever runs this server has ended the request"
 
@@ -43,13 +43,10 @@ def admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/policy")
     def change_policy() -> Response:
         """{"policy": NAME, "model": optional}: takes effect with the next step; requests in flight go on."""
-        fields = Fields(read_json(request))
-        name, model = fields.text("policy"), fields.text("model")
-        fields.required("policy")
-        fields.finish()
-        models = state.catalog.engines() if model is None else [state.catalog.get(model)]
+        asked = read(PolicyRequest, read_json(request))
+        models = state.catalog.engines() if asked.model is None else [state.catalog.get(asked.model)]
         for one in models:
-            one.engine.swap_policy(name)
+            one.engine.swap_policy(asked.policy)
         return jsonify(policies_json(models))
 
     @routes.get("/requests")

@@ -13,17 +13,21 @@ from serving.presentation.admin import admin_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
+from serving.presentation.embeddings import embeddings
 from serving.presentation.engine_events import engine_blueprint
 from serving.presentation.errors import register_errors
 from serving.presentation.feedback import feedback_blueprint
 from serving.presentation.guard import register_guard
 from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
+from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
 from serving.presentation.registry import registry_blueprint
+from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
 from serving.presentation.streaming import ClientGone
+from serving.presentation.tokens import detokenize, render_chat, tokenize
 
 
 def create_app(
@@ -52,6 +56,9 @@ def create_app(
         return "", 499  # nginx's number; nobody reads it
 
     app.register_blueprint(openai_blueprint(state))
+    app.register_blueprint(tokens_blueprint(state))
+    app.register_blueprint(responses_blueprint(state))
+    app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
     app.register_blueprint(model_admin_blueprint(state))
@@ -62,6 +69,21 @@ def create_app(
     if config.registry is not None:
         app.register_blueprint(registry_blueprint(state, config.registry))
     return app
+
+
+def tokens_blueprint(state: ServerState) -> Blueprint:
+    """Between text and tokens, at vLLM's addresses."""
+    routes = Blueprint("tokens", __name__)
+
+    @routes.post("/tokenize")
+    def text_to_tokens() -> Response:
+        return tokenize(state)
+
+    @routes.post("/detokenize")
+    def tokens_to_text() -> Response:
+        return detokenize(state)
+
+    return routes
 
 
 def openai_blueprint(state: ServerState) -> Blueprint:
@@ -75,6 +97,14 @@ def openai_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/completions")
     def text() -> Response:
         return completions(state)
+
+    @routes.post("/chat/render")
+    def render() -> Response:
+        return render_chat(state)
+
+    @routes.post("/embeddings")
+    def vectors() -> Response:
+        return embeddings(state)
 
     @routes.get("/models")
     def models() -> Response:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from serving.domain.errors import InvalidRequest
 
@@ -18,6 +18,9 @@ def read_json(request: Request) -> Any:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType('send JSON with the header "Content-Type: application/json"')
     raw = request.get_data(cache=False)
+    most = request.max_content_length
+    if most is not None and request.content_length is None and len(raw) >= most:
+        raise RequestEntityTooLarge  # in chunks: what came after the limit has been cut off silently
     try:
         value = json.loads(raw.decode(), parse_constant=_refuse)
         if b"\\ud" in raw.lower():  # half of a surrogate pair passes JSON and breaks everything later

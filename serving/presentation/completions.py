@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
 
-from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta
+from serving.application.deltas import ChoiceFinished, Delta, PromptDelta, ScoredToken, TextDelta
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
 from serving.presentation.peer import Peer
@@ -33,14 +35,17 @@ def completions(state: ServerState) -> Response:
     chunks = Chunks(generation, KIND, include_usage=asked.include_usage)
     opening = [_choice(index, echo) for index, echo in enumerate(echoes) if echo]
     return stream_response(
-        generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)
+        generation,
+        event_stream(generation, peer, meter, state.config, chunks, opening, partial(chunk_choices, echoes)),
     )
 
 
-def chunk_choices(delta: Delta) -> Sequence[dict[str, Any]]:
-    """A delta as the choices of chunks."""
+def chunk_choices(echoes: Sequence[str], delta: Delta) -> Sequence[dict[str, Any]]:
+    """A delta as the choices of chunks; each choice begins with its echo, which is sent already."""
+    if isinstance(delta, PromptDelta):
+        return [_choice(delta.choice, "", logprobs=logprobs_json(delta.logprobs))]
     if isinstance(delta, TextDelta):
-        return [_choice(delta.choice, delta.text, logprobs=logprobs_json(delta.logprobs))]
+        return [_choice(delta.choice, delta.text, logprobs=logprobs_json(behind(echoes[delta.choice], delta.logprobs)))]
     if isinstance(delta, ChoiceFinished):
         return [_choice(delta.choice, "", finish_reason=delta.reason)]
     return []
@@ -52,15 +57,21 @@ def answer(generation: Generation, echoes: Sequence[str], deltas: Sequence[Delta
     for index, echo in enumerate(echoes):
         own = [delta for delta in deltas if delta.choice == index]
         texts = [delta for delta in own if isinstance(delta, TextDelta)]
-        scores = tuple(score for delta in texts for score in delta.logprobs)
+        prompt = [score for delta in own if isinstance(delta, PromptDelta) for score in delta.logprobs]
+        scores = [*prompt, *(score for delta in texts for score in behind(echo, delta.logprobs))]
         reason = next(delta.reason for delta in own if isinstance(delta, ChoiceFinished))
         text = echo + "".join(delta.text for delta in texts)
         choices.append(_choice(index, text, logprobs=logprobs_json(scores), finish_reason=reason))
     return {**envelope(generation, KIND), "choices": choices, "usage": usage_json(generation.usage)}
 
 
+def behind(echo: str, scores: Sequence[ScoredToken]) -> list[ScoredToken]:
+    """Scores of an answer that follows an echo."""
+    return [replace(score, offset=score.offset + len(echo)) for score in scores]
+
+
 def logprobs_json(scores: Sequence[ScoredToken]) -> dict[str, Any] | None:
-    """Log-probabilities in the shape of completions; offsets count characters of the answer."""
+    """Log-probabilities in the shape of completions; offsets count characters, those of an echo included."""
     if not scores:
         return None
     return {
@@ -71,7 +82,9 @@ def logprobs_json(scores: Sequence[ScoredToken]) -> dict[str, Any] | None:
     }
 
 
-def _best(score: ScoredToken) -> dict[str, float]:
+def _best(score: ScoredToken) -> dict[str, float] | None:
+    if score.logprob is None:
+        return None
     best: dict[str, float] = {}
     for text, logprob in score.top:
         best.setdefault(text, logprob)  # parts of characters look alike; the likeliest stays

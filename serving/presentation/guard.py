@@ -7,6 +7,8 @@ until its last byte is written or its client has left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Flask, Response, g, request
 
 from serving.application.access import Caller
@@ -45,20 +47,28 @@ def register_guard(app: Flask, state: ServerState) -> None:
             state.tenants.answered(caller.tenant, response.status_code)
         lease: Lease | None = g.pop("lease", None)
         if lease is not None and response.is_streamed:
-            response.call_on_close(lambda: end(lease, caller))  # its generation is given up before that, whoever ends it
+            response.call_on_close(lambda: end(state, lease, caller))  # its generation is given up before that, whoever ends it
         elif lease is not None:
-            end(lease, caller)
+            end(state, lease, caller)
         return response
 
     @app.teardown_request
     def let_go(_: BaseException | None) -> None:
         if (lease := g.pop("lease", None)) is not None:  # there was no response to see off
-            end(lease, g.caller)
+            end(state, lease, g.caller)
 
-    def end(lease: Lease, caller: Caller) -> None:
-        tokens = lease.release()
-        if caller.named and tokens:
-            state.tenants.used(caller.tenant, tokens)
+
+def outlive(state: ServerState) -> Callable[[], None]:
+    """For work that goes on after its response: what this returns has to be called when it ends."""
+    lease, caller = g.pop("lease", None), g.get("caller")
+    return lambda: None if lease is None else end(state, lease, caller)
+
+
+def end(state: ServerState, lease: Lease, caller: Caller) -> None:
+    """Give a place back, and count what it has cost."""
+    tokens = lease.release()
+    if caller.named and tokens:
+        state.tenants.used(caller.tenant, tokens)
 
 
 def rate_limit_headers(standings: dict[str, Standing]) -> dict[str, str]:

@@ -15,8 +15,9 @@ from serving.domain.errors import InvalidRequest, ServingError
 from serving.presentation.body import read_json
 from serving.presentation.examinations import Examinations
 from serving.presentation.registry_json import difference_json, overview_json, version_json
+from serving.presentation.schemas.admin import VersionRequest
+from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-from serving.presentation.validation import Fields
 
 
 class NoSuchVersion(ServingError):
@@ -66,23 +67,16 @@ def registry_blueprint(state: ServerState, root: Path) -> Blueprint:
     def report() -> tuple[Response, int]:
         """{"ref": REF}: score a version on the frozen tasks, beside serving; follow it at /registry/job."""
         with found():
-            examinations.report(registry.resolve(asked_ref()).ref)
+            examinations.report(registry.resolve(read(VersionRequest, read_json(request)).ref).ref)
         return jsonify(examinations.job()), 202
 
     @routes.post("/promote")
     def promote() -> tuple[Response, int]:
         """{"ref": REF}: move production to a deployed version if its report card is no worse, as `lifecycle deploy` does."""
         with found():
-            one = registry.resolve(asked_ref())
+            one = registry.resolve(read(VersionRequest, read_json(request)).ref)
         examinations.promote(one)
         return jsonify(examinations.job()), 202
-
-    def asked_ref() -> str:
-        fields = Fields(read_json(request))
-        fields.required("ref")
-        ref = fields.text("ref")
-        fields.finish()
-        return ref or ""
 
     return routes
 

@@ -55,9 +55,15 @@ Harmless = TypeVar("Harmless")
 Unsupported = Annotated[Harmless | None, WrapValidator(_only)]
 """A field of OpenAI's that is accepted only with a value that asks for nothing."""
 
-Int = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[Int, Field(ge=1, le=INT32)]
-TokenId = Annotated[Int, Field(ge=0, le=INT32)]
+
+
+def whole(low: int, high: int) -> Any:
+    """The type of whole numbers between two bounds, both included."""
+    return Annotated[int, Field(ge=low, le=high), BeforeValidator(_whole)]
+
+
+Count = whole(1, INT32)
+TokenId = whole(0, INT32)
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from serving.application.chat import GenerateChat
 from serving.application.rendering import RenderChat
-from serving.presentation.schemas.base import Count, Int, Unsupported, Wire, refusal
+from serving.presentation.schemas.base import Count, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import Messages
 from serving.presentation.schemas.sampling import SamplingFields
 from serving.presentation.schemas.steering import SteeringFields
@@ -31,6 +32,17 @@ class TemplateFields(Wire):
         return self
 
 
+    def prompt_of(self, messages: Sequence[Wire], tools: list[dict[str, Any]]) -> RenderChat:
+        """How messages and tools become a prompt."""
+        return RenderChat(
+            [message.template() for message in messages],
+            tools,
+            add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
+            continue_final_message=self.continue_final_message,
+            variables=self.chat_template_kwargs or {},
+        )
+
+
 class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
     """A conversation to answer."""
 
@@ -38,7 +50,7 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
     max_completion_tokens: Count | None = None
     """The newer name of `max_tokens`."""
     logprobs: bool = False
-    top_logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
+    top_logprobs: whole(0, 20) | None = None
     modalities: Unsupported[list[Literal["text"]]] = None
     functions: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
     function_call: Unsupported[Literal["none"]] = None
@@ -60,13 +72,7 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
 
     def prompt(self) -> RenderChat:
         """How the prompt is made."""
-        return RenderChat(
-            [message.template() for message in self.messages],
-            self.offered_tools(),
-            add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
-            continue_final_message=self.continue_final_message,
-            variables=self.chat_template_kwargs or {},
-        )
+        return self.prompt_of(self.messages, self.offered_tools())
 
     def command(self, tenant: str) -> GenerateChat:
         """The use case."""

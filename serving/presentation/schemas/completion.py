@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, model_validator
 
 from serving.application.completion import GenerateText
-from serving.presentation.schemas.base import INT32, Int, TokenId, Unsupported, refusal
+from serving.presentation.schemas.base import INT32, TokenId, Unsupported, refusal, whole
 from serving.presentation.schemas.sampling import MAX_CHOICES, SamplingFields
 from serving.presentation.validation import describe
 
@@ -50,11 +50,11 @@ class CompletionRequest(SamplingFields):
 
     prompt: Prompts
     """A text, token ids, or an array of either."""
-    logprobs: Annotated[Int, Field(ge=0, le=20)] | None = None
+    logprobs: whole(0, 20) | None = None
     """Log-probabilities of the answer's tokens, and of so many others at each place; with `echo` of the prompt's too."""
     echo: bool = False
     """The answer begins with the prompt."""
-    best_of: Annotated[Int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: whole(1, MAX_CHOICES) | None = None
     """Only the value of `n`: this server does not choose among answers."""
     suffix: Unsupported[Annotated[str, Field(max_length=0)]] = None
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from serving.presentation.schemas.base import Int, Unsupported, Wire, refusal
+from serving.presentation.schemas.base import INT32, Unsupported, Wire, refusal, whole
 
 
 class TextPart(Wire):
@@ -77,7 +77,7 @@ class CalledTool(Wire):
     id: str | None = None
     type: Literal["function"] = "function"
     function: CalledFunction
-    index: Int | None = None
+    index: whole(0, INT32) | None = None
     """Of streamed deltas; changes nothing."""
 
     def template(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from serving.application.generation import Options
-from serving.presentation.schemas.base import INT32, INT64, Count, Int, Metadata, TokenId, Unsupported, Wire, refusal
+from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, TokenId, Unsupported, Wire, refusal, whole
 
 MAX_CHOICES = 32
 """Prompts times n in one HTTP request."""
@@ -54,7 +54,7 @@ class SamplingFields(Wire):
     """0 is greedy: always the likeliest token."""
     top_p: TopP | None = None
     """Sample among the likeliest tokens that have this probability together."""
-    top_k: Annotated[Int, Field(ge=-1, le=INT32)] | None = None
+    top_k: whole(-1, INT32) | None = None
     """Sample among so many of the likeliest tokens; 0 and -1: among all. An extension."""
     min_p: Share | None = None
     """Least probability of a token, as a share of the likeliest one's. An extension."""
@@ -65,7 +65,7 @@ class SamplingFields(Wire):
     logit_bias: Biases | None = None
     """Token ids, written as strings, to what is added to their logits."""
     max_tokens: Count | None = None
-    min_tokens: Annotated[Int, Field(ge=0, le=INT32)] | None = None
+    min_tokens: whole(0, INT32) | None = None
     """The answer does not end before so many tokens. An extension."""
     stop: Stop | None = None
     """The answer ends before the first of these strings."""
@@ -73,11 +73,11 @@ class SamplingFields(Wire):
     """The answer ends before the first of these tokens. An extension."""
     ignore_eos: bool = False
     """The model's own stop tokens are tokens like any other. An extension."""
-    seed: Annotated[Int, Field(ge=-INT64, le=INT64)] | None = None
+    seed: whole(-INT64, INT64) | None = None
     """The same request with the same seed has the same answer."""
-    n: Annotated[Int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    n: whole(1, MAX_CHOICES) | None = None
     """How many answers."""
-    priority: Annotated[Int, Field(ge=-INT32, le=INT32)] | None = None
+    priority: whole(-INT32, INT32) | None = None
     """Smaller is sooner, under a policy that looks at it. An extension."""
     user: str | None = None
     """A label that changes nothing."""

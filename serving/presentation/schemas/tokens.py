@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from serving.application.rendering import RenderChat
 from serving.presentation.schemas.base import TokenId, Wire, refusal
 from serving.presentation.schemas.chat import TemplateFields
 from serving.presentation.schemas.messages import Messages
@@ -32,8 +33,9 @@ class TokenizeRequest(TemplateFields):
             raise refusal('send either "prompt" or "messages"', "prompt")
         return self
 
-    def template_messages(self) -> list[dict[str, Any]]:
-        return [message.template() for message in self.messages or ()]
+    def render(self) -> RenderChat:
+        """How the messages become a text."""
+        return self.prompt_of(self.messages or (), [tool.template() for tool in self.tools or ()])
 
 
 class DetokenizeRequest(Wire):

@@ -59,6 +59,8 @@ def translate(error: Mapping[str, Any], body: Any, models: Mapping[int, type[Wir
     steps, parent = way(error["loc"], body, missing=kind == "missing")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         steps.append(context["discriminator"].strip("'"))
+    elif kind == "unknown_type":
+        steps.append("type")
     elif context.get("field"):
         steps.append(context["field"])
     param = path(steps)
@@ -101,6 +103,8 @@ def path(steps: Sequence[int | str]) -> str | None:
 
 def _complaint(kind: str, error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
     given = describe(error["input"])
+    if kind == "unknown_type":
+        return f"{error['msg']}, not {describe(error['input'].get('type'))}"
     if kind in KINDS:
         return f"must be {KINDS[kind]}, not {given}"
     if kind in BOUNDS:

@@ -35,6 +35,7 @@ class ByteTokenizer:
 
     def __init__(self, special_markers: bool = False, context_length: int = 4096) -> None:
         self.context_length = context_length
+        self.vocab_size = 259
         self.stop_token_ids = frozenset({258})
         self._special = SPECIAL if special_markers else {}
 

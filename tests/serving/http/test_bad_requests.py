@@ -1,5 +1,6 @@
 """Whatever a client sends, a mistake of the client is a 4xx in OpenAI's shape that names the field; never a 5xx."""
 
+import io
 import json
 
 import pytest
@@ -200,6 +201,15 @@ def test_the_wrong_content_type_is_a_415(client):
 
 def test_a_body_that_is_too_large_is_a_413(client):
     check_error(client.post("/v1/completions", json={"prompt": "x" * 200_000}), 413)
+
+
+def test_a_body_in_chunks_is_not_cut_off_at_the_limit(client):
+    body = json.dumps({"prompt": "x"}).encode() + b" " * 200_000
+    environ = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    options = {"content_type": "application/json", "environ_overrides": environ}
+    check_error(client.post("/v1/completions", **options), 413)
+    environ["wsgi.input"] = io.BytesIO(body[:90_000])
+    assert client.post("/v1/completions", **options).status_code == 200
 
 
 def test_unknown_addresses_and_methods_are_json_errors(client):

@@ -189,3 +189,29 @@ def test_tools_are_rendered_and_a_conversation_with_calls_is_accepted(client):
     with_tools = chat(client, messages=messages, tools=tools)
     without = chat(client, messages=messages, tools=tools, tool_choice="none")
     assert with_tools.usage.prompt_tokens > without.usage.prompt_tokens
+
+
+def test_an_echo_with_logprobs_scores_the_prompt(client, server, catalog):
+    options = {"model": "tiny", "temperature": 0, "max_tokens": 4, "logprobs": 2}
+    prompts = ["the quick brown fox", "lazy dog"]
+    answer = client.completions.create(prompt=prompts, echo=True, n=2, **options)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    for choice, prompt in zip(answer.choices, [text for text in prompts for _ in range(2)], strict=True):
+        scores, tokens = choice.logprobs, catalog.get("tiny").tokenizer.encode(prompt)
+        assert len(scores.tokens) == len(scores.token_logprobs) == len(scores.top_logprobs) == len(tokens) + 4
+        assert scores.token_logprobs[0] is scores.top_logprobs[0] is None
+        assert "".join(scores.tokens) == choice.text
+        assert [choice.text[at:].startswith(token) for at, token in zip(scores.text_offset, scores.tokens, strict=True)]
+        assert scores.text_offset[len(tokens)] == len(prompt)
+        # A prompt's token is as likely in an echo as it is when it is an answer that has to be.
+        bias = {str(tokens[-1]): 100}
+        forced = client.completions.create(prompt=tokens[:-1], logit_bias=bias, **{**options, "max_tokens": 1})
+        assert forced.choices[0].logprobs.token_logprobs[0] == pytest.approx(scores.token_logprobs[len(tokens) - 1], abs=1e-4)
+    chunks = client.completions.create(prompt=prompts, echo=True, stream=True, **options)
+    streamed_scores = {0: [], 1: []}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            if choice.logprobs:
+                streamed_scores[choice.index] += zip(choice.logprobs.text_offset, choice.logprobs.tokens, strict=True)
+    for index, whole in ((0, answer.choices[0]), (1, answer.choices[2])):
+        assert streamed_scores[index] == list(zip(whole.logprobs.text_offset, whole.logprobs.tokens, strict=True))

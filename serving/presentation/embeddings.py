@@ -1,0 +1,32 @@
+"""POST /v1/embeddings."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Sequence
+
+from flask import Response, jsonify, request
+
+from serving.application.embedding import EmbedTexts
+from serving.presentation.body import read_json
+from serving.presentation.schemas.embeddings import EmbeddingRequest
+from serving.presentation.schemas.translate import read
+from serving.presentation.state import ServerState
+
+
+def embeddings(state: ServerState) -> Response:
+    """All vectors in one answer."""
+    state.tenant(request)
+    asked = read(EmbeddingRequest, read_json(request))
+    model = state.model(asked.model)
+    done = EmbedTexts(asked.input, asked.dimensions).run(model)
+    write = packed if asked.encoding_format == "base64" else list
+    data = [{"object": "embedding", "index": at, "embedding": write(one)} for at, one in enumerate(done.vectors)]
+    usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
+    return jsonify({"object": "list", "data": data, "model": model.name, "usage": usage})
+
+
+def packed(vector: Sequence[float]) -> str:
+    """Little-endian float32 as base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -1,0 +1,277 @@
+"""One response of /v1/responses while it grows, the events that tell of it, and the shelf where finished ones wait."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
+from serving.application.generation import Generation
+from serving.domain.errors import InvalidRequest, ServingError
+from serving.presentation.chat import logprobs_json
+from serving.presentation.schemas.responses import ResponseRequest
+from serving.presentation.streaming import dump
+
+MOST_RESPONSES = 1024
+MOST_CHARACTERS = 2**25
+"""Of stored inputs, all together."""
+
+
+class ResponseRecord:
+    """Grows by deltas and answers with events; one thread writes it, others may read it.
+
+    In the words of `streaming.event_stream` it is the writer of the stream's chunks: `take`, `chunk`, `end`, `failed`.
+    """
+
+    def __init__(self, asked: ResponseRequest, generation: Generation, previous: ResponseRecord | None) -> None:
+        self.id = f"resp_{generation.id.rpartition('-')[2]}"
+        self.generation = generation
+        self.status = "in_progress"
+        self.output: list[dict[str, Any]] = []
+        self.cancelled = False
+        self.characters = len(json.dumps(asked.messages()))
+        """Of the input: the answer is bounded by the model's context, like the chain of what went before."""
+        self._asked = asked
+        self._previous = previous
+        self._error: dict[str, str] | None = None
+        self._incomplete: dict[str, str] | None = None
+        self._message: dict[str, Any] | None = None  # the item that text goes to
+        self._scores: list[ScoredToken] = []
+        self._sequence = 0
+
+    @property
+    def conversation(self) -> list[dict[str, Any]]:
+        """All messages up to the answer, as chat templates take them; instructions are of one response only."""
+        links: list[ResponseRecord] = []
+        link: ResponseRecord | None = self
+        while link is not None:
+            links.append(link)
+            link = link._previous
+        return [message for one in reversed(links) for message in (*one._asked.messages(), *one._answer())]
+
+    def json(self) -> dict[str, Any]:
+        """The response object as it is now."""
+        asked, usage = self._asked, self.generation.usage
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.generation.created,
+            "status": self.status,
+            "background": asked.background,
+            "error": self._error,
+            "incomplete_details": self._incomplete,
+            "instructions": asked.instructions,
+            "max_output_tokens": asked.max_output_tokens,
+            "metadata": asked.metadata or {},
+            "model": self.generation.model.name,
+            "output": list(self.output),
+            "parallel_tool_calls": True,
+            "previous_response_id": asked.previous_response_id,
+            "store": asked.store,
+            "temperature": asked.temperature,
+            "text": {"format": {"type": "text"}},
+            "tool_choice": asked.tool_choice or "auto",
+            "tools": [tool.model_dump(exclude_none=True) | {"strict": False} for tool in asked.tools or ()],
+            "top_p": asked.top_p,
+            "truncation": "disabled",
+            "user": asked.user,
+            "usage": None
+            if self.status == "in_progress"
+            else {
+                "input_tokens": usage.prompt_tokens,
+                "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+                "output_tokens": usage.completion_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            },
+        }
+
+    def opening(self) -> list[dict[str, Any]]:
+        """The first events of a stream."""
+        return [self._event("response.created", response=self.json()), self._event("response.in_progress", response=self.json())]
+
+    def take(self, delta: Delta) -> list[dict[str, Any]]:
+        """Grow by a delta; what to tell about it."""
+        if isinstance(delta, TextDelta):
+            return list(self._text(delta))
+        if isinstance(delta, ToolCallDelta):
+            return [*self._close_message(), *self._call(delta)]
+        if isinstance(delta, ChoiceFinished):
+            events = [*(() if self.output else self._open_message()), *self._close_message()]
+            if self.cancelled:  # and the engine was done a moment earlier
+                self.status = "cancelled"
+                return [*events, self._event("response.failed", response=self.json())]
+            if delta.reason == "length":
+                self.status, self._incomplete = "incomplete", {"reason": "max_output_tokens"}
+                if self.output and self.output[-1]["type"] == "message":
+                    self.output[-1]["status"] = "incomplete"
+            else:
+                self.status = "completed"
+            return [*events, self._event(f"response.{self.status}", response=self.json())]
+        return []
+
+    def fail(self, error: ServingError) -> None:
+        """The end of a response that did not come to its own."""
+        list(self._close_message())
+        if self.cancelled:
+            self.status = "cancelled"
+        else:
+            self.status, self._error = "failed", {"code": error.code or "server_error", "message": error.message}
+
+    def abandon(self) -> None:
+        """Whoever waited for it has left."""
+        if self.status == "in_progress":
+            self.generation.cancel()
+            list(self._close_message())
+            self.status = "cancelled"
+
+    def cancel(self) -> None:
+        """Stop computing; the status changes when the engine has let go."""
+        self.cancelled = True
+        self.generation.cancel()
+
+    def chunk(self, event: dict[str, Any]) -> str:
+        """An event of a stream."""
+        return f"event: {event['type']}\ndata: {dump(event)}\n\n"
+
+    def end(self) -> str:
+        """Nothing: the last event says that it is the last."""
+        return ""
+
+    def failed(self, error: ServingError) -> str:
+        """The last event of a stream that broke."""
+        self.fail(error)
+        return self.chunk(self._event("response.failed", response=self.json()))
+
+    def _answer(self) -> Iterator[dict[str, Any]]:
+        text = "".join(item["content"][0]["text"] for item in self.output if item["type"] == "message")
+        calls = [item for item in self.output if item["type"] == "function_call"]
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if calls:
+            message["tool_calls"] = [
+                {
+                    "id": call["call_id"],
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": json.loads(call["arguments"])},
+                }
+                for call in calls
+            ]
+        yield message
+
+    def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
+        self._sequence += 1
+        return {"type": kind, "sequence_number": self._sequence - 1, **fields}
+
+    def _open_message(self) -> Iterator[dict[str, Any]]:
+        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        self._message = _item("msg", type="message", role="assistant", status="in_progress", content=[])
+        self.output.append(self._message)
+        yield self._event("response.output_item.added", output_index=self._last, item=_copy(self._message))
+        self._message["content"] = [part]
+        yield self._event("response.content_part.added", **self._place(), part=dict(part))
+
+    def _text(self, delta: TextDelta) -> Iterator[dict[str, Any]]:
+        if self._message is None:
+            yield from self._open_message()
+        part = self._message["content"][0]
+        part["text"] += delta.text
+        self._scores += delta.logprobs
+        yield self._event(
+            "response.output_text.delta", **self._place(), delta=delta.text, logprobs=_logprobs(delta.logprobs)
+        )
+
+    def _close_message(self) -> Iterator[dict[str, Any]]:
+        if self._message is None:
+            return
+        message, place = self._message, self._place()
+        part = message["content"][0]
+        part["logprobs"] = _logprobs(self._scores)
+        message["status"] = "completed"
+        yield self._event("response.output_text.done", **place, text=part["text"], logprobs=part["logprobs"])
+        yield self._event("response.content_part.done", **place, part=dict(part))
+        yield self._event("response.output_item.done", output_index=self._last, item=_copy(message))
+        self._message, self._scores = None, []
+
+    def _call(self, delta: ToolCallDelta) -> Iterator[dict[str, Any]]:
+        item = _item(
+            "fc", type="function_call", call_id=delta.id, name=delta.name, arguments="", status="in_progress"
+        )
+        self.output.append(item)
+        place = {"item_id": item["id"], "output_index": self._last}
+        yield self._event("response.output_item.added", output_index=self._last, item=_copy(item))
+        item["arguments"], item["status"] = delta.arguments, "completed"
+        yield self._event("response.function_call_arguments.delta", **place, delta=delta.arguments)
+        yield self._event(
+            "response.function_call_arguments.done", **place, name=delta.name, arguments=delta.arguments
+        )
+        yield self._event("response.output_item.done", output_index=self._last, item=_copy(item))
+
+    @property
+    def _last(self) -> int:
+        return len(self.output) - 1
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._message["id"], "output_index": self._last, "content_index": 0}
+
+
+class ResponseShelf:
+    """Stored responses of all tenants, the latest ones. Safe from any thread."""
+
+    def __init__(self, most: int = MOST_RESPONSES, characters: int = MOST_CHARACTERS) -> None:
+        self._lock = threading.Lock()
+        self._most, self._characters = most, characters
+        self._records: OrderedDict[str, tuple[str, ResponseRecord]] = OrderedDict()
+
+    def put(self, record: ResponseRecord, tenant: str) -> None:
+        """Keep it, and let the oldest go; those still growing are not let go."""
+        with self._lock:
+            self._records[record.id] = (tenant, record)
+            excess = len(self._records) - self._most
+            size = sum(one.characters for _, one in self._records.values()) - self._characters
+            for name, (_, one) in list(self._records.items()):
+                if excess <= 0 and size <= 0:
+                    return
+                if one.status != "in_progress":
+                    del self._records[name]
+                    excess, size = excess - 1, size - one.characters
+
+    def get(self, response_id: str, tenant: str, param: str = "response_id") -> ResponseRecord:
+        """Raises `ResponseNotFound`, also for another tenant's."""
+        with self._lock:
+            owner, record = self._records.get(response_id, (None, None))
+        if record is None or owner != tenant:
+            raise ResponseNotFound(f'no response "{response_id[:100]}" is stored here (any more)', param=param)
+        return record
+
+    def remove(self, response_id: str, tenant: str) -> ResponseRecord:
+        """Forget it. Raises `ResponseNotFound`."""
+        record = self.get(response_id, tenant)
+        with self._lock:
+            self._records.pop(response_id, None)
+        return record
+
+
+class ResponseNotFound(InvalidRequest):
+    status = 404
+    code = "response_not_found"
+
+
+def _item(prefix: str, **fields: Any) -> dict[str, Any]:
+    return {"id": f"{prefix}_{uuid.uuid4().hex}", **fields}
+
+
+def _copy(item: dict[str, Any]) -> dict[str, Any]:
+    """As it is now: the record goes on changing."""
+    copied = dict(item)
+    if "content" in item:
+        copied["content"] = [dict(part) for part in item["content"]]
+    return copied
+
+
+def _logprobs(scores: Sequence[ScoredToken]) -> list[dict[str, Any]]:
+    written = logprobs_json(scores)
+    return written["content"] if written else []

@@ -1,0 +1,186 @@
+"""What the server answers, for the OpenAPI document: the answers themselves are written as they come."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class Answer(BaseModel):
+    """More fields may come with a later version."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Error(Answer):
+    message: str
+    """What was wrong, and what to send."""
+    type: str
+    param: str | None
+    """The field to blame, as in "messages[0].content"."""
+    code: str | None
+
+
+class ErrorAnswer(Answer):
+    """Every answer that is not a success."""
+
+    error: Error
+
+
+class CachedTokens(Answer):
+    cached_tokens: int
+
+
+class Usage(Answer):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: CachedTokens
+
+
+class CalledFunctionAnswer(Answer):
+    name: str
+    arguments: str
+    """A JSON object, as a string."""
+
+
+class ToolCallAnswer(Answer):
+    id: str
+    type: Literal["function"]
+    function: CalledFunctionAnswer
+
+
+class AnswerMessage(Answer):
+    role: Literal["assistant"]
+    content: str | None
+    tool_calls: list[ToolCallAnswer] = []
+
+
+class ChatChoice(Answer):
+    index: int
+    message: AnswerMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: FinishReason
+
+
+class Generated(Answer):
+    id: str
+    created: int
+    """Unix seconds."""
+    model: str
+    system_fingerprint: str
+    """The registry version that answered."""
+    usage: Usage
+    metadata: dict[str, str] | None = None
+
+
+class ChatCompletion(Generated):
+    object: Literal["chat.completion"]
+    choices: list[ChatChoice]
+
+
+class TextChoice(Answer):
+    index: int
+    text: str
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length"]
+
+
+class Completion(Generated):
+    object: Literal["text_completion"]
+    choices: list[TextChoice]
+
+
+class ResponseAnswer(Answer):
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
+    model: str
+    output: list[dict[str, Any]]
+    previous_response_id: str | None
+    error: dict[str, Any] | None
+    incomplete_details: dict[str, Any] | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, str]
+
+
+class Deleted(Answer):
+    id: str
+    object: str
+    deleted: bool
+
+
+class Embedding(Answer):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    """Of length 1."""
+
+
+class EmbeddingUsage(Answer):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Answer):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
+class Model(Answer):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    version: str
+    aliases: list[str]
+    lineage: list[str]
+    """From this version back to its roots."""
+    context_length: int
+
+
+class ModelList(Answer):
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Tokens(Answer):
+    tokens: list[int]
+    count: int
+    max_model_len: int
+    token_strs: list[str] | None = None
+
+
+class RenderedChat(Tokens):
+    model: str
+    prompt: str
+
+
+class Text(Answer):
+    prompt: str
+
+
+class Health(Answer):
+    status: str
+    engines: list[str] | None = None
+    """Models whose engine is dead or makes no progress."""
+
+
+class Stats(Answer):
+    models: list[dict[str, Any]]
+
+
+class Examples(Answer):
+    examples: list[str]
+    needs_key: bool
+
+
+class Policies(Answer):
+    policies: list[str]
+    models: list[dict[str, Any]]

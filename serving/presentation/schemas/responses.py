@@ -1,0 +1,213 @@
+"""POST /v1/responses: what is asked, and the conversation that it means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from serving.application.chat import GenerateChat
+from serving.application.generation import Options
+from serving.application.rendering import RenderChat
+from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.messages import CalledFunction, text_of
+from serving.presentation.schemas.sampling import Temperature, TopP
+from serving.presentation.schemas.steering import FunctionTool, Tool, ToolChoice
+
+Status = Literal["in_progress", "completed", "incomplete"]
+Ignored = Annotated[list[Any], Field(max_length=4096)]
+
+
+class TextItem(Wire):
+    """A part of a message; what an answer said may be sent back as it came."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+    annotations: Ignored | None = None
+    logprobs: Ignored | None = None
+
+
+ItemContent = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextItem], Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
+]
+
+
+class MessageItem(Wire):
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: ItemContent
+    id: str | None = None
+    status: Status | None = None
+
+    def add_to(self, messages: list[dict[str, Any]]) -> None:
+        role = "system" if self.role == "developer" else self.role
+        messages.append({"role": role, "content": text_of(self.content)})
+
+
+class FunctionCallItem(CalledFunction):
+    """A call that the model made before."""
+
+    type: Literal["function_call"]
+    call_id: str
+    id: str | None = None
+    status: Status | None = None
+
+    def add_to(self, messages: list[dict[str, Any]]) -> None:
+        """Calls belong to the answer before them."""
+        if not messages or messages[-1]["role"] != "assistant":
+            messages.append({"role": "assistant", "content": ""})
+        function = {"name": self.name, "arguments": json.loads(self.arguments)}
+        call = {"id": self.call_id, "type": "function", "function": function}
+        messages[-1] = {**messages[-1], "tool_calls": [*messages[-1].get("tool_calls", []), call]}
+
+
+class FunctionOutputItem(Wire):
+    """What a function answered."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: ItemContent
+    id: str | None = None
+    status: Status | None = None
+
+    def add_to(self, messages: list[dict[str, Any]]) -> None:
+        messages.append({"role": "tool", "tool_call_id": self.call_id, "content": text_of(self.output)})
+
+
+KINDS = ("message", "function_call", "function_call_output")
+
+
+def _kind(item: Any) -> Any:
+    if isinstance(item, dict):
+        return item.get("type") or "message"
+    return getattr(item, "type", "message")
+
+
+Item = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionOutputItem, Tag("function_call_output")],
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_type",
+        custom_error_message=f"must be one of {', '.join(KINDS)}",
+    ),
+]
+Input = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[Item], Field(min_length=1), Tag("items")],
+    Discriminator(lambda value: "items" if isinstance(value, list) else "text"),
+]
+
+
+class _Typed(Wire):
+    type: Literal["function"]
+
+
+class ResponseTool(FunctionTool, _Typed):
+    """A function, described one level higher than in chat completions."""
+
+    def template(self) -> dict[str, Any]:
+        """As chat templates take it."""
+        own = {name: value for name in FunctionTool.model_fields if (value := getattr(self, name)) is not None}
+        return Tool(type="function", function=FunctionTool(**own)).template()
+
+
+class TextFormat(Wire):
+    type: Literal["text"]
+
+
+class TextSettings(Wire):
+    """How the answer is written."""
+
+    format: Unsupported[TextFormat] = None
+    """The one place where structured output enters: the same as `response_format` of a chat."""
+    verbosity: Unsupported[None] = None
+
+
+class ResponseStreamOptions(Wire):
+    include_obfuscation: Unsupported[Literal[False]] = None
+
+
+class ResponseRequest(Wire):
+    """An answer to an input, which may go on from a stored response."""
+
+    input: Input
+    """A user's text, or messages, function calls and their outputs."""
+    model: str | None = None
+    instructions: str | None = None
+    """A system message for this response alone."""
+    previous_response_id: str | None = None
+    """The conversation so far; stored responses are forgotten when many newer ones came."""
+    store: bool = True
+    """Whether the response can be retrieved, and gone on from."""
+    background: bool = False
+    """Answer at once, and compute meanwhile: retrieve the response until its status says that it is done."""
+    stream: bool = False
+    stream_options: ResponseStreamOptions | None = None
+    max_output_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: whole(-1, INT32) | None = None
+    """An extension."""
+    seed: whole(-INT64, INT64) | None = None
+    """An extension."""
+    priority: whole(-INT32, INT32) | None = None
+    """An extension."""
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    top_logprobs: whole(0, 20) | None = None
+    tools: list[ResponseTool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: Unsupported[Literal[True]] = None
+    text: TextSettings | None = None
+    metadata: Metadata | None = None
+    user: str | None = None
+    """A label that changes nothing."""
+    safety_identifier: str | None = None
+    """A label that changes nothing."""
+    prompt_cache_key: str | None = None
+    """A label that changes nothing."""
+    truncation: Unsupported[Literal["disabled"]] = None
+    service_tier: Unsupported[Literal["auto", "default"]] = None
+    conversation: Unsupported[None] = None
+    max_tool_calls: Unsupported[None] = None
+    prompt: Unsupported[None] = None
+    reasoning: Unsupported[None] = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ResponseRequest:
+        if self.background and not self.store:
+            raise refusal('{param} needs "store": true, or nobody could read the answer', "background")
+        if self.background and self.stream:
+            raise refusal('{param} does not go together with "stream": true on this server', "background")
+        if self.stream_options is not None and not self.stream:
+            raise refusal('{param} needs "stream": true', "stream_options")
+        if self.top_logprobs and not self.include:
+            raise refusal('{param} needs "include": ["message.output_text.logprobs"]', "top_logprobs")
+        return self
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The input as chat templates take it."""
+        if isinstance(self.input, str):
+            return [{"role": "user", "content": self.input}]
+        messages: list[dict[str, Any]] = []
+        for item in self.input:
+            item.add_to(messages)
+        return messages
+
+    def command(self, history: Sequence[dict[str, Any]], tenant: str) -> GenerateChat:
+        """The use case, behind the messages of the responses before."""
+        instructed = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        tools = [] if self.tool_choice == "none" else [tool.template() for tool in self.tools or ()]
+        options = Options(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=0 if self.top_k == -1 else self.top_k,
+            max_tokens=self.max_output_tokens,
+            seed=self.seed,
+            logprobs=(self.top_logprobs or 0) if self.include else None,
+            priority=self.priority or 0,
+        )
+        return GenerateChat(RenderChat([*instructed, *history, *self.messages()], tools), options, tenant)

@@ -1,0 +1,52 @@
+"""What the model really reads: POST /tokenize, /detokenize and /v1/chat/render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from serving.application.ports import ServedModel
+from serving.domain.errors import InvalidRequest
+from serving.presentation.body import read_json
+from serving.presentation.schemas.chat import ChatCompletionRequest
+from serving.presentation.schemas.tokens import DetokenizeRequest, TokenizeRequest
+from serving.presentation.schemas.translate import read
+from serving.presentation.state import ServerState
+
+
+def tokenize(state: ServerState) -> Response:
+    """A text, or messages through the chat template, as token ids."""
+    state.tenant(request)
+    asked = read(TokenizeRequest, read_json(request))
+    model = state.model(asked.model)
+    tokens = asked.render().tokens(model) if asked.prompt is None else model.tokenizer.encode(asked.prompt)
+    body = tokens_json(model, tokens)
+    if asked.return_token_strs:
+        body["token_strs"] = [model.tokenizer.decode((token,)) for token in tokens]
+    return jsonify(body)
+
+
+def detokenize(state: ServerState) -> Response:
+    """Token ids as a text, without special tokens."""
+    state.tenant(request)
+    asked = read(DetokenizeRequest, read_json(request))
+    model = state.model(asked.model)
+    most = model.tokenizer.vocab_size
+    if wrong := [at for at, token in enumerate(asked.tokens) if token >= most]:
+        raise InvalidRequest(f'"tokens[{wrong[0]}]" must be below {most}', param=f"tokens[{wrong[0]}]")
+    return jsonify({"prompt": model.tokenizer.decode(asked.tokens)})
+
+
+def render_chat(state: ServerState) -> Response:
+    """The exact prompt of a chat request, which is checked like one; nothing is generated."""
+    state.tenant(request)
+    asked = read(ChatCompletionRequest, read_json(request))
+    model, prompt = state.model(asked.model), asked.prompt()
+    text = prompt.text(model)
+    return jsonify({"model": model.name, "prompt": text, **tokens_json(model, model.tokenizer.encode_rendered(text))})
+
+
+def tokens_json(model: ServedModel, tokens: Any) -> dict[str, Any]:
+    """Token ids, how many, and how many the model takes."""
+    return {"tokens": list(tokens), "count": len(tokens), "max_model_len": model.tokenizer.context_length}
