@@ -11,8 +11,9 @@ import httpx
 import jsonschema
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings, strategies
 from jsonschema import Draft202012Validator
+from schemathesis import GenerationMode
 
 from serving.presentation.app import create_app
 from serving.presentation.openapi import OPERATIONS, document
@@ -92,6 +93,11 @@ def share(operation) -> int:
     return max(1, CASES // posts if operation.method == "post" and "{" not in operation.path else CASES // 100)
 
 
+def modes(operation) -> list[GenerationMode]:
+    """Requests that the document allows, and requests that it does not."""
+    return list(GenerationMode) if operation.request else [GenerationMode.POSITIVE]
+
+
 @pytest.mark.parametrize(
     "one", [one for one in OPERATIONS if one.path != "/openapi.json"], ids=lambda one: f"{one.method} {one.path}"
 )
@@ -108,7 +114,7 @@ def test_schemathesis_finds_no_server_error(app, one):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy())
+    @given(case=strategies.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes(one))))
     def attack(case):
         answer = case.call()
         seen.append(answer.status_code)
