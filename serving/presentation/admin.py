@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import Field
 
 from serving.application.ports import RunningRequest, ServedModel
 from serving.domain.errors import InvalidRequest, NoSuchRequest
 from serving.domain.policies import policy_names
 from serving.presentation.body import read_json
-from serving.presentation.schemas.admin import PolicyRequest
-from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.admin import AbortRequest, DrainRequest, PolicyRequest
 from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
 
 ABORTED = "whoever runs this server has ended the request"
-
-
-class AbortRequest(Wire):
-    """Which requests to end."""
-
-    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    all: bool = False
-
-
-class DrainRequest(Wire):
-    """Nothing to say; an object all the same, so that a form on somebody's page is no way to send it."""
 
 
 def admin_blueprint(state: ServerState) -> Blueprint:

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from serving.application.feedback import Feedback, FeedbackStore, preferences
 from serving.domain.errors import InvalidRequest
@@ -73,6 +73,10 @@ class ComparisonRequest(Wire):
     def feedback(self, state: ServerState, tenant: str) -> Feedback:
         """Raises `ModelNotFound`."""
         return _feedback(self, state, tenant, tuple(self.answers), tuple(self.models), self.chosen)
+
+
+class FeedbackRequest(RootModel[Annotated[ThumbRequest | ComparisonRequest, Field(discriminator="kind")]]):
+    """POST /v1/feedback, for the OpenAPI document."""
 
 
 KINDS = {"thumb": ThumbRequest, "comparison": ComparisonRequest}

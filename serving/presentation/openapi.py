@@ -3,81 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serving.presentation.operations_list import OPERATIONS, Operation
 from serving.presentation.schemas import answers
-from serving.presentation.schemas.admin import PolicyRequest
-from serving.presentation.schemas.chat import ChatCompletionRequest
-from serving.presentation.schemas.completion import CompletionRequest
-from serving.presentation.schemas.embeddings import EmbeddingRequest
-from serving.presentation.schemas.responses import ResponseRequest
-from serving.presentation.schemas.tokens import DetokenizeRequest, TokenizeRequest
 
 TITLE = "lifecycle serve"
 VERSION = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path. `answer` None: plain text. `streams`: with "stream": true it answers with events instead."""
-
-    method: str
-    path: str
-    summary: str
-    answer: type[BaseModel] | None = None
-    request: type[BaseModel] | None = None
-    streams: bool = False
-    key: bool = True
-    errors: tuple[int, ...] = ()
-
-
-GENERATES = (404, 429, 503)
-OPERATIONS = (
-    Operation(
-        "post", "/v1/chat/completions", "Answer a conversation", answers.ChatCompletion, ChatCompletionRequest,
-        streams=True, errors=GENERATES,
-    ),
-    Operation(
-        "post", "/v1/chat/render", "The exact prompt of a chat request", answers.RenderedChat, ChatCompletionRequest,
-        errors=(404, 503),
-    ),
-    Operation(
-        "post", "/v1/completions", "Continue texts", answers.Completion, CompletionRequest, streams=True, errors=GENERATES
-    ),
-    Operation(
-        "post", "/v1/responses", "Answer, and keep the answer", answers.ResponseAnswer, ResponseRequest,
-        streams=True, errors=GENERATES,
-    ),
-    Operation("get", "/v1/responses/{response_id}", "A stored response", answers.ResponseAnswer, errors=(404,)),
-    Operation("delete", "/v1/responses/{response_id}", "Forget a response", answers.Deleted, errors=(404,)),
-    Operation(
-        "post", "/v1/responses/{response_id}/cancel", "Stop computing a response", answers.ResponseAnswer, errors=(404,)
-    ),
-    Operation(
-        "post", "/v1/embeddings", "Texts as vectors", answers.EmbeddingList, EmbeddingRequest, errors=(404, 503)
-    ),
-    Operation("get", "/v1/models", "What is served", answers.ModelList),
-    Operation("get", "/v1/models/{name}", "One model, by name, version or alias", answers.Model, errors=(404,)),
-    Operation("post", "/tokenize", "Text or messages to tokens", answers.Tokens, TokenizeRequest, errors=(404, 503)),
-    Operation("post", "/detokenize", "Tokens to text", answers.Text, DetokenizeRequest, errors=(404, 503)),
-    Operation("get", "/health", "Whether the engines are alive", answers.Health, key=False, errors=(503,)),
-    Operation("get", "/readyz", "Whether new requests are welcome", answers.Health, key=False, errors=(503,)),
-    Operation("get", "/metrics", "For Prometheus", key=False),
-    Operation("get", "/stats", "A snapshot of every engine", answers.Stats, key=False),
-    Operation("get", "/examples", "Prompts that the chat page offers", answers.Examples, key=False),
-    Operation("get", "/openapi.json", "This document", answers.Answer, key=False),
-    Operation("get", "/admin/policy", "Batching policies", answers.Policies),
-    Operation("post", "/admin/policy", "Change the batching policy", answers.Policies, PolicyRequest, errors=(404,)),
-)
 WORDS = {
     400: "The request can never succeed as written; `param` names the field",
     401: "No API key, or a wrong one",
+    403: "This needs the key of an admin",
     404: "There is no such thing here",
+    409: "Not in the state that the server is in",
     413: "The request body is too large",
     415: "The request body is not declared as JSON",
     429: "Too many requests wait; `Retry-After` says when to come back",
@@ -128,6 +71,8 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
             "schema": {"type": "string", "description": 'With "stream": true: server-sent events, each one JSON object.'}
         }
     errors = {*one.errors, *((401,) if one.key else ()), *((400, 413, 415) if one.request else ())}
+    if one.query:
+        errors.add(400)
     if "{" in one.path:
         errors.add(404)
     refused = {"application/json": {"schema": places[answers.ErrorAnswer, "serialization"]}}
@@ -135,7 +80,7 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
         "summary": one.summary,
         "operationId": re.sub(r"\W+", "_", f"{one.method}_{one.path}").strip("_"),
         "responses": {
-            "200": {"description": "Done", "content": content},
+            str(one.status): {"description": "Done", "content": content},
             **{
                 str(status): {"description": WORDS[status], "content": refused}
                 for status in sorted(errors)
@@ -149,8 +94,11 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
     if one.request:
         schema = places[one.request, "validation"]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    if names := re.findall(r"{(\w+)}", one.path):
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
-        ]
+    text = {"type": "string", "minLength": 1}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"{(\w+)}", one.path)
+    ]
+    parameters += [{"name": name, "in": "query", "required": name in one.required, "schema": text} for name in one.query]
+    if parameters:
+        operation["parameters"] = parameters
     return operation

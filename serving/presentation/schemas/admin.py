@@ -22,3 +22,14 @@ class VersionRequest(Wire):
 
     ref: Annotated[str, Field(min_length=1, max_length=200)]
     """A version, a name or an alias of the registry."""
+
+
+class AbortRequest(Wire):
+    """Which requests to end."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    all: bool = False
+
+
+class DrainRequest(Wire):
+    """Nothing to say; an object all the same, so that a form on somebody's page is no way to send it."""

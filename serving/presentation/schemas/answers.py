@@ -184,3 +184,29 @@ class Examples(Answer):
 class Policies(Answer):
     policies: list[str]
     models: list[dict[str, Any]]
+
+
+class RequestList(Answer):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+
+
+class Aborted(Answer):
+    aborted: list[str]
+    """Requests in the engine: one for each choice of an answer."""
+
+
+class Drained(Answer):
+    status: Literal["draining"]
+    unfinished: int
+
+
+class FeedbackKept(Answer):
+    id: str
+    object: Literal["feedback"]
+    created: int
+
+
+class FeedbackList(Answer):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
