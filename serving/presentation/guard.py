@@ -1,8 +1,8 @@
 """In front of every route: who is asking, may they, and are they within their limits.
 
-A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. Everything under
-/admin needs an admin's key where there are keys. A POST outside /admin counts against its tenant's limits, from here
-until its last byte is written or its client has left.
+A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. Everything
+under /admin needs an admin's key where there are keys. A POST outside /admin counts against its tenant's limits, from
+here until its last byte is written or its client has left.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def register_guard(app: Flask, state: ServerState) -> None:
             state.tenants.answered(caller.tenant, response.status_code)
         lease: Lease | None = g.pop("lease", None)
         if lease is not None and response.is_streamed:
-            response.call_on_close(lambda: end(lease, caller))  # its generation is given up before that, whoever ends it
+            # However it ends: its generation has been given up by then, so the tokens are final.
+            response.call_on_close(lambda: end(lease, caller))
         elif lease is not None:
             end(lease, caller)
         return response

@@ -28,7 +28,7 @@ class HttpConfig:
     """Settings of the HTTP side."""
 
     api_key: str | None = None
-    """Clients must send it as `Authorization: Bearer KEY`. It opens everything; None, and no other keys: so does none."""
+    """Clients must send it as `Authorization: Bearer KEY`. It opens everything; without any key so does none."""
     cors_origins: tuple[str, ...] = ()
     """Pages of these origins ("https://example.org") may use the API from a browser."""
     max_body_bytes: int = 4 * 2**20

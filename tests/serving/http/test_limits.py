@@ -244,7 +244,9 @@ def test_looking_is_not_limited():
         assert client.get("/v1/models", headers={"Authorization": "Bearer acme"}).status_code == 200
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0ms"), (0.12, "120ms"), (7.5, "7.5s"), (60, "1m0s"), (61.04, "1m1s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0ms"), (0.12, "120ms"), (7.5, "7.5s"), (60, "1m0s"), (61.04, "1m1s")]
+)
 def test_durations_read_as_clients_expect(seconds, text):
     assert duration(seconds) == text
 
