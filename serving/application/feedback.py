@@ -48,7 +48,7 @@ class FeedbackStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Rows of {"prompt", "chosen", "rejected"}, each a list of messages; `skipped` counts prompts with more than text."""
+    """Rows of {"prompt", "chosen", "rejected"}, each a list of messages; `skipped` counts those with more than text."""
 
     rows: list[dict[str, list[dict[str, str]]]]
     skipped: int

@@ -7,6 +7,9 @@ here until its last byte is written or its client has left.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 from flask import Flask, Response, g, request
 
 from serving.application.access import Caller
@@ -35,29 +38,34 @@ def register_guard(app: Flask, state: ServerState) -> None:
                 g.standings = error.standings
                 raise
             g.standings = g.lease.standings
+            g.end = functools.partial(end, g.lease, caller)
 
     @app.after_request
     def see_off(response: Response) -> Response:
         response.headers.update(rate_limit_headers(g.get("standings", {})))
         if (caller := g.get("caller")) is not None and caller.named:
             state.tenants.answered(caller.tenant, response.status_code)
-        lease: Lease | None = g.pop("lease", None)
-        if lease is not None and response.is_streamed:
+        ending = outlive()
+        if response.is_streamed:
             # However it ends: its generation has been given up by then, so the tokens are final.
-            response.call_on_close(lambda: end(lease, caller))
-        elif lease is not None:
-            end(lease, caller)
+            response.call_on_close(ending)
+        else:
+            ending()
         return response
 
     @app.teardown_request
     def let_go(_: BaseException | None) -> None:
-        if (lease := g.pop("lease", None)) is not None:  # there was no response to see off
-            end(lease, g.caller)
+        outlive()()  # there may have been no response to see off
 
     def end(lease: Lease, caller: Caller) -> None:
         tokens = lease.release()
         if caller.named and tokens:
             state.tenants.used(caller.tenant, tokens)
+
+
+def outlive() -> Callable[[], None]:
+    """For a request that goes on after its response: its place is kept until the result is called, by whoever ends it."""
+    return g.pop("end", lambda: None)
 
 
 def rate_limit_headers(standings: dict[str, Standing]) -> dict[str, str]:
