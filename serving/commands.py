@@ -89,7 +89,9 @@ def serve(
         )
     for origin in cors_origins:
         if not is_origin(origin):
-            raise LifecycleError(f'"{origin}" is no origin: write scheme and host as browsers send them, https://example.org')
+            raise LifecycleError(
+                f'"{origin}" is no origin: write scheme and host as browsers send them, https://example.org'
+            )
     keys = open_keys(key_file)
     given = {key: value for key, value in {**knobs, "kv_memory_mb": kv_memory}.items() if value is not None}
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
@@ -146,12 +148,14 @@ def suggested_prompts(lineage: Sequence[ModelVersion]) -> tuple[str, ...]:
 
 
 def open_keys(path: Path | None) -> tuple[Keys, ...]:
-    """The keys of a file, or none. Raises LifecycleError that names the file and the line, and when nobody has a key."""
+    """The keys of a file, or none. Raises LifecycleError with file and line, or when nobody has a key."""
     if path is None:
         return ()
     from serving.infrastructure.api_keys import KeyFile
 
     keys = KeyFile(path)
     if not len(keys):
-        raise LifecycleError(f"{path} has no keys: make one with lifecycle keys --file {path} create --tenant NAME --admin")
+        raise LifecycleError(
+            f"{path} has no keys: make one with lifecycle keys --file {path} create --tenant NAME --admin"
+        )
     return (keys,)

@@ -37,8 +37,8 @@ def export(out: Path, source: Path | None, tenant: str | None) -> None:
     pairs = preferences(store.all(tenant=tenant))
     if not pairs.rows:
         raise LifecycleError(
-            f"{path} holds no preference yet: it takes a comparison with a winner, or thumbs up and down for two answers to "
-            "the same messages"
+            f"{path} holds no preference yet: it takes a comparison with a winner, or thumbs up and down for answers "
+            "to the same messages"
         )
     try:
         out.write_text("".join(pairs.lines()), encoding="utf-8")

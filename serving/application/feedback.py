@@ -18,8 +18,8 @@ Kind = Literal["thumb", "comparison"]
 class Feedback:
     """One judgement. A thumb is of one answer: `chosen` is 0 for up and None for down.
 
-    A comparison is of two: `chosen` is the better one, None when neither is. `versions` says what gave each answer, like
-    "sft/3"; `created` is in Unix seconds.
+    A comparison is of two: `chosen` is the better one, None when neither is. `versions` says what gave each answer,
+    like "sft/3"; `created` is in Unix seconds.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class FeedbackStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Rows of {"prompt", "chosen", "rejected"}, each a list of messages; `skipped` are prompts that are more than text."""
+    """Rows of {"prompt", "chosen", "rejected"}, each a list of messages; `skipped` counts those with more than text."""
 
     rows: list[dict[str, list[dict[str, str]]]]
     skipped: int
@@ -62,8 +62,8 @@ class Preferences:
 def preferences(everything: Iterable[Feedback]) -> Preferences:
     """Pairs of answers to the same prompt of which people prefer one, in the order in which the prompts came up.
 
-    Votes are counted: a pair is left out when as many chose the one as the other, and a thumbed answer when as many liked it
-    as did not. Liked and disliked answers to a prompt pair up one to one, so that no answer is in many pairs of this kind.
+    Votes are counted: a pair is left out when as many chose the one as the other, and a thumbed answer when as many
+    liked it as did not. Liked and disliked answers to a prompt pair up one to one, so that no answer is in many pairs.
     """
     prompts: dict[str, list[dict[str, str]]] = {}
     compared: dict[str, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))

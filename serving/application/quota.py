@@ -91,8 +91,8 @@ class Limiter:
     def _check(self, tenant: str, account: _Account, limits: Limits, now: float) -> None:
         if limits.concurrent is not None and account.running >= limits.concurrent:
             raise RateLimited(
-                f'tenant "{tenant}" has {account.running} requests running, and may have {limits.concurrent} at the same '
-                "time: wait for one of them to end",
+                f'tenant "{tenant}" has {account.running} requests running, and may have {limits.concurrent} at the '
+                "same time: wait for one of them to end",
                 code="concurrency_limit_exceeded",
                 retry_after=CONCURRENT_RETRY_SECONDS,
                 standings=account.standings(now),

@@ -21,7 +21,7 @@ class Limits:
 
 
 class Bucket:
-    """Fills evenly up to `capacity`, which a minute fills once: a tenant that was quiet may burst, and on average may not.
+    """Fills evenly up to `capacity`, which a minute fills once: who was quiet may burst, and on average may not.
 
     The level may fall below zero, because what a request costs in tokens is known when it has ended; the debt is waited
     for. `now` is in seconds of a clock that never goes back.

@@ -4,7 +4,7 @@
 
 A key is `lk-ID-SECRET`, and its secret is 256 random bits. Nobody guesses those, so one round of SHA-256 protects it as
 well as scrypt would; a slow hash makes up for passwords that people choose, and here would only let anybody who sends
-wrong keys keep the processor busy. The id is public: it finds the line, and the hashes are then compared in constant time.
+wrong keys keep the processor busy. The id is public: it finds the line; the hashes are then compared in constant time.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def revoke_key(path: Path, id_: str) -> StoredKey:
             if key.id == id_:
                 keys.remove(key)
                 return key
-        raise LifecycleError(f'{path} has no key "{id_}": lifecycle keys list shows the ids.{near_miss(id_, [k.id for k in keys])}')
+        hint = near_miss(id_, [key.id for key in keys])
+        raise LifecycleError(f'{path} has no key "{id_}": lifecycle keys list shows the ids.{hint}')
 
 
 def limit_tenant(path: Path, tenant: str, limits: Limits) -> int:

@@ -127,7 +127,7 @@ def _open(path: Path | str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute(f"PRAGMA max_page_count = {MAX_BYTES // PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
-        connection.execute("PRAGMA synchronous = FULL")  # in WAL mode the default may lose the last ones when power fails
+        connection.execute("PRAGMA synchronous = FULL")  # or power failures take the last ones
         connection.execute("BEGIN IMMEDIATE")  # two processes may both find the file new
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:

@@ -1,4 +1,4 @@
-"""For whoever runs the server: see and change the batching policy, see and end requests, drain. The guard asks for the key."""
+"""For whoever runs the server: the batching policy, what runs, ending it, draining. The guard asks for keys."""
 
 from __future__ import annotations
 

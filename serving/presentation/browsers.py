@@ -20,7 +20,7 @@ EXPOSED = "Retry-After, " + ", ".join(
 
 
 def register_browsers(app: Flask, state: ServerState) -> None:
-    """Cross-origin resource sharing for exactly the origins of `config.cors_origins`, and protection of a keyless server."""
+    """Cross-origin resource sharing for exactly `config.cors_origins`, and protection of a server without a key."""
     origins = frozenset(origin.lower() for origin in state.config.cors_origins)
 
     @app.before_request

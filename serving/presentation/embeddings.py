@@ -17,10 +17,10 @@ from serving.presentation.state import ServerState
 
 def embeddings(state: ServerState) -> Response:
     """All vectors in one answer."""
-    state.tenant(request)
     asked = read(EmbeddingRequest, read_json(request))
     model = state.model(asked.model)
     done = EmbedTexts(asked.input, asked.dimensions).run(model)
+    state.charge(lambda: done.tokens)
     write = packed if asked.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": at, "embedding": write(one)} for at, one in enumerate(done.vectors)]
     usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}

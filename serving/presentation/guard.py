@@ -1,12 +1,13 @@
 """In front of every route: who is asking, may they, and are they within their limits.
 
 A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. What is for
-admins needs an admin's key where there are keys. Any other POST counts against its tenant's limits, from here
-until its last byte is written or its client has left.
+admins needs an admin's key where there are keys. Any other POST counts against its tenant's limits, from here until its
+last byte is written or its client has left.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from flask import Flask, Response, g, request
@@ -17,7 +18,7 @@ from serving.domain.errors import RateLimited
 from serving.domain.quota import Standing
 from serving.presentation.state import ServerState
 
-OPEN_BLUEPRINTS = ("operations", "page")
+OPEN_BLUEPRINTS = ("operations", "page", "openapi")
 ADMIN_BLUEPRINTS = ("admin", "model_admin", "engine", "registry")
 """What tells of all tenants, or changes what all are served."""
 
@@ -39,36 +40,34 @@ def register_guard(app: Flask, state: ServerState) -> None:
                 g.standings = error.standings
                 raise
             g.standings = g.lease.standings
+            g.end = functools.partial(end, g.lease, caller)
 
     @app.after_request
     def see_off(response: Response) -> Response:
         response.headers.update(rate_limit_headers(g.get("standings", {})))
         if (caller := g.get("caller")) is not None and caller.named:
             state.tenants.answered(caller.tenant, response.status_code)
-        lease: Lease | None = g.pop("lease", None)
-        if lease is not None and response.is_streamed:
-            response.call_on_close(lambda: end(state, lease, caller))  # its generation is given up before that, whoever ends it
-        elif lease is not None:
-            end(state, lease, caller)
+        ending = outlive()
+        if response.is_streamed:
+            # However it ends: its generation has been given up by then, so the tokens are final.
+            response.call_on_close(ending)
+        else:
+            ending()
         return response
 
     @app.teardown_request
     def let_go(_: BaseException | None) -> None:
-        if (lease := g.pop("lease", None)) is not None:  # there was no response to see off
-            end(state, lease, g.caller)
+        outlive()()  # there may have been no response to see off
+
+    def end(lease: Lease, caller: Caller) -> None:
+        tokens = lease.release()
+        if caller.named and tokens:
+            state.tenants.used(caller.tenant, tokens)
 
 
-def outlive(state: ServerState) -> Callable[[], None]:
-    """For work that goes on after its response: what this returns has to be called when it ends."""
-    lease, caller = g.pop("lease", None), g.get("caller")
-    return lambda: None if lease is None else end(state, lease, caller)
-
-
-def end(state: ServerState, lease: Lease, caller: Caller) -> None:
-    """Give a place back, and count what it has cost."""
-    tokens = lease.release()
-    if caller.named and tokens:
-        state.tenants.used(caller.tenant, tokens)
+def outlive() -> Callable[[], None]:
+    """For a request that goes on after its response: its place is kept until the result is called, by whoever ends it."""
+    return g.pop("end", lambda: None)
 
 
 def rate_limit_headers(standings: dict[str, Standing]) -> dict[str, str]:

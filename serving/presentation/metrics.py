@@ -203,7 +203,7 @@ ENGINE: dict[str, tuple[str, str, Callable[[EngineStats], float]]] = {
         "Tokens of prompts that were looked up in the prefix cache.",
         lambda stats: stats.prompt_tokens,
     ),
-    "prefix_cache_hits_total": ("counter", "Tokens of prompts that were found there.", lambda stats: stats.cached_tokens),
+    "prefix_cache_hits_total": ("counter", "Tokens of prompts found there.", lambda stats: stats.cached_tokens),
     "num_preemptions_total": ("counter", "Times a request gave its memory up.", lambda stats: stats.preemptions),
     "spec_decode_num_drafts_total": ("counter", "Steps of a request with guesses.", lambda stats: stats.drafts),
     "spec_decode_num_draft_tokens_total": ("counter", "Tokens guessed.", lambda stats: stats.draft_tokens),

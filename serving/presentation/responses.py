@@ -75,7 +75,7 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
         shelf.put(record, tenant)
     peer, meter = Peer({} if asked.background else request.environ), state.meter(generation)
     if asked.background:
-        begun, done = record.json(), outlive(state)
+        begun, done = record.json(), outlive()
 
         def go_on() -> None:
             try:

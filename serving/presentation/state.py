@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class HttpConfig:
     """Settings of the HTTP side."""
 
     api_key: str | None = None
-    """Clients must send it as `Authorization: Bearer KEY`. It opens everything; None, and no other keys: so does none."""
+    """Clients must send it as `Authorization: Bearer KEY`. It opens everything; without any key so does none."""
     cors_origins: tuple[str, ...] = ()
     """Pages of these origins ("https://example.org") may use the API from a browser."""
     max_body_bytes: int = 4 * 2**20
@@ -102,9 +103,13 @@ class ServerState:
 
     def meter(self, generation: Generation) -> Meter:
         """Times a generation, and charges its tokens to the request that is being handled."""
-        if (lease := g.get("lease")) is not None:
-            lease.charge(lambda: generation.usage.total_tokens)
+        self.charge(lambda: generation.usage.total_tokens)
         return Meter(self.metrics, generation)
+
+    def charge(self, tokens: Callable[[], int]) -> None:
+        """What the request that is being handled will have cost at its end."""
+        if (lease := g.get("lease")) is not None:
+            lease.charge(tokens)
 
     def refuse(self) -> None:
         """Take no new request from now on, in no engine; what runs goes on."""

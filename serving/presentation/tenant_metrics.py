@@ -1,4 +1,4 @@
-"""What each tenant asks for and uses. Names come from the key file, and there are never more than `MAX_TENANTS` series."""
+"""What each tenant asks for and uses. Names come from the key file; at most `MAX_TENANTS` of them get their own."""
 
 from __future__ import annotations
 

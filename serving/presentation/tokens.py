@@ -17,7 +17,6 @@ from serving.presentation.state import ServerState
 
 def tokenize(state: ServerState) -> Response:
     """A text, or messages through the chat template, as token ids."""
-    state.tenant(request)
     asked = read(TokenizeRequest, read_json(request))
     model = state.model(asked.model)
     tokens = asked.render().tokens(model) if asked.prompt is None else model.tokenizer.encode(asked.prompt)
@@ -29,7 +28,6 @@ def tokenize(state: ServerState) -> Response:
 
 def detokenize(state: ServerState) -> Response:
     """Token ids as a text, without special tokens."""
-    state.tenant(request)
     asked = read(DetokenizeRequest, read_json(request))
     model = state.model(asked.model)
     most = model.tokenizer.vocab_size
@@ -40,7 +38,6 @@ def detokenize(state: ServerState) -> Response:
 
 def render_chat(state: ServerState) -> Response:
     """The exact prompt of a chat request, which is checked like one; nothing is generated."""
-    state.tenant(request)
     asked = read(ChatCompletionRequest, read_json(request))
     model, prompt = state.model(asked.model), asked.prompt()
     text = prompt.text(model)

@@ -32,10 +32,10 @@ class Wire(BaseModel):
             return value
         if info.context is not None:
             info.context[id(value)] = cls  # for near misses: an error knows its place, not its model
-        return {name: one for name, one in value.items() if one is not None or cls._says_something(name)}
+        return {name: one for name, one in value.items() if one is not None or cls._takes_null(name)}
 
     @classmethod
-    def _says_something(cls, name: str) -> bool:
+    def _takes_null(cls, name: str) -> bool:
         """Whether `null` is one of the answers that a field has to be given."""
         field = cls.model_fields.get(name)
         return field is not None and field.is_required() and NoneType in get_args(field.annotation)

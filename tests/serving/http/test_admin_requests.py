@@ -79,7 +79,8 @@ def test_an_aborted_stream_ends_with_a_reason_and_its_place_is_free(app, boss):
     assert last.endswith(b"data: [DONE]\n\n")
     response.close()
     assert limiter.running("acme") == 0
-    assert [one["tenant"] for one in boss.get("/admin/requests").json["data"]] == ["other"], "nobody else's request ended"
+    left = boss.get("/admin/requests").json["data"]
+    assert [one["tenant"] for one in left] == ["other"], "nobody else's request ended"
     other.close()
     drained(app)
 

@@ -25,7 +25,14 @@ from serving.presentation.state import HttpConfig
 
 PATH = "/v1/feedback"
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]
-THUMB = {"kind": "thumb", "rating": "up", "messages": ASKED, "answer": "Rayleigh.", "model": "production", "comment": None}
+THUMB = {
+    "kind": "thumb",
+    "rating": "up",
+    "messages": ASKED,
+    "answer": "Rayleigh.",
+    "model": "production",
+    "comment": None,
+}
 COMPARISON = {
     "kind": "comparison",
     "messages": [{"role": "user", "content": "2 + 2?"}],
@@ -205,7 +212,8 @@ def test_a_prompt_of_more_than_text_is_left_out_and_counted():
     called = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
     parts = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
     rows = []
-    for messages in ((called,), ({"role": "tool", "content": "42"},), (parts,), ({"role": "developer", "content": "x"},)):
+    tool, developer = {"role": "tool", "content": "42"}, {"role": "developer", "content": "x"}
+    for messages in ((called,), (tool,), (parts,), (developer,)):
         rows.append(Feedback("comparison", "t", messages, ("y", "n"), ("v", "v"), 0))
     found = preferences(rows)
     assert found.skipped == 2

@@ -14,7 +14,7 @@ from serving.application.quota import Limiter
 from serving.domain.errors import RateLimited
 from serving.domain.quota import Bucket, Limits
 from serving.presentation.app import create_app
-from serving.presentation.guard import duration
+from serving.presentation.guard import duration, outlive
 from serving.presentation.local import run_in_thread
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -199,6 +199,25 @@ def test_a_place_is_free_again_even_if_nothing_comes_of_the_response():
     assert limiter.running("acme") == 0
 
 
+def test_what_goes_on_after_its_response_keeps_its_place_until_it_ends():
+    app, limiter = app_of(scripted_model("hello"), acme=Limits(concurrent=1))
+    endings = []
+
+    @app.post("/v1/later")
+    def later():
+        endings.append(outlive())
+        return "begun", 202
+
+    assert post(app, "acme", route="/v1/later").status_code == 202
+    assert limiter.running("acme") == 1 and post(app, "acme").status_code == 429
+    (end,) = endings
+    thread = threading.Thread(target=end)  # without a request around it
+    thread.start()
+    thread.join()
+    assert limiter.running("acme") == 0
+    assert post(app, "acme").status_code == 200
+
+
 def test_counting_holds_under_threads():
     limiter, limits = Limiter(Clock()), Limits(requests_per_minute=500, concurrent=8)
     admitted, most = [], []
@@ -244,7 +263,9 @@ def test_looking_is_not_limited():
         assert client.get("/v1/models", headers={"Authorization": "Bearer acme"}).status_code == 200
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0ms"), (0.12, "120ms"), (7.5, "7.5s"), (60, "1m0s"), (61.04, "1m1s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0ms"), (0.12, "120ms"), (7.5, "7.5s"), (60, "1m0s"), (61.04, "1m1s")]
+)
 def test_durations_read_as_clients_expect(seconds, text):
     assert duration(seconds) == text
 

@@ -103,14 +103,17 @@ def test_labels_are_escaped(model):
 
 def test_the_engine_reports_hits_out_of_queries(catalog):
     client = create_app(catalog).test_client()
-    body = {"prompt": "a prompt that comes twice and is long enough to fill a block of the cache. " * 4, "max_tokens": 1}
+    prompt = "a prompt that comes twice and is long enough to fill a block of the cache. " * 4
+    body = {"prompt": prompt, "max_tokens": 1}
     label = ("model_name", "tiny")
     before = scrape(client)
     usages = [client.post("/v1/completions", json=body).json["usage"] for _ in range(2)]
     after = scrape(client)
-    grown = {name: after[name, label] - before[name, label] for name in ("prefix_cache_queries_total", "prefix_cache_hits_total")}
-    assert grown["prefix_cache_queries_total"] == sum(usage["prompt_tokens"] for usage in usages)
-    assert grown["prefix_cache_hits_total"] == usages[1]["prompt_tokens_details"]["cached_tokens"] > 0
+    queries, hits = (
+        after[name, label] - before[name, label] for name in ("prefix_cache_queries_total", "prefix_cache_hits_total")
+    )
+    assert queries == sum(usage["prompt_tokens"] for usage in usages)
+    assert hits == usages[1]["prompt_tokens_details"]["cached_tokens"] > 0
     parts = {dict(key[1:])["part"] for key in after if key[0] == "engine_part_seconds_total"}
     assert {"scheduling", "sampling", "bookkeeping"} <= parts
 
@@ -149,9 +152,8 @@ def test_however_many_tenants_the_series_are_bounded():
     for number in range(3 * MAX_TENANTS):
         metrics.answered(f"t{number}", 200)
         metrics.used(f"t{number}", 2)
-    samples = [
-        sample for family in text_string_to_metric_families("\n".join(metrics.lines()) + "\n") for sample in family.samples
-    ]
+    page = "\n".join(metrics.lines()) + "\n"
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     assert len(samples) == 2 * (MAX_TENANTS + 1)
     others = {sample.name: sample.value for sample in samples if sample.labels["tenant"] == OTHERS}
     assert others == {"serving:tenant_requests_total": 2 * MAX_TENANTS, "serving:tenant_tokens_total": 4 * MAX_TENANTS}

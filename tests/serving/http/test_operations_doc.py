@@ -35,7 +35,8 @@ def test_the_key_commands_in_their_order(tmp_path, monkeypatch):
 
 
 def test_the_options_exist():
-    known = {option for command in (serve, *keys.commands.values(), *feedback.commands.values(), keys) for one in command.params for option in one.opts}
+    commands = (serve, keys, *keys.commands.values(), *feedback.commands.values())
+    known = {option for command in commands for one in command.params for option in one.opts}
     assert {option for option in re.findall(r"--[a-z][a-z-]+", PAGE) if option not in known} <= {"--set", "--data"}
 
 
@@ -50,6 +51,8 @@ def test_the_feedback_shown_is_accepted():
     app = create_app(Catalog(scripted_model("hi")), feedback=SqliteFeedback(":memory:"))
     for body in bodies:
         messages = json.dumps([{"role": "user", "content": "hello"}])
-        asked = json.loads("{" + body.replace("[...]", messages).replace('"sft"', '"parrot"').replace('"rlhf"', '"parrot"'))
+        for name in ("sft", "rlhf"):
+            body = body.replace(f'"{name}"', '"parrot"')
+        asked = json.loads("{" + body.replace("[...]", messages))
         assert app.test_client().post("/v1/feedback", json=asked).status_code == 201
     assert len(bodies) == 2
