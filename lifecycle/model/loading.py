@@ -54,9 +54,13 @@ def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> 
     """What `AutoModelForCausalLM.from_pretrained` gives, for int8 checkpoints as well; those compute between their
     `Int8Linear`s in `dtype`, "auto" being that of config.json.
 
-    Raises LifecycleError when an int8 checkpoint's tensors are not those of its config.json.
+    Raises LifecycleError for an adapter, and when an int8 checkpoint's tensors are not those of its config.json.
     """
     directory = Path(directory)
+    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+        raise LifecycleError(
+            f"{directory} holds an adapter and no model: serve it on its base, or train it merged with --set method=lora"
+        )
     if not is_int8(directory):
         return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True)
     config = load_config(directory)

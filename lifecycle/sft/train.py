@@ -71,7 +71,7 @@ def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, histo
 
     for config in model.peft_config.values():
         config.base_model_name_or_path = parent.ref  # else the path on this machine
-    model.save_pretrained(directory)
+    model.save_pretrained(directory, save_embedding_layers=False)  # they have not changed
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's card, which knows less than the registry's
     write_log(directory, history)
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 Observation = Request | StepReport | Finished
 Observer = Callable[[Observation], None]
 FALLBACK_POLICY = "mixed-chunked"
+ADAPTER_SECONDS = 600.0  # a few forwards of the model, and it may be a large one
 HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits
 
 
@@ -198,7 +199,7 @@ class EngineLoop:
                 "this model is computed by kernels that apply no adapters: load it again with adapters allowed "
                 '(--set adapters=true, or "adapters": true when it is loaded over HTTP)'
             )
-        self.call(lambda: self._backend.add_adapter(adapter_id, weights))
+        self.call(lambda: self._backend.add_adapter(adapter_id, weights), timeout=ADAPTER_SECONDS)
         with self._lock:
             self._adapters[adapter_id] = set()
 

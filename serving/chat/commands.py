@@ -70,11 +70,14 @@ def connected(
             raise LifecycleError(str(error)) from None
         return
 
+    from transformers.utils.logging import disable_progress_bar
+
     from serving.commands import parse_adapters
     from serving.composition import ServingConfig, build_catalog
     from serving.presentation.app import create_app
     from serving.presentation.local import run_in_thread
 
+    disable_progress_bar()
     config = override(ServingConfig(), parse_assignments(assignments))
     catalog = build_catalog(refs or ("production",), config, adapters=parse_adapters(adapters))
     try:

@@ -145,6 +145,8 @@ class Catalog:
         with self._lock:
             if name in self._by_name:
                 raise Conflict(f'"{name}" means {self._by_name[name].version} already: choose another name', param="name")
+            if found.version in self._by_name:
+                raise Conflict(f"{found.version} is served already, as {self._by_name[found.version].name}", param="ref")
             parent = self._base(found, base)
         # Never used twice: what an unloaded adapter left in the prefix cache is nobody's.
         adapter_id = f"{name}#{next(self._numbers)}"

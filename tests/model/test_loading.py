@@ -72,3 +72,9 @@ def test_a_missing_tensor_is_named(model, tmp_path):
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(LifecycleError, match=r"layers\.1\.mlp\.up_proj\.weight_scale"):
         load_causal_lm(tmp_path)
+
+
+def test_an_adapter_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(LifecycleError, match="holds an adapter and no model"):
+        load_causal_lm(tmp_path)

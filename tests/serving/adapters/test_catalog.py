@@ -133,7 +133,7 @@ def test_names_stay_unique(catalog):
         catalog.load("production")
     with pytest.raises(Conflict, match="means adapter/1 already"):
         catalog.add_adapter("pirate", "adapter/2")
-    with pytest.raises(Conflict, match="means both"):
+    with pytest.raises(Conflict, match="adapter/1 is served already, as pirate"):
         catalog.add_adapter("poet", "adapter/1")
     with pytest.raises(Conflict, match='"pirate" is adapter/1 itself'):
         catalog.set_alias("pirate", "tiny")

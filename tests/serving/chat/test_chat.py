@@ -50,6 +50,7 @@ def talk(process, *lines) -> tuple[list[str], str]:
     return out.splitlines(), err
 
 
+@pytest.mark.slow
 def test_a_model_of_its_own_calls_a_tool_and_says_what_came_of_it(start, tools, tmp_path):
     saved = tmp_path / "talk.jsonl"
     process = start("--tools", tools, "--temperature", "0", *ENGINE)
@@ -116,7 +117,7 @@ def test_the_part_of_an_answer_that_was_there_stays_and_the_server_computes_no_m
         (("--url", "http://127.0.0.1:9"), "no server answers"),
         (("--url", "localhost"), "no address of a server"),
         (("--url", "http://127.0.0.1:9", "--set", "dtype=float32"), "leave --url out"),
-        (("nothing",), '"nothing"'),
+        pytest.param(("nothing",), '"nothing"', marks=pytest.mark.slow),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
