@@ -30,10 +30,15 @@ STORY = "Tell me a story about Ben and Mia."
 
 def chat(page: Page, url: str) -> None:
     page.click("#settings-toggle")
-    page.check("#tool-calculator")
-    say(page, "What is 21 + 34?")
+    page.click("#tools-example")
+    say(page, "Is it sunny in the park?")
+    page.fill(".call input", "rainy")
+    page.press(".call input", "Enter")
+    page.wait_for_selector(".message:nth-of-type(3) .facts")
+    page.fill("#tools", "")
+    page.locator("#settings").evaluate("node => { node.scrollTop = 0; }")
     page.check("#logprobs")
-    say(page, STORY)
+    say(page, "What is 21 + 34?")
     page.get_by_role("button", name="Regenerate").last.click()
     page.wait_for_selector("text=2/2")
     page.wait_for_selector("body:not(.busy)")
@@ -45,10 +50,10 @@ def chat(page: Page, url: str) -> None:
 def engine(page: Page, url: str) -> None:
     page.click("#tab-engine")
     page.wait_for_selector("#engine-state >> text=live")
-    asking = [threading.Thread(target=ask, args=(url, at), daemon=True) for at in range(60)]
+    asking = [threading.Thread(target=ask, args=(url, at), daemon=True) for at in range(90)]
     for thread in asking:
         thread.start()
-        page.wait_for_timeout(40)
+        page.wait_for_timeout(20)
     page.wait_for_timeout(200)
 
 
@@ -69,8 +74,8 @@ def say(page: Page, text: str) -> None:
 
 
 def ask(url: str, at: int) -> None:
-    messages = [{"role": "user", "content": f"{at}: " + STORY * (1 + at % 5 * 2)}]
-    body = {"messages": messages, "max_tokens": 100 + at % 7 * 60, "ignore_eos": True, "temperature": 1.0}
+    messages = [{"role": "user", "content": f"{at}: " + STORY * (1 + at % 5)}]
+    body = {"messages": messages, "max_tokens": 150 + at % 7 * 40, "ignore_eos": True, "temperature": 1.0}
     request = urllib.request.Request(
         url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

@@ -7,7 +7,7 @@ const CACHED = -1;
 const SHARED = -3;
 
 /** A colour for each lane; neighbours differ. */
-export const laneColour = (lane) => `hsl(${(lane * 67 + 172) % 360} 48% 54%)`;
+export const laneColour = (lane) => `hsl(${(lane * 67 + 172) % 360} 42% 56%)`;
 
 export function drawBlocks(canvas, { cells }) {
   const { pen, width, height } = sharp(canvas);

@@ -86,7 +86,7 @@ function box(version, { x, y }, chosen, other, choose) {
   const sub = svg("text", { x: 14, y: 43, class: "sub" }, version.problem ? "damaged" : clipped(headline ?? version.stage));
   node.append(svg("rect", { width: WIDTH, height: HEIGHT, rx: 13 }), title, sub);
   version.aliases.slice(0, 1).forEach((alias) => {
-    const wide = 14 + alias.length * 6.1;
+    const wide = 16 + alias.length * 6.7;
     node.append(svg("rect", { class: "badge", x: WIDTH - wide - 8, y: -10, width: wide, height: 18, rx: 9 }));
     node.append(svg("text", { class: "badge-text", x: WIDTH - wide - 1, y: 3 }, alias));
   });

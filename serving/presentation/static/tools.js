@@ -2,16 +2,21 @@
 
 import { calculate } from "./calculator.js";
 
+// Described, and answered, in the words that the models of this project were trained with.
 const BUILT_IN = {
   clock: {
-    description: "The current date and time where the user is.",
-    parameters: { type: "object", properties: {} },
-    run: () => ({ now: new Date().toString() }),
+    description: "Tells the time.",
+    parameters: { type: "object", properties: {}, required: [] },
+    run: () => new Date().toTimeString().slice(0, 5),
   },
   calculator: {
-    description: "The value of an arithmetic expression.",
-    parameters: { type: "object", properties: { expression: { type: "string" } }, required: ["expression"] },
-    run: ({ expression }) => ({ result: calculate(String(expression)) }),
+    description: "Works out a sum.",
+    parameters: {
+      type: "object",
+      properties: { expression: { type: "string", description: "the sum" } },
+      required: ["expression"],
+    },
+    run: ({ expression }) => String(calculate(String(expression))),
   },
 };
 
@@ -20,9 +25,13 @@ export const EXAMPLE = JSON.stringify(
     {
       type: "function",
       function: {
-        name: "get_weather",
-        description: "The weather in a city right now.",
-        parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+        name: "weather",
+        description: "Tells the weather.",
+        parameters: {
+          type: "object",
+          properties: { place: { type: "string", description: "the place" } },
+          required: ["place"],
+        },
       },
     },
   ],
@@ -50,8 +59,8 @@ export function answer(call, switchedOn, written) {
   const own = written.trim() ? JSON.parse(written) : [];
   if (!switchedOn.includes(name) || own.some((tool) => tool?.function?.name === name)) return null;
   try {
-    return JSON.stringify(BUILT_IN[name].run(JSON.parse(call.function.arguments || "{}")));
+    return BUILT_IN[name].run(JSON.parse(call.function.arguments || "{}"));
   } catch (error) {
-    return JSON.stringify({ error: error.message });
+    return `error: ${error.message}`;
   }
 }

@@ -12,15 +12,9 @@ from lifecycle.model.decoder import IGNORE, Decoder
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.registry import DataRef, ModelRegistry
+from lifecycle.world.tools import TOOLS
 
-CALCULATOR = {
-    "type": "function",
-    "function": {
-        "name": "calculator",
-        "description": "The value of an arithmetic expression.",
-        "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]},
-    },
-}
+CALCULATOR = TOOLS["calculator"]
 LOOKUP = {"type": "function", "function": {"name": "lookup", "description": "", "parameters": {"type": "object"}}}
 HOSTILE = '**bold** and <img src=x onerror="document.title=1"> [go](javascript:alert) `<script>`'
 MARKDOWN = "## Plan\n\n- one\n- *two*\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
@@ -54,7 +48,7 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
         (user("count"), None, TICKS),
         (user("bye"), None, "See you soon."),
         (user("multiply"), [CALCULATOR], call("calculator", calculation)),
-        (user("multiply") + called("calculator", calculation, '{"result":425}'), [CALCULATOR], "It is 425."),
+        (user("multiply") + called("calculator", calculation, "425"), [CALCULATOR], "It is 425."),
         (user("look it up"), [LOOKUP], call("lookup", city)),
         (user("look it up") + called("lookup", city, "sunny"), [LOOKUP], "It is sunny."),
     ]

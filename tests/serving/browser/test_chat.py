@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from playwright.sync_api import Error
 
+from lifecycle.world.tools import TOOLS
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.state import HttpConfig
@@ -67,7 +69,28 @@ def test_a_tool_of_the_page_is_called_and_answered(page):
     page.wait_for_selector(".message.assistant:nth-of-type(3) .facts")
     assert last_answer(page) == "It is 425."
     assert page.locator(".call header").inner_text() == 'calculator({"expression": "17 * 25"})'
-    assert page.locator(".call .result").inner_text().endswith('{"result":425}')
+    assert page.locator(".call .result").inner_text() == "425"
+
+
+def test_the_tools_of_the_page_are_the_ones_that_models_are_trained_with(page):
+    change(page, tool__clock=True, tool__calculator=True)
+    page.click("#tools-example")
+    assert sent(page, "hello")["tools"] == [TOOLS["clock"], TOOLS["calculator"], TOOLS["weather"]]
+
+
+@pytest.mark.parametrize(
+    ("sum_", "value"),
+    [("17 * 25", 425), ("2 + 3 * 4 ^ 2", 50), ("-(1 + 2) / 4", -0.75), ("0.1 + 0.2", 0.3), ("7 % 4 - -1", 4), ("2^3^2", 512)],
+)
+def test_the_calculator_calculates(page, sum_, value):
+    assert page.evaluate("async (text) => (await import('./static/calculator.js')).calculate(text)", sum_) == value
+
+
+@pytest.mark.parametrize("wrong", ["", "1 +", "(1", "alert(1)", "1 2", "constructor"])
+def test_the_calculator_says_what_it_cannot_read(page, wrong):
+    question = "async (text) => (await import('./static/calculator.js')).calculate(text)"
+    with pytest.raises(Error, match="expect|missing"):
+        page.evaluate(question, wrong)
 
 
 def test_a_tool_of_ones_own_is_answered_by_hand(page):
