@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Mamb
 
 from lifecycle.errors import LifecycleError
 from serving.application.ports import SequenceSlice
-from serving.infrastructure.lora import read_adapter
+from serving.infrastructure.lora import LoraWeights, read_adapter
 from serving.infrastructure.padded_backend import PaddedTorchBackend
 from serving.infrastructure.torch_backend import PackedTorchBackend
+from tests.serving.backends.families import FAMILIES
 
 from .conftest import save_adapter
 
@@ -123,6 +124,25 @@ def test_a_layer_whose_rows_are_not_the_tokens_of_the_step_is_found_at_load(base
     with pytest.raises(LifecycleError, match="cannot batch this adapter.*merge it"):
         backend.add_adapter("a", read_adapter(adapters["a"][0]))
     assert not any(module._forward_hooks for module in backend.model.modules())
+
+
+@pytest.mark.parametrize(("name", "fits"), [("qwen2_moe", True), ("deepseek_v3", True), ("falcon_h1", True), ("phimoe", False)])
+def test_families_need_no_code_and_what_cannot_be_batched_is_refused(name, fits):
+    """The check at load compares with each sequence alone; phimoe's router is a linear layer that returns several tensors."""
+    family = next(family for family in FAMILIES if family.model_type == name)
+    model = family.model()
+    backend = (PackedTorchBackend if family.way == "packed" else PaddedTorchBackend)(model, num_blocks=8, block_size=4)
+    linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    pairs = {
+        name: (torch.randn(2, layer.in_features) * 0.2, torch.randn(layer.out_features, 2) * 0.2)
+        for name, layer in linears.items()
+        if layer is not model.get_output_embeddings()
+    }
+    if fits:
+        backend.add_adapter("a", LoraWeights(pairs))
+    else:
+        with pytest.raises(LifecycleError, match="cannot batch this adapter"):
+            backend.add_adapter("a", LoraWeights(pairs))
 
 
 def test_an_adapter_of_another_model_is_refused_and_changes_nothing(base, tmp_path):
