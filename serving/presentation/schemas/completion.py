@@ -9,7 +9,7 @@ from pydantic import Field, PlainValidator, model_validator
 from serving.application.completion import GenerateText
 from serving.presentation.schemas.base import INT32, TokenId, Unsupported, refusal, whole
 from serving.presentation.schemas.sampling import MAX_CHOICES, SamplingFields
-from serving.presentation.validation import describe
+from serving.presentation.schemas.words import describe
 
 
 def read_prompts(value: Any) -> list[str | tuple[int, ...]]:

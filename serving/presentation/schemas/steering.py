@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from serving.presentation.schemas.base import Unsupported, Wire, refusal
-from serving.presentation.validation import describe
+from serving.presentation.schemas.words import describe
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
 

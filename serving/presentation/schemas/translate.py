@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from lifecycle.config import near_miss
 from serving.domain.errors import InvalidRequest
 from serving.presentation.schemas.base import Wire
-from serving.presentation.validation import describe, shorten
+from serving.presentation.schemas.words import describe, shorten
 
 LONGEST = 100
 """Characters of a field's name in an error."""

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from lifecycle.registry import DataRef, ModelRegistry
+from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.state import HttpConfig
@@ -59,8 +60,11 @@ def catalog(registry: ModelRegistry):
 
 
 @pytest.fixture(scope="session")
-def server(catalog):
-    with run_in_thread(create_app(catalog, HttpConfig(tick_seconds=0.05, ping_seconds=0.1))) as server:
+def server(catalog, registry):
+    """With all routes that there are."""
+    config = HttpConfig(tick_seconds=0.05, ping_seconds=0.1, registry=registry.root)
+    feedback = SqliteFeedback(registry.root / FILE_NAME)
+    with run_in_thread(create_app(catalog, config, feedback=feedback)) as server:
         yield server
 
 
