@@ -21,6 +21,7 @@ from serving.application.recorder import FileRecorder
 from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
+from serving.infrastructure.grammars import Grammars
 from serving.infrastructure.loading import default_sampling, load_backend
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
@@ -63,6 +64,7 @@ def build_engine(
         config,
         context_length=tokenizer.context_length,
         drafter=drafter,
+        grammars=Grammars(tokenizer),
         observer=observer,
     ).start()
     return ServedModel(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving.application.generation import Generation, Options, admit
 from serving.application.ports import ServedModel
+from serving.domain.grammar import Tool, ToolCallForm, ToolGrammar
 
 DEFAULT_MAX_TOKENS = 1024
 
@@ -16,11 +18,16 @@ class GenerateChat:
     """Messages (and tools) in, one answer per choice out.
 
     `messages` are plain dicts as chat templates take them: `content` is text, the `arguments` of a tool call are an
-    object. `tools` is empty when the model may not call any.
+    object. `tools` is empty when the model may not call any; their calls always satisfy their schemas. `options.grammar` is
+    what the answer must look like where it is no call.
     """
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
+    forced: str | None = None
+    """The answer must call this tool; "" for any of them, None for none of them."""
+    parallel: bool = True
+    """Several calls in one answer."""
     options: Options = field(default_factory=Options)
     tenant: str = "default"
 
@@ -31,9 +38,22 @@ class GenerateChat:
             "chatcmpl",
             model,
             [prompt],
-            self.options,
+            self._constrained(model.tokenizer.tool_call_form),
             tenant=self.tenant,
             parse_tools=bool(self.tools),
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="messages",
         )
+
+    def _constrained(self, form: ToolCallForm) -> Options:
+        """The options with a grammar for the calls. Who ignores the end of a text gets no grammar that has one."""
+        answer = self.options.grammar
+        if not self.tools or (self.options.ignore_eos and self.forced is None and answer is None):
+            return self.options
+        tools = tuple(
+            Tool(tool["function"]["name"], json.dumps(tool["function"]["parameters"]), f"tools.{at}.function.parameters")
+            for at, tool in enumerate(self.tools)
+            if self.forced in (None, "", tool["function"]["name"])
+        )
+        grammar = ToolGrammar(tools, form, self.forced is not None, self.parallel, answer)
+        return replace(self.options, grammar=grammar)

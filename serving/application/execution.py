@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from serving.application.constraints import Constraints
 from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
+from serving.domain.sequence import Sequence as Running
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +27,13 @@ class Outcome(NamedTuple):
 class StepRunner:
     """Turns scheduled work into a packed batch, tokens, and events. Belongs to the engine's thread."""
 
-    def __init__(self, backend: ModelBackend, sampler: Sampler, scheduler: Scheduler) -> None:
+    def __init__(
+        self, backend: ModelBackend, sampler: Sampler, scheduler: Scheduler, constraints: Constraints
+    ) -> None:
         self._backend = backend
         self._sampler = sampler
         self._scheduler = scheduler
+        self._constraints = constraints
         self.seconds = {"model": 0.0, "sampling": 0.0}
         """Spent so far."""
 
@@ -83,10 +89,10 @@ class StepRunner:
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
             if samples:
-                draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
-            if drafts:
+                draw = Draw(sampling, sequence.seed, sequence.generated, sequence.tokens)
+                own = [draw, *(draw.after(drafts[:known]) for known in range(1, len(drafts) + 1))]
+                draws += own if sampling.grammar is None else self._constrained(sequence, own, drafts)
                 tokens += drafts
-                draws += [draws[-1].after(drafts[:known]) for known in range(1, len(drafts) + 1)]
             wanted = samples + len(drafts)
             batch.append(SequenceSlice(sequence.id, tokens, start, table, wanted, sampling.likeliest_suffices))
         started = time.perf_counter()
@@ -96,6 +102,10 @@ class StepRunner:
         self.seconds["model"] += computed - started
         self.seconds["sampling"] += time.perf_counter() - computed
         return sampled
+
+    def _constrained(self, sequence: Running, draws: list[Draw], drafts: Sequence[int]) -> list[Draw]:
+        masks = self._constraints.masks(sequence, drafts)
+        return [replace(draw, allowed=mask) for draw, mask in zip(draws, masks, strict=True)]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What changes logits before anything is drawn: stop tokens that come too early, bias, and penalties.
+"""What changes logits before anything is drawn: stop tokens that come too early, bias, penalties, and grammars.
 
 Everything here touches single logits, listed row by row, and only of rows that ask for it; nothing has the size of the
 batch times the vocabulary but the copy that is returned.
@@ -29,16 +29,18 @@ def adjust(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
 
     In vLLM's order: stop tokens before `min_tokens` become impossible; `logit_bias` is added; the repetition penalty
     divides positive logits of tokens in prompt or answer and multiplies negative ones (as in transformers); frequency and
-    presence penalty are subtracted for tokens in the answer (as in OpenAI's API).
+    presence penalty are subtracted for tokens in the answer (as in OpenAI's API). Last, what a grammar forbids becomes
+    impossible, whatever its bias.
     """
     adjusted = _add(logits, [*_early_stops(draws), *_bias(draws)])
     adjusted = _penalise(adjusted, list(_repetition(draws)))
-    return _add(adjusted, list(_frequency(draws)))
+    return _forbid(_add(adjusted, list(_frequency(draws))), draws)
 
 
 def _early_stops(draws: Sequence[Draw]) -> Iterator[Change]:
     for row, draw in enumerate(draws):
-        if draw.position < draw.sampling.min_tokens and draw.sampling.stop_token_ids:
+        # A grammar has looked after them already: they stay possible where it must end.
+        if draw.position < draw.sampling.min_tokens and draw.sampling.stop_token_ids and draw.allowed is None:
             yield Change(row, list(draw.sampling.stop_token_ids), -np.inf)
 
 
@@ -60,6 +62,21 @@ def _frequency(draws: Sequence[Draw]) -> Iterator[Change]:
         if draw.position and (presence or frequency):
             tokens, counts = np.unique(np.asarray(draw.tokens[-draw.position :]), return_counts=True)
             yield Change(row, tokens, -presence - frequency * counts)
+
+
+def _forbid(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    rows = [row for row, draw in enumerate(draws) if draw.allowed is not None]
+    if not rows:
+        return logits
+    bits = np.frombuffer(b"".join(draws[row].allowed for row in rows), dtype=np.uint8).reshape(len(rows), -1)
+    allowed = np.zeros((len(rows), logits.shape[1]), dtype=bool)  # beyond the tokenizer's vocabulary: nothing
+    known = np.unpackbits(bits, axis=1, count=min(8 * bits.shape[1], logits.shape[1]), bitorder="little")
+    allowed[:, : known.shape[1]] = known
+    possible = torch.from_numpy(allowed).to(logits.device)
+    if len(rows) == len(draws):
+        return logits.masked_fill(~possible, -np.inf)
+    where = torch.tensor(rows, device=logits.device)
+    return logits.index_copy(0, where, logits[where].masked_fill(~possible, -np.inf))
 
 
 def _add(logits: Tensor, changes: Sequence[Change]) -> Tensor:

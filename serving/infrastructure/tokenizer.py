@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
+from serving.infrastructure.tool_call_forms import form_of
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -35,11 +37,22 @@ class HFTokenizer:
             ) from None
         self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self.stop_token_ids = self._stop_tokens(Path(directory))
+        self.tool_call_form = form_of(self._tokenizer.chat_template)
 
     @property
     def vocabulary(self) -> dict[str, int]:
         """Every token and its number."""
         return self._tokenizer.get_vocab()
+
+    def serialized(self) -> str:
+        """The whole tokenizer as the `tokenizers` library writes it. Raises InvalidRequest for one of another kind."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise InvalidRequest("this model's tokenizer is not one of the tokenizers library, which a grammar needs")
+        copied = Tokenizer.from_str(backend.to_str())
+        copied.no_padding()
+        copied.no_truncation()
+        return copied.to_str()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a raw prompt, with whatever the tokenizer puts in front of a text."""

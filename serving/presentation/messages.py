@@ -98,17 +98,8 @@ def _arguments(written: str | None, function: Fields) -> dict[str, Any]:
 
 
 def read_tools(fields: Fields) -> list[dict[str, Any]]:
-    """Tools the model may call; none when `tool_choice` is "none". Raises for a choice that would need a grammar."""
-    tools = [_tool(Fields(tool, f"tools.{at}.")) for at, tool in enumerate(fields.array("tools") or [])]
-    choice = fields.take("tool_choice")
-    if choice not in (None, "none", "auto"):
-        if choice == "required" or isinstance(choice, dict):
-            raise InvalidRequest(
-                '"tool_choice" supports "none" and "auto" so far; forcing a call is not supported yet',
-                param="tool_choice",
-            )
-        raise wrong("tool_choice", '"none" or "auto"', choice)
-    return [] if choice == "none" else tools
+    """The tools of a request."""
+    return [_tool(Fields(tool, f"tools.{at}.")) for at, tool in enumerate(fields.array("tools") or [])]
 
 
 def _tool(fields: Fields) -> dict[str, Any]:
@@ -125,7 +116,7 @@ def _tool(fields: Fields) -> dict[str, Any]:
     parameters = function.take("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         raise wrong(function.param("parameters"), "an object (a JSON schema)", parameters)
-    function.unsupported({"strict": (False,)})
+    function.boolean("strict")  # arguments always keep to the schema
     function.finish()
     fields.finish()
     schema = parameters or {"type": "object", "properties": {}}

@@ -142,6 +142,9 @@ def _engine_lines(models: Sequence[ServedModel]) -> Iterable[str]:
         "spec_decode_num_drafts_total": lambda stats: stats.drafts,
         "spec_decode_num_draft_tokens_total": lambda stats: stats.draft_tokens,
         "spec_decode_num_accepted_tokens_total": lambda stats: stats.accepted_tokens,
+        "grammar_requests_total": lambda stats: stats.grammar_requests,
+        "grammar_compile_seconds_total": lambda stats: stats.grammar_compile_seconds,
+        "grammar_mask_seconds_total": lambda stats: stats.parts.get("grammar masks", 0.0),
         "engine_steps_total": lambda stats: stats.steps,
         "engine_step_seconds_total": lambda stats: stats.step_seconds,
     }

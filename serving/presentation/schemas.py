@@ -9,6 +9,7 @@ from serving.application.chat import GenerateChat
 from serving.application.completion import GenerateText
 from serving.application.generation import Options
 from serving.domain.errors import InvalidRequest
+from serving.presentation.constraints import read_grammar, read_tool_choice
 from serving.presentation.messages import read_messages, read_tools
 from serving.presentation.validation import Fields, wrong
 
@@ -23,8 +24,6 @@ UNSUPPORTED = {
     "service_tier": ("auto", "default"),
 }
 UNSUPPORTED_CHAT = UNSUPPORTED | {
-    "response_format": ({"type": "text"},),
-    "parallel_tool_calls": (True,),
     "modalities": (["text"],),
     "functions": ([],),
     "function_call": ("none",),
@@ -59,11 +58,14 @@ class ChatCompletionRequest:
         fields = Fields(body)
         delivery = _delivery(fields)
         messages = read_messages(fields.required("messages"))
-        tools = read_tools(fields)
         options = _options(fields, _max_tokens(fields, "max_completion_tokens", "max_tokens"), _chat_logprobs(fields))
+        choice = read_tool_choice(
+            read_tools(fields), fields.take("tool_choice"), fields.take("parallel_tool_calls"), options.grammar
+        )
         fields.unsupported(UNSUPPORTED_CHAT)
         fields.finish()
-        return cls(delivery, GenerateChat(messages, tools, options, tenant))
+        command = GenerateChat(messages, choice.tools, choice.forced, choice.parallel, options, tenant)
+        return cls(delivery, command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> Op
         logprobs=logprobs,
         n=fields.integer("n", 1, MAX_CHOICES) or 1,
         priority=fields.integer("priority", -INT32, INT32) or 0,
+        grammar=read_grammar(fields.take("response_format"), fields.take("structured_outputs")),
     )
 
 
