@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from serving.domain.errors import GrammarTooComplex
 from serving.domain.grammar import Constraint
 from serving.domain.sequence import Sequence as RunningSequence
 
@@ -23,7 +24,7 @@ class Matcher(Protocol):
     """Follows one answer. Belongs to one thread at a time."""
 
     def advance(self, tokens: Sequence[int]) -> None:
-        """The answer goes on with these. Raises ValueError when the grammar does not."""
+        """The answer goes on with these, which were allowed. Raises GrammarTooComplex."""
 
     def rewind(self, count: int) -> None:
         """Take the last `count` tokens back."""
@@ -34,7 +35,7 @@ class Matcher(Protocol):
     def allowed(self) -> bytes:
         """One bit per token of the vocabulary, lowest bit first: 1 where it may come next.
 
-        Never empty: stop tokens are allowed where a text may end, and only they where it must.
+        Never empty: stop tokens are allowed where a text may end, and only they where it must. Raises GrammarTooComplex.
         """
 
 
@@ -79,7 +80,7 @@ class Constraints:
         started = time.perf_counter()
         try:
             count = self._catch_up(sequence).agreeing(guess)
-        except ValueError:
+        except GrammarTooComplex:
             count = 0  # the same will happen in the step, which knows how to end one sequence without the others
         self.seconds += time.perf_counter() - started
         return guess[:count]

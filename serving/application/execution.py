@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from serving.application.constraints import Constraints
 from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
+from serving.domain.errors import GrammarTooComplex
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
 from serving.domain.sequence import Sequence as Running
@@ -78,6 +79,8 @@ class StepRunner:
         return done
 
     def _give_up(self, item: Work, error: Exception) -> list[Event]:
+        if isinstance(error, GrammarTooComplex):
+            return self._scheduler.finish(item.sequence.id, "error", error.code)
         log.error('request "%s" failed', item.sequence.id, exc_info=error)
         message = f"internal error while computing this request: {type(error).__name__}"
         return self._scheduler.finish(item.sequence.id, "error", message)

@@ -5,6 +5,8 @@ Chosen by measurement beside xgrammar: `benchmarks/constrained.md`.
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -13,10 +15,12 @@ from contextlib import suppress
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from serving.domain.errors import InvalidRequest
+from serving.domain.errors import GrammarTooComplex, InvalidRequest
 from serving.domain.grammar import Constraint, Grammar, ToolGrammar
 from serving.infrastructure.lark import lark
 from serving.infrastructure.tokenizer import HFTokenizer
+
+log = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 100_000
 MOST_KEPT = 128
@@ -37,9 +41,9 @@ class TokenMatcher:
         self._matcher = matcher
 
     def advance(self, tokens: Sequence[int]) -> None:
-        """Raises ValueError when the grammar does not go on with these, or has become too complex."""
+        """The answer goes on with these, which were allowed. Raises GrammarTooComplex."""
         if not self._matcher.consume_tokens(list(tokens)):
-            raise ValueError(f"the grammar does not allow what was chosen: {self._matcher.get_error()}")
+            self._fail()
 
     def rewind(self, count: int) -> None:
         """Take the last `count` tokens back."""
@@ -51,11 +55,15 @@ class TokenMatcher:
         return self._matcher.validate_tokens(list(tokens))
 
     def allowed(self) -> bytes:
-        """One bit per token. Raises ValueError when the grammar has become too complex."""
+        """One bit per token. Raises GrammarTooComplex."""
         mask = self._matcher.compute_bitmask()
         if self._matcher.is_error():
-            raise ValueError(f"the grammar is too complex: {self._matcher.get_error()}")
+            self._fail()
         return mask
+
+    def _fail(self) -> None:
+        log.warning("a grammar failed: %s", _short(self._matcher.get_error()))
+        raise GrammarTooComplex
 
 
 class Grammars:
@@ -144,5 +152,9 @@ KINDS = {"json_schema": "JSON schema", "regex": "regular expression", "choice": 
 
 
 def _refuse(part: Grammar, error: str) -> InvalidRequest:
-    reason = " ".join(error.split("<state>")[0].split())[:300]
-    return InvalidRequest(f"this {KINDS[part.kind]} cannot be served: {reason}", param=part.param, code="invalid_grammar")
+    message = f"this {KINDS[part.kind]} cannot be served: {_short(error)}"
+    return InvalidRequest(message, param=part.param, code="invalid_grammar")
+
+
+def _short(error: str) -> str:
+    return " ".join(re.split(r"\n<(?:state|non-verbose)", error)[0].split())[:300]

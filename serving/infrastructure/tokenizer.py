@@ -35,6 +35,7 @@ class HFTokenizer:
             raise LifecycleError(
                 f"{directory} holds no tokenizer and config that transformers can open: {error}"
             ) from None
+        self.directory = Path(directory)
         self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self.stop_token_ids = self._stop_tokens(Path(directory))
         self.tool_call_form = form_of(self._tokenizer.chat_template)
