@@ -17,6 +17,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from results import markdown, publish
 
 from lifecycle.registry import ModelRegistry
 from serving.application.chat import GenerateChat
+from serving.application.constraints import Matcher
 from serving.application.deltas import ChoiceFinished, TextDelta, ToolCallDelta
 from serving.application.generation import Generation, Options
 from serving.application.ports import ServedModel
@@ -36,12 +38,13 @@ from serving.domain.request import Request, SamplingParams
 from serving.infrastructure.grammars import Grammars
 from serving.infrastructure.tokenizer import HFTokenizer
 
+PARTS = ("masks", "answers", "share")
 AT_ONCE = 16
 MAX_TOKENS = 400
 FORMATS = jsonschema.FormatChecker(["uuid", "ipv4"])
 """Not dates: RFC 3339 has a year 0000, and Python has not."""
 Texts = list[tuple[dict[str, Any], str]]
-ASKED = "Fill this in. Be short."
+ASKED = [{"role": "user", "content": "Fill this in. Be short."}]
 
 
 def texts(count: int) -> Texts:
@@ -58,7 +61,8 @@ def llguidance_masks(tokenizer: HFTokenizer, pairs: Texts) -> Iterator[tuple[flo
         started = time.perf_counter()
         matcher = grammars.start(Grammar("json_schema", json.dumps(schema)))
         compiled = time.perf_counter() - started
-        yield compiled, [timed(matcher.allowed, lambda token=token: matcher.advance([token])) for token in tokenizer.encode(text)]
+        go_on = partial(_advance, matcher)
+        yield compiled, along(tokenizer.encode(text), matcher.allowed, go_on)
 
 
 def xgrammar_masks(tokenizer: HFTokenizer, pairs: Texts) -> Iterator[tuple[float, list[float]]]:
@@ -74,26 +78,25 @@ def xgrammar_masks(tokenizer: HFTokenizer, pairs: Texts) -> Iterator[tuple[float
         compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False, separators=(", ", ": "))
         matcher = xgrammar.GrammarMatcher(compiled)
         seconds = time.perf_counter() - started
-        steps = []
-        for token in tokenizer.encode(text):
-            taken = True
-
-            def go_on(token: int = token) -> None:
-                nonlocal taken
-                taken = matcher.accept_token(token)
-
-            steps.append(timed(lambda: matcher.fill_next_token_bitmask(mask), go_on))
-            if not taken:
-                break
-        yield seconds, steps if taken else []
+        yield seconds, along(tokenizer.encode(text), partial(matcher.fill_next_token_bitmask, mask), matcher.accept_token)
 
 
-def timed(mask: Callable[[], Any], go_on: Callable[[], Any]) -> float:
-    """Seconds for a mask and the step to the next token."""
-    started = time.perf_counter()
-    mask()
-    go_on()
-    return time.perf_counter() - started
+def along(tokens: Sequence[int], mask: Callable[[], Any], go_on: Callable[[int], bool]) -> list[float]:
+    """Seconds for each mask and the step to the next token; none when the text is refused."""
+    seconds = []
+    for token in tokens:
+        started = time.perf_counter()
+        mask()
+        taken = go_on(token)
+        seconds.append(time.perf_counter() - started)
+        if not taken:
+            return []
+    return seconds
+
+
+def _advance(matcher: Matcher, token: int) -> bool:
+    matcher.advance([token])
+    return True
 
 
 def compare(name: str, tokenizer: HFTokenizer, count: int) -> list[dict[str, Any]]:
@@ -134,12 +137,15 @@ def validity(model: ServedModel, tools: int, schemas: int) -> list[dict[str, Any
         rng = random.Random(int(temperature) + 1)
         offered = [draw_tool(rng, f"tool_{at}")[0] for at in range(tools)]
         calls = [
-            (tool["function"]["parameters"], GenerateChat(*_ask(), [tool], forced="", parallel=False, options=_options(temperature, at)))
+            (
+                tool["function"]["parameters"],
+                GenerateChat(ASKED, [tool], forced="", parallel=False, options=_options(temperature, at)),
+            )
             for at, tool in enumerate(offered)
         ]
         forms = [draw(rng, 3)[0] for _ in range(schemas)]
         answers = [
-            (form, GenerateChat(*_ask(), options=_options(temperature, at, Grammar("json_schema", json.dumps(form)))))
+            (form, GenerateChat(ASKED, options=_options(temperature, at, Grammar("json_schema", json.dumps(form)))))
             for at, form in enumerate(forms)
         ]
         for kind, work in (("tool call", calls), ("JSON", answers)):
@@ -159,10 +165,6 @@ def validity(model: ServedModel, tools: int, schemas: int) -> list[dict[str, Any
             )
             print(rows[-1], flush=True)
     return rows
-
-
-def _ask() -> tuple[list[dict[str, Any]]]:
-    return ([{"role": "user", "content": ASKED}],)
 
 
 def _options(temperature: float, seed: int, grammar: Grammar | None = None) -> Options:
@@ -194,9 +196,11 @@ def verdict(schema: dict[str, Any], generation: Generation) -> str:
 
 def share(model: ServedModel, streams: int, length: int, repeats: int) -> list[dict[str, Any]]:
     """Milliseconds a step with every stream under a grammar, and with none, in turn."""
-    schema = {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}, "required": ["name", "n"]}, "minItems": 100}
+    entry = {"name": {"type": "string"}, "n": {"type": "integer"}}
+    item = {"type": "object", "properties": entry, "required": [*entry]}
+    schema = {"type": "array", "items": item, "minItems": 100}
     grammar = Grammar("json_schema", json.dumps(schema))
-    prompt = tuple(model.tokenizer.render_chat(_ask()[0]))
+    prompt = tuple(model.tokenizer.render_chat(ASKED))
     runs: dict[str, list[dict[str, float]]] = {"none": [], "JSON schema": []}
     for turn in range(repeats + 1):
         for name, chosen in (("none", None), ("JSON schema", grammar)):
@@ -208,14 +212,17 @@ def share(model: ServedModel, streams: int, length: int, repeats: int) -> list[d
                     pass
             after = model.engine.stats()
             steps = after.steps - before.steps
-            parts = {part: 1e3 * (after.parts[part] - before.parts[part]) / steps for part in ("grammar masks", "sampling")}
-            figures = {"step, ms": 1e3 * (after.step_seconds - before.step_seconds) / steps, **{f"{p}, ms": s for p, s in parts.items()}}
+            figures = {"step, ms": 1e3 * (after.step_seconds - before.step_seconds) / steps}
+            for part in ("grammar masks", "sampling"):
+                figures[f"{part}, ms"] = 1e3 * (after.parts[part] - before.parts[part]) / steps
             if turn:  # the first one warms up
                 runs[name].append(figures)
     rows = []
     for name, measured in runs.items():
         row = {key: statistics.median(run[key] for run in measured) for key in measured[0]}
-        rows.append({"model": model.version, "streams": streams, "grammar": name, **row, "masks of a step (%)": 100 * row["grammar masks, ms"] / row["step, ms"], "masks and sampling (%)": 100 * (row["grammar masks, ms"] + row["sampling, ms"]) / row["step, ms"]})
+        whole, masks, sampling = (row[key] for key in ("step, ms", "grammar masks, ms", "sampling, ms"))
+        shares = {"masks (%)": 100 * masks / whole, "masks and sampling (%)": 100 * (masks + sampling) / whole}
+        rows.append({"model": model.version, "streams": streams, "grammar": name, **row, **shares})
     return rows
 
 
@@ -229,13 +236,13 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--output-len", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", choices=("masks", "answers", "share"), default=["masks", "answers", "share"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", type=Path, help="Figures of the parts that are left out are taken from what is there.")
     arguments = parser.parse_args()
 
     target = arguments.json or Path(__file__).with_suffix(".json")
     found = json.loads(target.read_text()) if target.exists() else {}
-    figures = {part: found.get(part, []) for part in ("masks", "answers", "share")}
+    figures = {part: found.get(part, []) for part in PARTS}
     figures |= {part: [] for part in arguments.parts}
     registry = ModelRegistry(arguments.registry) if arguments.registry else ModelRegistry()
     for ref in arguments.model:

@@ -152,9 +152,15 @@ KINDS = {"json_schema": "JSON schema", "regex": "regular expression", "choice": 
 
 
 def _refuse(part: Grammar, error: str) -> InvalidRequest:
-    message = f"this {KINDS[part.kind]} cannot be served: {_short(error)}"
-    return InvalidRequest(message, param=part.param, code="invalid_grammar")
+    reason = _short(error)
+    if part.kind != "grammar":  # a place in a text that the client has not written
+        reason = re.sub(r"^at \d+\(\d+\): (?:failed to compile JSON schema: )?", "", reason)
+    reason = reason.replace("Unimplemented keys", "unsupported keywords")
+    return InvalidRequest(
+        f"this {KINDS[part.kind]} cannot be served: {reason}", param=part.param, code="invalid_grammar"
+    )
 
 
 def _short(error: str) -> str:
-    return " ".join(re.split(r"\n<(?:state|non-verbose)", error)[0].split())[:300]
+    """Without the parser's state and the lines around the mistake."""
+    return " ".join(re.split(r"\n(?:<(?:state|non-verbose)|\s*\d+ \|)", error)[0].split())[:300]

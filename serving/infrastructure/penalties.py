@@ -7,6 +7,7 @@ batch times the vocabulary but the copy that is returned.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,15 +69,24 @@ def _forbid(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     rows = [row for row, draw in enumerate(draws) if draw.allowed is not None]
     if not rows:
         return logits
-    bits = np.frombuffer(b"".join(draws[row].allowed for row in rows), dtype=np.uint8).reshape(len(rows), -1)
-    allowed = np.zeros((len(rows), logits.shape[1]), dtype=bool)  # beyond the tokenizer's vocabulary: nothing
-    known = np.unpackbits(bits, axis=1, count=min(8 * bits.shape[1], logits.shape[1]), bitorder="little")
-    allowed[:, : known.shape[1]] = known
-    possible = torch.from_numpy(allowed).to(logits.device)
+    masks = torch.frombuffer(bytearray().join(draws[row].allowed for row in rows), dtype=torch.uint8)
+    # One look-up per byte: several times as fast as unpacking bits and filling in where they are not set.
+    bias = _bias_of_bytes(logits.device).index_select(0, masks.to(logits.device).int()).view(len(rows), -1)
+    short = logits.shape[1] - bias.shape[1]
+    if short > 0:  # logits beyond the tokenizer's vocabulary
+        bias = torch.nn.functional.pad(bias, (0, short), value=-np.inf)
+    bias = bias[:, : logits.shape[1]]
     if len(rows) == len(draws):
-        return logits.masked_fill(~possible, -np.inf)
+        return bias.add_(logits)
     where = torch.tensor(rows, device=logits.device)
-    return logits.index_copy(0, where, logits[where].masked_fill(~possible, -np.inf))
+    return logits.index_copy(0, where, bias.add_(logits[where]))
+
+
+@cache
+def _bias_of_bytes(device: torch.device) -> Tensor:
+    """[256, 8]: for each byte and each of its bits, lowest first, 0 where it is set, else -inf."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return torch.from_numpy(np.where(bits, 0.0, -np.inf).astype(np.float32)).to(device)
 
 
 def _add(logits: Tensor, changes: Sequence[Change]) -> Tensor:

@@ -165,7 +165,7 @@ def form(schema):
 
 
 REFUSED = [
-    ("response_format.json_schema.schema", "uniqueItems", form({"type": "array", "uniqueItems": True})),
+    ("response_format.json_schema.schema", 'unsupported keywords: ["uniqueItems"]', form({"type": "array", "uniqueItems": True})),
     ("response_format.json_schema.schema", "banana", form({"type": "banana"})),
     ("response_format.json_schema.schema", "not", form({"properties": {"a": {"not": {}}}})),
     ("response_format.json_schema.schema", "minimum", form({"type": "integer", "minimum": 5, "maximum": 3})),
@@ -215,4 +215,4 @@ def test_a_grammar_that_costs_too_much_is_refused_in_time(client):
             answer = chat(client, structured_outputs=body, max_tokens=3)
             assert answer.choices[0].finish_reason in ("length", "stop")
         except openai.BadRequestError as error:
-            assert error.param.startswith("structured_outputs.")
+            assert error.code in ("invalid_grammar", "grammar_too_complex")
