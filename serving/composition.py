@@ -27,6 +27,7 @@ from serving.infrastructure.catalog import Catalog
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.embedder import Embedder
+from serving.infrastructure.grammars import Grammars
 from serving.infrastructure.loading import default_sampling, load_backend
 from serving.infrastructure.lora import is_adapter
 from serving.infrastructure.memory import kv_share_mb, require_memory
@@ -73,6 +74,7 @@ def build_engine(
         context_length=tokenizer.context_length,
         drafter=drafter,
         observer=watch if observer is None else both(watch, observer),
+        grammars=Grammars(tokenizer),
     ).start()
     return ServedModel(
         name=name or directory.name,

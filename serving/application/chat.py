@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 
 from serving.application.generation import Generation, Options, admit
 from serving.application.ports import ServedModel
 from serving.application.rendering import RenderChat
+from serving.domain.grammar import Tool, ToolCallForm, ToolGrammar
 
 DEFAULT_MAX_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateChat:
-    """A conversation in, one answer per choice out."""
+    """A conversation in, one answer per choice out. `options.grammar` is what the answer must look like where it is no call."""
 
     prompt: RenderChat
+    """Calls of its tools always satisfy their schemas."""
+    forced: str | None = None
+    """The answer must call this tool; "" for any of them, None for none of them."""
+    parallel: bool = True
+    """Several calls in one answer."""
     options: Options = field(default_factory=Options)
     tenant: str = "default"
 
@@ -25,9 +32,22 @@ class GenerateChat:
             kind,
             model,
             [self.prompt.tokens(model)],
-            self.options,
+            self._constrained(model.tokenizer.tool_call_form),
             tenant=self.tenant,
             parse_tools=bool(self.prompt.tools),
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="messages",
         )
+
+    def _constrained(self, form: ToolCallForm) -> Options:
+        """The options with a grammar for the calls. Who ignores the end of a text gets no grammar that has one."""
+        answer = self.options.grammar
+        if not self.prompt.tools or (self.options.ignore_eos and self.forced is None and answer is None):
+            return self.options
+        tools = tuple(
+            Tool(tool["function"]["name"], json.dumps(tool["function"]["parameters"]), f"tools[{at}].function.parameters")
+            for at, tool in enumerate(self.prompt.tools)
+            if self.forced in (None, "", tool["function"]["name"])
+        )
+        grammar = ToolGrammar(tools, form, self.forced is not None, self.parallel, answer)
+        return replace(self.options, grammar=grammar)

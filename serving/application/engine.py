@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from serving.application.constraints import Constraints, GrammarCompiler, Matcher
 from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
@@ -61,6 +62,7 @@ class EngineLoop:
         *,
         context_length: int,
         drafter: Drafter | None = None,
+        grammars: GrammarCompiler | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,8 +78,12 @@ class EngineLoop:
             on_close=self._release,
         )
         self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
-        self._runner = StepRunner(backend, sampler, self._scheduler)
-        self._speculation = None if drafter is None else Speculation(drafter, self._scheduler, config)
+        self._grammars = grammars
+        self._constraints = Constraints()
+        self._runner = StepRunner(backend, sampler, self._scheduler, self._constraints)
+        self._speculation = (
+            None if drafter is None else Speculation(drafter, self._scheduler, config, self._constraints)
+        )
         self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
@@ -101,9 +107,13 @@ class EngineLoop:
     # -- called from any thread ---------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> Mailbox:
-        """Queue a request. Raises InvalidRequest, ContextLengthExceeded, QueueFull or Draining."""
+        """Queue a request; its grammar is compiled here, on the caller's thread.
+
+        Raises InvalidRequest, ContextLengthExceeded, QueueFull or Draining.
+        """
         capacity = min(self._context_length, self._pool.total * self._pool.block_size)
         check_request(request, vocab_size=self._backend.vocab_size, capacity=capacity)
+        matcher = self._matcher(request)
         now = self._clock()
         sequence = self._sequence(request, now)
         mailbox = Mailbox(request.id, self._config.mailbox_tokens, self.cancel, opened=now)
@@ -126,7 +136,7 @@ class EngineLoop:
                 self._adapters[request.adapter].add(request.id)
             self._sequences[request.id] = sequence
             # Inside the lock, or a loop that ends right now would miss the request.
-            self._commands.put(lambda: self._enqueue(sequence))
+            self._commands.put(lambda: self._enqueue(sequence, matcher))
         return mailbox
 
     def cancel(self, request_id: str, why: str | None = None) -> None:
@@ -241,18 +251,22 @@ class EngineLoop:
             draft_tokens=counters.draft_tokens,
             accepted_tokens=counters.accepted_tokens,
             parts=self._parts(),
+            grammar_requests=0 if self._grammars is None else self._grammars.requests,
+            grammar_compile_seconds=0.0 if self._grammars is None else self._grammars.seconds,
         )
 
     def _parts(self) -> dict[str, float]:
         """Where the time of all steps went, from the decision what to compute to the last mailbox."""
         model, sampling = self._runner.seconds["model"], self._runner.seconds["sampling"]
+        masks = self._constraints.seconds
         inside = {f"model: {name}": seconds for name, seconds in self._backend.seconds().items()}
         return {
             "scheduling": self._scheduling_seconds,
             **inside,
             "model: rest" if inside else "model": model - sum(inside.values()),
+            "grammar masks": masks,
             "sampling": sampling,
-            "bookkeeping": self._step_seconds - self._scheduling_seconds - model - sampling,
+            "bookkeeping": self._step_seconds - self._scheduling_seconds - model - masks - sampling,
         }
 
     def block_map(self) -> BlockMap:
@@ -284,6 +298,14 @@ class EngineLoop:
         seed = random.getrandbits(63) if request.sampling.seed is None else request.sampling.seed
         return RunningSequence(request, arrival=request.arrival, seed=seed, block_size=self._pool.block_size)
 
+    def _matcher(self, request: Request) -> Matcher | None:
+        constraint = request.sampling.grammar
+        if constraint is None:
+            return None
+        if self._grammars is None:
+            raise InvalidRequest("this engine has no grammars: send the request without one")
+        return self._grammars.start(constraint)
+
     # -- called from the engine's thread only ---------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -312,7 +334,9 @@ class EngineLoop:
         if self._speculation is not None:
             self._speculation.release(sequence_id)
 
-    def _enqueue(self, sequence: RunningSequence) -> None:
+    def _enqueue(self, sequence: RunningSequence, matcher: Matcher | None) -> None:
+        if matcher is not None:
+            self._constraints.begin(sequence.id, matcher)
         self._tell(self._observer, sequence.request)
         self._scheduler.add(sequence)
 
@@ -357,6 +381,7 @@ class EngineLoop:
         """Put each event into its mailbox; a client that let its mailbox fill up is cancelled."""
         for event in events:
             if isinstance(event, Finished):
+                self._constraints.release(event.request_id)
                 self._tell(self._observer, event)
             mailbox = self._mailboxes.get(event.request_id)
             if mailbox is None:

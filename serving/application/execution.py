@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
+from serving.application.constraints import Constraints
 from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
+from serving.domain.errors import GrammarTooComplex
 from serving.domain.events import Event, PromptScored, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
+from serving.domain.sequence import Sequence as Running
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +36,13 @@ class Sampled(NamedTuple):
 class StepRunner:
     """Turns scheduled work into a packed batch, tokens, and events. Belongs to the engine's thread."""
 
-    def __init__(self, backend: ModelBackend, sampler: Sampler, scheduler: Scheduler) -> None:
+    def __init__(
+        self, backend: ModelBackend, sampler: Sampler, scheduler: Scheduler, constraints: Constraints
+    ) -> None:
         self._backend = backend
         self._sampler = sampler
         self._scheduler = scheduler
+        self._constraints = constraints
         self.seconds = {"model": 0.0, "sampling": 0.0}
         """Spent so far."""
 
@@ -80,6 +87,8 @@ class StepRunner:
         return done
 
     def _give_up(self, item: Work, error: Exception) -> list[Event]:
+        if isinstance(error, GrammarTooComplex):
+            return self._scheduler.finish(item.sequence.id, "error", error.code)
         log.error('request "%s" failed', item.sequence.id, exc_info=error)
         message = f"internal error while computing this request: {type(error).__name__}"
         return self._scheduler.finish(item.sequence.id, "error", message)
@@ -91,10 +100,10 @@ class StepRunner:
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
             if samples:
-                draws.append(Draw(sampling, sequence.seed, sequence.generated, sequence.tokens))
-            if drafts:
+                draw = Draw(sampling, sequence.seed, sequence.generated, sequence.tokens)
+                own = [draw, *(draw.after(drafts[:before]) for before in range(1, len(drafts) + 1))]
+                draws += own if sampling.grammar is None else self._constrained(sequence, own, drafts)
                 tokens += drafts
-                draws += [draws[-1].after(drafts[:before]) for before in range(1, len(drafts) + 1)]
             chosen = wanted = samples + len(drafts)
             if unscored := sequence.unscored(start, count):
                 wanted = start + count - unscored.start + len(drafts)
@@ -134,6 +143,11 @@ class StepRunner:
                 events.append(PromptScored(item.sequence.id, tuple(islice(scores, len(unscored)))))
                 item.sequence.scored = unscored.stop
         return events + self._scheduler.complete(work, sampled.tokens)
+
+    def _constrained(self, sequence: Running, draws: list[Draw], drafts: Sequence[int]) -> list[Draw]:
+        masks = self._constraints.masks(sequence, drafts)
+        return [replace(draw, allowed=mask) for draw, mask in zip(draws, masks, strict=True)]
+
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from serving.application.choice import Choice, OutputRules
 from serving.application.deltas import Delta, Usage
 from serving.application.ports import ServedModel, TokenStream
-from serving.domain.errors import ContextLengthExceeded
+from serving.domain.errors import ContextLengthExceeded, InvalidRequest
+from serving.domain.grammar import Constraint
 from serving.domain.request import Request, SamplingParams
 
 FAN_IN_SECONDS = 0.02  # how long one of several mailboxes may keep the others waiting
@@ -40,6 +41,8 @@ class Options:
     n: int = 1
     priority: int = 0
     """Smaller is sooner, under a policy that looks at it."""
+    grammar: Constraint | None = None
+    """What the answer must look like."""
 
 
 @dataclass(slots=True)
@@ -130,6 +133,8 @@ def sampling_params(
     model: ServedModel, prompt_tokens: int, options: Options, default_max_tokens: int, prompt_param: str
 ) -> SamplingParams:
     """The client's wishes over the model's defaults. Raises `ContextLengthExceeded` with the numbers."""
+    if options.grammar is not None and options.ignore_eos:
+        raise InvalidRequest('"ignore_eos" goes on for ever, and a grammar has an end: send one of them', param="ignore_eos")
     stats = model.engine.stats()
     capacity = min(model.tokenizer.context_length, stats.kv_total * stats.block_size)
     room = capacity - prompt_tokens
@@ -161,6 +166,7 @@ def sampling_params(
         stop_token_ids=options.stop_token_ids | (frozenset() if options.ignore_eos else model.tokenizer.stop_token_ids),
         seed=options.seed,
         logprobs=options.logprobs,
+        grammar=options.grammar,
     )
 
 

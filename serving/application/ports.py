@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
+from serving.domain.grammar import ToolCallForm
 from serving.domain.request import Request, SamplingParams
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class EngineStats:
     draft_tokens: int = 0  # guessed
     accepted_tokens: int = 0  # guessed right
     parts: Mapping[str, float] = field(default_factory=dict)  # seconds of a step's parts, those of the backend included
+    grammar_requests: int = 0  # answers that had to satisfy a grammar
+    grammar_compile_seconds: float = 0.0  # on the threads of the requests, not in steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class TokenizerPort(Protocol):
     vocab_size: int
     """Token ids are below it."""
     stop_token_ids: frozenset[int]
+    tool_call_form: ToolCallForm
+    """How the model writes a tool call."""
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -279,9 +284,10 @@ class Draw:
     seed: int
     position: int  # how many tokens were generated before
     tokens: Sequence[int] = ()  # prompt and answer so far, for penalties; the last `position` of them are the answer
+    allowed: bytes | None = None  # a bit per token of the vocabulary, lowest first; None: all
 
     def after(self, more: Sequence[int]) -> Draw:
-        """The same request's choice when `more` tokens have been generated."""
+        """The same request's choice when `more` tokens have been generated; what is allowed then is not known here."""
         return Draw(self.sampling, self.seed, self.position + len(more), [*self.tokens, *more])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from serving.application.constraints import Constraints
 from serving.application.ports import Drafter, Draw, Opening
 from serving.domain.config import SchedulerConfig
 from serving.domain.scheduler import Scheduler, Work
@@ -25,8 +26,11 @@ class Speculation:
     Belongs to the engine's thread. A drafter that fails is not asked again: everything goes on without guesses.
     """
 
-    def __init__(self, drafter: Drafter, scheduler: Scheduler, config: SchedulerConfig) -> None:
+    def __init__(
+        self, drafter: Drafter, scheduler: Scheduler, config: SchedulerConfig, constraints: Constraints
+    ) -> None:
         self._drafter = drafter
+        self._constraints = constraints
         self._scheduler = scheduler
         self._most = config.num_speculative_tokens
         self._max_seqs = config.speculative_max_seqs
@@ -49,7 +53,9 @@ class Speculation:
         for at, guess in zip(openings, guesses, strict=True):
             stops = work[at].sequence.request.sampling.stop_token_ids
             end = next((place for place, token in enumerate(guess) if token in stops), len(guess))
-            extended[at] = self._scheduler.speculate(work[at], guess[:end])  # nothing follows a stop token
+            # Nothing follows a stop token, and nothing follows what a grammar forbids: it will not be chosen.
+            guess = self._constraints.agreeing(work[at].sequence, guess[:end])
+            extended[at] = self._scheduler.speculate(work[at], guess)
         return extended
 
     def release(self, sequence_id: str) -> None:

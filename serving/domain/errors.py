@@ -34,6 +34,15 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class GrammarTooComplex(InvalidRequest):
+    """A grammar turned out to cost more than it may, some way into the answer."""
+
+    code = "grammar_too_complex"
+
+    def __init__(self) -> None:
+        super().__init__("the grammar of this answer takes too much time or memory: make its repetitions or its choices fewer")
+
+
 class Unauthorized(ServingError):
     status = 401
     type = "authentication_error"

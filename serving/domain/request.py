@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serving.domain.grammar import Constraint
+
 GREEDY_BELOW = 1e-5
 """Temperatures that would overflow float32 mean greedy."""
 
@@ -27,6 +29,7 @@ class SamplingParams:
     seed: int | None = None
     logprobs: int | None = None  # None: none; k: the chosen token's and the k likeliest
     prompt_logprobs: int | None = None  # the same for the prompt's tokens, all of which are computed then
+    grammar: Constraint | None = None  # what the answer must look like; then stop tokens end it wherever it may end
 
     @property
     def is_greedy(self) -> bool:
@@ -36,7 +39,7 @@ class SamplingParams:
     def likeliest_suffices(self) -> bool:
         """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
         held_back = self.min_tokens and self.stop_token_ids
-        changed = self.logit_bias or held_back or self.presence_penalty or self.frequency_penalty
+        changed = self.logit_bias or held_back or self.presence_penalty or self.frequency_penalty or self.grammar
         return self.is_greedy and not changed and self.repetition_penalty == 1 and not self.scored
 
     @property

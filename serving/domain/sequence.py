@@ -87,9 +87,12 @@ class Sequence:
         self.computed += count
 
     def append(self, token: int) -> FinishReason | None:
-        """Take a sampled token; returns why the sequence ends with it, if it does. A stop token is not kept."""
+        """Take a sampled token; returns why the sequence ends with it, if it does. A stop token is not kept.
+
+        Where there is a grammar it has allowed the stop token: at its end `min_tokens` does not hold.
+        """
         sampling = self.request.sampling
-        if token in sampling.stop_token_ids and self.generated >= sampling.min_tokens:
+        if token in sampling.stop_token_ids and (self.generated >= sampling.min_tokens or sampling.grammar):
             return "stop"
         self.tokens.append(token)
         return "length" if self.generated >= sampling.max_tokens else None

@@ -42,9 +42,9 @@ class VectorSampler:
         allowed = adjust(raw, draws)
         greedy = [draw.sampling.is_greedy for draw in draws]
         if all(greedy):
-            best, tokens = allowed.max(-1)
+            best, tokens = _likeliest(allowed)
         else:
-            best, tokens = allowed.max(-1) if any(greedy) else (allowed.amax(-1), None)
+            best, tokens = _likeliest(allowed) if any(greedy) else (allowed.amax(-1), None)
             rows = [row for row, is_greedy in enumerate(greedy) if not is_greedy]
             chosen = self._draw(allowed if tokens is None else allowed[rows], [draws[row] for row in rows])
             tokens = chosen if tokens is None else tokens.index_copy(0, torch.tensor(rows, device=raw.device), chosen)
@@ -112,6 +112,14 @@ class VectorSampler:
             if not pending:
                 break
         return tokens
+
+
+def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's maximum and where it is, the first of equals. NumPy's search is many times as fast on a CPU."""
+    if logits.device.type != "cpu":
+        return logits.max(-1)
+    tokens = torch.from_numpy(logits.numpy().argmax(-1))
+    return logits.gather(1, tokens[:, None])[:, 0], tokens
 
 
 def _among_likeliest(

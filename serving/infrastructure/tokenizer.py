@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
+from serving.infrastructure.tool_call_forms import form_of
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -34,14 +36,26 @@ class HFTokenizer:
             raise LifecycleError(
                 f"{directory} holds no tokenizer and config that transformers can open: {error}"
             ) from None
+        self.directory = Path(directory)
         self.context_length: int = getattr(config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self.vocab_size: int = getattr(config, "vocab_size", None) or len(self._tokenizer)
         self.stop_token_ids = self._stop_tokens(Path(directory))
+        self.tool_call_form = form_of(self._tokenizer.chat_template)
 
     @property
     def vocabulary(self) -> dict[str, int]:
         """Every token and its number."""
         return self._tokenizer.get_vocab()
+
+    def serialized(self) -> str:
+        """The whole tokenizer as the `tokenizers` library writes it. Raises InvalidRequest for one of another kind."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise InvalidRequest("this model's tokenizer is not one of the tokenizers library, which a grammar needs")
+        copied = Tokenizer.from_str(backend.to_str())
+        copied.no_padding()
+        copied.no_truncation()
+        return copied.to_str()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a raw prompt, with whatever the tokenizer puts in front of a text."""

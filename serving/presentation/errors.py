@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from serving.application.deltas import ChoiceFinished
-from serving.domain.errors import Aborted, Draining, ServingError
+from serving.domain.errors import Aborted, Draining, GrammarTooComplex, ServingError
 
 
 def error_body(error: ServingError) -> dict[str, Any]:
@@ -34,6 +34,8 @@ def failure(finished: ChoiceFinished) -> ServingError | None:
         return Aborted(finished.error)
     if finished.reason == "cancelled":
         return Draining("the server stopped before the answer was complete")
+    if finished.error == GrammarTooComplex.code:
+        return GrammarTooComplex()
     if finished.reason == "error":
         return ServingError(finished.error or "the answer could not be computed")
     return None

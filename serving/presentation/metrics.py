@@ -208,6 +208,17 @@ ENGINE: dict[str, tuple[str, str, Callable[[EngineStats], float]]] = {
     "spec_decode_num_drafts_total": ("counter", "Steps of a request with guesses.", lambda stats: stats.drafts),
     "spec_decode_num_draft_tokens_total": ("counter", "Tokens guessed.", lambda stats: stats.draft_tokens),
     "spec_decode_num_accepted_tokens_total": ("counter", "Tokens guessed right.", lambda stats: stats.accepted_tokens),
+    "grammar_requests_total": ("counter", "Requests whose answer has to keep to a grammar.", lambda stats: stats.grammar_requests),
+    "grammar_compile_seconds_total": (
+        "counter",
+        "Time to compile grammars.",
+        lambda stats: stats.grammar_compile_seconds,
+    ),
+    "grammar_mask_seconds_total": (
+        "counter",
+        "Time to find out which tokens they allow.",
+        lambda stats: stats.parts.get("grammar masks", 0.0),
+    ),
     "engine_steps_total": ("counter", "Steps of the engine.", lambda stats: stats.steps),
     "engine_step_seconds_total": ("counter", "Time in them.", lambda stats: stats.step_seconds),
 }

@@ -13,6 +13,7 @@ from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextD
 from serving.application.generation import Generation
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.presentation.chat import logprobs_json
+from serving.presentation.schemas.base import Wire
 from serving.presentation.schemas.responses import ResponseRequest
 from serving.presentation.streaming import dump
 
@@ -69,13 +70,13 @@ class ResponseRecord:
             "metadata": asked.metadata or {},
             "model": self.generation.model.name,
             "output": list(self.output),
-            "parallel_tool_calls": True,
+            "parallel_tool_calls": asked.parallel_tool_calls,
             "previous_response_id": asked.previous_response_id,
             "store": asked.store,
             "temperature": asked.temperature,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": asked.tool_choice or "auto",
-            "tools": [tool.model_dump(exclude_none=True) | {"strict": False} for tool in asked.tools or ()],
+            "text": {"format": _told(asked.text and asked.text.format) or {"type": "text"}},
+            "tool_choice": _told(asked.tool_choice) or "auto",
+            "tools": [{"strict": True, **_told(tool)} for tool in asked.tools or ()],
             "top_p": asked.top_p,
             "truncation": "disabled",
             "user": asked.user,
@@ -275,3 +276,8 @@ def _copy(item: dict[str, Any]) -> dict[str, Any]:
 def _logprobs(scores: Sequence[ScoredToken]) -> list[dict[str, Any]]:
     written = logprobs_json(scores)
     return written["content"] if written else []
+
+
+def _told(value: Any) -> Any:
+    """A part of the request as it came."""
+    return value.model_dump(exclude_none=True, by_alias=True) if isinstance(value, Wire) else value

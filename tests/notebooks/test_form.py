@@ -37,7 +37,7 @@ def outputs(path: Path) -> list[str]:
     return found
 
 
-def test_there_is_one_for_the_start_and_one_for_each_stage():
+def test_there_is_one_for_the_start_one_for_each_stage_and_one_for_tools():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here",
         "01_pretrain",
@@ -45,6 +45,7 @@ def test_there_is_one_for_the_start_and_one_for_each_stage():
         "03_rlhf",
         "04_deploy",
         "05_serve",
+        "06_function_calling",
     ]
 
 

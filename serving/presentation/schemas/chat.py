@@ -68,6 +68,7 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
             )
         if self.top_logprobs and not self.logprobs:
             raise refusal('{param} needs "logprobs": true', "top_logprobs")
+        self.forced(self.grammar())
         return self
 
     def prompt(self) -> RenderChat:
@@ -78,4 +79,4 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
         """The use case."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         options = self.options(max_tokens=self.max_completion_tokens or self.max_tokens, logprobs=logprobs)
-        return GenerateChat(self.prompt(), options, tenant)
+        return GenerateChat(self.prompt(), self.forced(options.grammar), self.parallel_tool_calls, options, tenant)

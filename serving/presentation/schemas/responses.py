@@ -6,15 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from serving.application.chat import GenerateChat
 from serving.application.generation import Options
 from serving.application.rendering import RenderChat
+from serving.domain.grammar import Grammar
 from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import CalledFunction, text_of
 from serving.presentation.schemas.sampling import Temperature, TopP
-from serving.presentation.schemas.steering import FunctionTool, Tool, ToolChoice
+from serving.presentation.schemas.steering import FunctionTool, Tool, ToolName, forced_tool, known_choice
+from serving.presentation.schemas.structured import JsonObject, NamedSchema, PlainText, of_schema
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Ignored = Annotated[list[Any], Field(max_length=4096)]
@@ -115,15 +117,33 @@ class ResponseTool(FunctionTool, _Typed):
         return Tool(type="function", function=FunctionTool(**own)).template()
 
 
-class TextFormat(Wire):
-    type: Literal["text"]
+class NamedResponseTool(_Typed):
+    """This tool has to be called."""
+
+    name: ToolName
+
+
+ResponseToolChoice = Annotated[Literal["none", "auto", "required"] | NamedResponseTool, BeforeValidator(known_choice)]
+
+
+class JsonSchemaText(NamedSchema):
+    """What satisfies a JSON schema."""
+
+    type: Literal["json_schema"]
+
+    def grammar(self, param: str) -> Grammar:
+        """What satisfies the schema."""
+        return of_schema(self.json_schema, f"{param}.schema")
+
+
+TextFormat = Annotated[PlainText | JsonObject | JsonSchemaText, Field(discriminator="type")]
 
 
 class TextSettings(Wire):
     """How the answer is written."""
 
-    format: Unsupported[TextFormat] = None
-    """The one place where structured output enters: the same as `response_format` of a chat."""
+    format: TextFormat | None = None
+    """Free text, a JSON object, or what satisfies a JSON schema."""
     verbosity: Unsupported[None] = None
 
 
@@ -159,8 +179,10 @@ class ResponseRequest(Wire):
     include: list[Literal["message.output_text.logprobs"]] | None = None
     top_logprobs: whole(0, 20) | None = None
     tools: list[ResponseTool] | None = None
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: Unsupported[Literal[True]] = None
+    tool_choice: ResponseToolChoice | None = None
+    """"none": the model sees no tools. "auto": it decides. "required": it calls at least one; or which one it calls."""
+    parallel_tool_calls: bool = True
+    """Whether one answer may have several calls."""
     text: TextSettings | None = None
     metadata: Metadata | None = None
     user: str | None = None
@@ -186,7 +208,19 @@ class ResponseRequest(Wire):
             raise refusal('{param} needs "stream": true', "stream_options")
         if self.top_logprobs and not self.include:
             raise refusal('{param} needs "include": ["message.output_text.logprobs"]', "top_logprobs")
+        self.forced()
         return self
+
+    def grammar(self) -> Grammar | None:
+        """What the text of the answer must look like."""
+        wanted = self.text.format if self.text is not None else None
+        return None if wanted is None else wanted.grammar("text.format")
+
+    def forced(self) -> str | None:
+        """The tool that must be called, see `forced_tool`."""
+        named = self.tool_choice.name if isinstance(self.tool_choice, NamedResponseTool) else None
+        choice = self.tool_choice if isinstance(self.tool_choice, str) else None
+        return forced_tool(choice, named, [tool.name for tool in self.tools or ()], self.grammar())
 
     def messages(self) -> list[dict[str, Any]]:
         """The input as chat templates take it."""
@@ -209,5 +243,7 @@ class ResponseRequest(Wire):
             seed=self.seed,
             logprobs=(self.top_logprobs or 0) if self.include else None,
             priority=self.priority or 0,
+            grammar=self.grammar(),
         )
-        return GenerateChat(RenderChat([*instructed, *history, *self.messages()], tools), options, tenant)
+        prompt = RenderChat([*instructed, *history, *self.messages()], tools)
+        return GenerateChat(prompt, self.forced(), self.parallel_tool_calls, options, tenant)

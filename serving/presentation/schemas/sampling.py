@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from serving.application.generation import Options
 from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, TokenId, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.structured import StructuredFields
 
 MAX_CHOICES = 32
 """Prompts times n in one HTTP request."""
@@ -42,7 +43,7 @@ class StreamOptions(Wire):
     include_obfuscation: Unsupported[Literal[False]] = None
 
 
-class SamplingFields(Wire):
+class SamplingFields(StructuredFields):
     """Null, like leaving a field out, means the model's own default."""
 
     model: str | None = None
@@ -120,4 +121,5 @@ class SamplingFields(Wire):
             logprobs=logprobs,
             n=self.n or 1,
             priority=self.priority or 0,
+            grammar=self.grammar(),
         )

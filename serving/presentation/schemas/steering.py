@@ -1,15 +1,18 @@
-"""The fields that say what form an answer has: tools, which of them, and structured output."""
+"""The fields that say which tools there are, and what the model has to do with them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from serving.presentation.schemas.base import Unsupported, Wire, refusal
+from serving.domain.grammar import Grammar
+from serving.presentation.schemas.base import Wire, refusal
 from serving.presentation.schemas.words import describe
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+WORDS = ("none", "auto", "required")
 
 
 class FunctionTool(Wire):
@@ -17,8 +20,9 @@ class FunctionTool(Wire):
     """1 to 64 letters, digits, dots, dashes and underscores."""
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    """A JSON schema of the arguments."""
-    strict: Unsupported[Literal[False]] = None
+    """A JSON schema of the arguments, which every call satisfies."""
+    strict: bool | None = None
+    """Arguments keep to the schema in any case."""
 
 
 class Tool(Wire):
@@ -34,31 +38,60 @@ class Tool(Wire):
         return {"type": "function", "function": named}
 
 
-class ResponseFormat(Wire):
-    """How the answer is written."""
-
-    type: Literal["text"]
+class NamedFunction(Wire):
+    name: ToolName
 
 
-def _not_forced(choice: Any) -> Any:
-    if choice == "required" or isinstance(choice, dict):
-        raise refusal('{param} supports "none" and "auto" so far; forcing a call is not supported yet')
-    if choice not in (None, "none", "auto"):
-        raise refusal(f'{{param}} must be "none" or "auto", not {describe(choice)}')
-    return choice
+class NamedTool(Wire):
+    """This tool has to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
 
 
-ToolChoice = Annotated[Literal["none", "auto"], BeforeValidator(_not_forced)]
+def known_choice(choice: Any) -> Any:
+    """A word, or an object that names a tool."""
+    if choice is None or isinstance(choice, dict) or (isinstance(choice, str) and choice in WORDS):
+        return choice
+    raise refusal(f'{{param}} must be "none", "auto", "required", or name a function, not {describe(choice)}')
+
+
+ToolChoice = Annotated[Literal["none", "auto", "required"] | NamedTool, BeforeValidator(known_choice)]
+
+
+def forced_tool(choice: str | None, named: str | None, names: Sequence[str], grammar: Grammar | None) -> str | None:
+    """The tool that must be called, "" for any of them, None for none; see `GenerateChat`.
+
+    `names` of the tools that there are. Raises a refusal of the object that the fields are in.
+    """
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise refusal(f'two tools are called "{name}"', "tools")
+    if choice != "required" and named is None:
+        return None
+    if not names:
+        raise refusal('{param} asks for a call, but there are no "tools": send at least one', "tool_choice")
+    if named is not None and named not in names:
+        raise refusal(f'{{param}} names the tool "{named}", and "tools" has {", ".join(names)[:200]}', "tool_choice")
+    if grammar is not None:
+        raise refusal('{param} wants a call, and the answer is to have a form of its own: send one of them', "tool_choice")
+    return named or ""
 
 
 class SteeringFields(Wire):
-    """Inherited by what answers conversations."""
+    """Inherited by chat requests."""
 
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
-    """"none": the model sees no tools. "auto": it decides."""
-    parallel_tool_calls: Unsupported[Literal[True]] = None
-    response_format: Unsupported[ResponseFormat] = None
+    """"none": the model sees no tools. "auto": it decides. "required": it calls at least one; or which one it calls."""
+    parallel_tool_calls: bool = True
+    """Whether one answer may have several calls."""
+
+    def forced(self, grammar: Grammar | None) -> str | None:
+        """The tool that must be called, see `forced_tool`."""
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else None
+        choice = self.tool_choice if isinstance(self.tool_choice, str) else None
+        return forced_tool(choice, named, [tool.function.name for tool in self.tools or ()], grammar)
 
     def offered_tools(self) -> list[dict[str, Any]]:
         """As chat templates take them; none when the model may not call any."""

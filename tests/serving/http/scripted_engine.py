@@ -9,6 +9,7 @@ from serving.application.ports import EngineStats, RunningRequest, ServedModel
 from serving.domain.errors import Draining, InvalidRequest, ModelNotFound, QueueFull
 from serving.domain.events import Event, Finished, TokenLogprob, TokensGenerated
 from serving.domain.request import Request
+from serving.infrastructure.tool_call_forms import COMPACT
 
 SPECIAL = {256: "<tool_call>", 257: "</tool_call>"}
 
@@ -37,6 +38,7 @@ class ByteTokenizer:
         self.context_length = context_length
         self.vocab_size = 259
         self.stop_token_ids = frozenset({258})
+        self.tool_call_form = COMPACT
         self._special = SPECIAL if special_markers else {}
 
     def encode(self, text: str) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from scripted_engine import Catalog, scripted_model
 
+from serving.domain.grammar import Grammar
 from serving.domain.request import SamplingParams
 from serving.presentation.app import create_app
 from serving.presentation.schemas.chat import ChatCompletionRequest
@@ -37,6 +38,8 @@ SAMPLED = {
     "ignore_eos": (True, {"stop_token_ids": frozenset()}),
     "seed": (5, {"seed": 5}),
     "logprobs": (True, {"logprobs": 0}),
+    "response_format": ({"type": "json_object"}, {"grammar": Grammar("json_schema", '{"type": "object"}')}),
+    "structured_outputs": ({"regex": "a+"}, {"grammar": Grammar("regex", "a+")}),
 }
 """Field: a value, and what it changes about how the engine samples."""
 
@@ -65,6 +68,7 @@ SEEN = {
     ),
     "tools": ([TOOL], lambda response, requests: response.status_code == 200),
     "tool_choice": ("auto", lambda response, requests: response.status_code == 200),
+    "parallel_tool_calls": (False, lambda response, requests: response.status_code == 200),
 }
 
 
@@ -105,8 +109,6 @@ def test_a_label_changes_nothing(field):
 REFUSED = {
     "store": True,
     "service_tier": "flex",
-    "parallel_tool_calls": False,
-    "response_format": {"type": "json_object"},
     "modalities": ["audio"],
     "functions": [{}],
     "function_call": "auto",

@@ -11,6 +11,7 @@ import zlib
 from array import array
 from collections import Counter
 
+from serving.application.constraints import Constraints
 from serving.application.ports import SequenceSlice
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockPool
@@ -98,7 +99,7 @@ class Driver:
         self.backend = HashBackend(num_blocks)
         pool = BlockPool(num_blocks, BLOCK, on_close=self._release)
         self.scheduler = Scheduler(self.config, make_policy(policy, self.config), pool)
-        self.speculation = None if drafter is None else Speculation(drafter, self.scheduler, self.config)
+        self.speculation = None if drafter is None else Speculation(drafter, self.scheduler, self.config, Constraints())
         self.now = 1.0
         self.asked: dict[str, Sequence] = {}
         self.answers: dict[str, list[int]] = {}
