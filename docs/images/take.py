@@ -50,11 +50,11 @@ def chat(page: Page, url: str) -> None:
 def engine(page: Page, url: str) -> None:
     page.click("#tab-engine")
     page.wait_for_selector("#engine-state >> text=live")
-    asking = [threading.Thread(target=ask, args=(url, at), daemon=True) for at in range(90)]
+    asking = [threading.Thread(target=ask, args=(url, at), daemon=True) for at in range(140)]
     for thread in asking:
         thread.start()
-        page.wait_for_timeout(20)
-    page.wait_for_timeout(200)
+        page.wait_for_timeout(8)
+    page.wait_for_timeout(50)
 
 
 def registry(page: Page, url: str) -> None:
@@ -75,7 +75,7 @@ def say(page: Page, text: str) -> None:
 
 def ask(url: str, at: int) -> None:
     messages = [{"role": "user", "content": f"{at}: " + STORY * (1 + at % 5)}]
-    body = {"messages": messages, "max_tokens": 150 + at % 7 * 40, "ignore_eos": True, "temperature": 1.0}
+    body = {"messages": messages, "max_tokens": 200 + at % 7 * 30, "ignore_eos": True, "temperature": 1.0}
     request = urllib.request.Request(
         url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

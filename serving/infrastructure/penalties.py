@@ -69,7 +69,8 @@ def _forbid(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     rows = [row for row, draw in enumerate(draws) if draw.allowed is not None]
     if not rows:
         return logits
-    masks = torch.frombuffer(bytearray().join(draws[row].allowed for row in rows), dtype=torch.uint8)
+    most = -(-logits.shape[1] // 8)  # bytes; cut here, the rows of `bias` need no cutting, which NumPy would copy
+    masks = torch.frombuffer(bytearray().join(draws[row].allowed[:most] for row in rows), dtype=torch.uint8)
     # One look-up per byte: several times as fast as unpacking bits and filling in where they are not set.
     bias = _bias_of_bytes(logits.device).index_select(0, masks.to(logits.device).int()).view(len(rows), -1)
     short = logits.shape[1] - bias.shape[1]

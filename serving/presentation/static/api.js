@@ -24,7 +24,10 @@ export function onKeyWanted(ask) {
 async function request(path, { body, signal } = {}) {
   const response = await fetch(path, {
     method: body === undefined ? "GET" : "POST",
-    headers: { ...(key && { Authorization: `Bearer ${key}` }), ...(body !== undefined && { "Content-Type": "application/json" }) },
+    headers: {
+      ...(key && { Authorization: `Bearer ${key}` }),
+      ...(body !== undefined && { "Content-Type": "application/json" }),
+    },
     body: body === undefined ? undefined : JSON.stringify(body),
     signal,
   });
@@ -50,7 +53,10 @@ export async function* events(path, options = {}) {
       held = blocks.pop();
       for (const block of blocks) {
         const lines = block.split("\n");
-        const data = lines.filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+        const data = lines
+          .filter((line) => line.startsWith("data: "))
+          .map((line) => line.slice(6))
+          .join("\n");
         if (!data || data === "[DONE]") continue;
         const name = lines.find((line) => line.startsWith("event: "))?.slice(7) ?? "message";
         yield { name, data: JSON.parse(data) };
@@ -65,7 +71,7 @@ export async function* events(path, options = {}) {
 export function inWords(error) {
   if (error instanceof TypeError) return "The server cannot be reached. Is it still running?";
   const [first] = error.message.split(" ");
-  const start = /^[a-z]+$/.test(first) ? first[0].toUpperCase() : first[0] ?? "";
+  const start = /^[a-z]+$/.test(first) ? first[0].toUpperCase() : (first[0] ?? "");
   const end = /[.?!]$/.test(error.message) ? "" : ".";
   return `${start}${error.message.slice(1)}${end}`;
 }

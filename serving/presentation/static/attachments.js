@@ -1,10 +1,14 @@
-// Slots for an image, a sound or a video: there only for what the chosen model says it takes (`capabilities` of /v1/models).
+// Slots for an image, a sound or a video: there only for what the chosen model says it takes
+// (`capabilities` of /v1/models).
 
 import { $, el } from "./dom.js";
 
 const PARTS = {
   image: (address) => ({ type: "image_url", image_url: { url: address } }),
-  audio: (address, file) => ({ type: "input_audio", input_audio: { data: address.split(",")[1], format: file.name.split(".").pop() } }),
+  audio: (address, file) => ({
+    type: "input_audio",
+    input_audio: { data: address.split(",")[1], format: file.name.split(".").pop() },
+  }),
   video: (address) => ({ type: "video_url", video_url: { url: address } }),
 };
 

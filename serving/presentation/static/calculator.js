@@ -8,7 +8,8 @@ export function calculate(expression) {
 
   function sum() {
     let value = product();
-    for (let sign = next("+", "-"); sign; sign = next("+", "-")) value = sign === "+" ? value + product() : value - product();
+    for (let sign = next("+", "-"); sign; sign = next("+", "-"))
+      value = sign === "+" ? value + product() : value - product();
     return value;
   }
 
@@ -38,7 +39,8 @@ export function calculate(expression) {
       if (!next(")")) throw new Error(`")" is missing in ${expression}`);
       return value;
     }
-    if (!/^[\d.]/.test(tokens[at] ?? "")) throw new Error(`expected a number instead of ${tokens[at] ?? "the end"} in ${expression}`);
+    if (!/^[\d.]/.test(tokens[at] ?? ""))
+      throw new Error(`expected a number instead of ${tokens[at] ?? "the end"} in ${expression}`);
     return Number(tokens[at++]);
   }
 

@@ -40,7 +40,10 @@ async function reply(parent) {
   const one = conversation.add(parent, { ...fresh(first), duel });
   one.running = other.running = true;
   const temperature = $("rival-temperature").value;
-  await Promise.all([generate(one, {}), generate(other, temperature === "" ? {} : { temperature: Number(temperature) })]);
+  await Promise.all([
+    generate(one, {}),
+    generate(other, temperature === "" ? {} : { temperature: Number(temperature) }),
+  ]);
   return draw();
 }
 
@@ -89,7 +92,12 @@ function messages(id) {
 async function settle(node) {
   if (!node.tool_calls) return;
   const rounds = conversation.upTo(node.id).reverse();
-  const since = rounds.slice(0, rounds.findIndex((one) => one.role === "user")).filter((one) => one.tool_calls).length;
+  const since = rounds
+    .slice(
+      0,
+      rounds.findIndex((one) => one.role === "user"),
+    )
+    .filter((one) => one.tool_calls).length;
   node.results ??= {};
   for (const call of node.tool_calls) {
     const result = since > MOST_ROUNDS ? null : runTool(call, settings.switchedOn(), $("tools").value);
@@ -124,7 +132,8 @@ const act = {
   },
   edit(node, text) {
     const { parts } = node;
-    if (!running.length) reply(conversation.add(node.parent, { role: "user", content: text, ...(parts && { parts }) }).id);
+    if (!running.length)
+      reply(conversation.add(node.parent, { role: "user", content: text, ...(parts && { parts }) }).id);
   },
   result(node, call, text) {
     if (running.length) return;
@@ -142,7 +151,14 @@ const act = {
     conversation.shown[winner.parent] = winner.id;
     if (feedback.isAvailable()) {
       const texts = nodes.map((node) => node.content);
-      await keep(winner, () => feedback.comparison(messages(winner.parent), texts, nodes.map((node) => node.model), chosen));
+      await keep(winner, () =>
+        feedback.comparison(
+          messages(winner.parent),
+          texts,
+          nodes.map((node) => node.model),
+          chosen,
+        ),
+      );
     }
     conversation.save();
     draw();
@@ -203,7 +219,11 @@ function drawHistory() {
     el(
       id === conversation.id ? "li.current" : "li",
       {},
-      el("button", { type: "button", onclick: () => open(load(id)), "aria-current": id === conversation.id ? "true" : null }, title || "Untitled"),
+      el(
+        "button",
+        { type: "button", onclick: () => open(load(id)), "aria-current": id === conversation.id ? "true" : null },
+        title || "Untitled",
+      ),
       el("button.tiny", { type: "button", "aria-label": `Delete ${title}`, onclick: () => remove(id) }, "×"),
     ),
   );

@@ -1,5 +1,5 @@
-// A conversation is a tree: editing a question or asking for another answer grows a branch, and each place remembers which of
-// its branches is shown. Kept in this browser's localStorage.
+// A conversation is a tree: editing a question or asking for another answer grows a branch, and each place remembers
+// which of its branches is shown. Kept in this browser's localStorage.
 
 const INDEX = "lifecycle.conversations";
 const place = (id) => `lifecycle.conversation.${id}`;
@@ -57,7 +57,10 @@ export class Conversation {
     const nodes = [...this.nodes.values()].map(({ tokens, running, ...kept }) => kept); // token views are large
     const index = [{ id: this.id, title: this.title }, ...listed().filter((one) => one.id !== this.id)];
     try {
-      localStorage.setItem(place(this.id), JSON.stringify({ id: this.id, title: this.title, nodes, shown: this.shown, next: this.next }));
+      localStorage.setItem(
+        place(this.id),
+        JSON.stringify({ id: this.id, title: this.title, nodes, shown: this.shown, next: this.next }),
+      );
       localStorage.setItem(INDEX, JSON.stringify(index.slice(0, MOST)));
       for (const old of index.slice(MOST)) localStorage.removeItem(place(old.id));
     } catch {

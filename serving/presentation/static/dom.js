@@ -4,7 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
 
-/** el("button.tiny", {onclick}, "Copy"): an element with classes, properties (`aria-...` and `role` as attributes), children. */
+/** el("button.tiny", {onclick}, "Copy"): classes, properties (`aria-...` and `role` as attributes), children. */
 export function el(what, properties = {}, ...children) {
   const [name, ...classes] = what.split(".");
   const node = document.createElement(name);

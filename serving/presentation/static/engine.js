@@ -69,7 +69,8 @@ function begin({ policy, running, waiting, kv_usage: used }) {
 
 function take(frame) {
   if (frame.lost) forget();
-  for (const [number, , prompt, most] of frame.arrivals) requests.set(number, { prompt, most, state: "waiting", tokens: 0 });
+  for (const [number, , prompt, most] of frame.arrivals)
+    requests.set(number, { prompt, most, state: "waiting", tokens: 0 });
   for (const [, number, kind, , , tokens, steps] of frame.bars) {
     const request = requests.get(number);
     if (!request) continue;
@@ -96,7 +97,8 @@ function figures(frame) {
   $("fig-kv").textContent = share(frame.kv_used / frame.kv_total);
   $("fig-kv-more").textContent = `${frame.kv_used} of ${frame.kv_total}, ${frame.kv_cached} cached`;
   const evicted = frame.preemptions ? `, ${frame.preemptions} preemptions so far` : "";
-  $("timeline-text").textContent = `Step ${frame.step.toLocaleString("en")}: ${frame.running} running, ${frame.waiting} waiting${evicted}`;
+  $("timeline-text").textContent =
+    `Step ${frame.step.toLocaleString("en")}: ${frame.running} running, ${frame.waiting} waiting${evicted}`;
 }
 
 function latency(name, { p50, p90, p99 }) {

@@ -21,14 +21,25 @@ export function lineageGraph(versions, chosen, other, choose) {
   const places = new Map();
   for (const [column, inside] of columns) {
     const offset = EDGE + (height - 2 * EDGE - inside.length * (HEIGHT + DOWN) + DOWN) / 2;
-    inside.forEach((version, row) => places.set(version.ref, { x: 2 + column * (WIDTH + ACROSS), y: offset + row * (HEIGHT + DOWN) }));
+    inside.forEach((version, row) =>
+      places.set(version.ref, { x: 2 + column * (WIDTH + ACROSS), y: offset + row * (HEIGHT + DOWN) }),
+    );
   }
   const width = Math.max(1, columns.size) * (WIDTH + ACROSS) - ACROSS + 4;
   const family = ancestors(versions, chosen);
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Lineage" });
+  const picture = svg("svg", {
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    role: "group",
+    "aria-label": "Lineage",
+  });
   for (const version of versions) {
     for (const parent of version.parents) {
-      if (places.has(parent)) picture.append(edge(places.get(parent), places.get(version.ref), family.has(parent) && family.has(version.ref)));
+      if (places.has(parent))
+        picture.append(
+          edge(places.get(parent), places.get(version.ref), family.has(parent) && family.has(version.ref)),
+        );
     }
   }
   for (const version of versions) picture.append(box(version, places.get(version.ref), chosen, other, choose));
@@ -67,11 +78,16 @@ function ancestors(versions, ref) {
 function edge(from, to, on) {
   const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
   const bend = (x2 - x1) / 2;
-  return svg("path", { class: on ? "edge on" : "edge", d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` });
+  return svg("path", {
+    class: on ? "edge on" : "edge",
+    d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
+  });
 }
 
 function box(version, { x, y }, chosen, other, choose) {
-  const marks = [version.ref === chosen && "a", version.ref === other && "b", version.problem && "broken"].filter(Boolean);
+  const marks = [version.ref === chosen && "a", version.ref === other && "b", version.problem && "broken"].filter(
+    Boolean,
+  );
   const node = svg("g", {
     class: ["node", ...marks].join(" "),
     transform: `translate(${x} ${y})`,
@@ -83,7 +99,11 @@ function box(version, { x, y }, chosen, other, choose) {
   });
   const headline = version.headline && `${version.headline.name} ${shortened(version.headline.value)}`;
   const title = svg("text", { x: 14, y: 24 }, version.ref);
-  const sub = svg("text", { x: 14, y: 43, class: "sub" }, version.problem ? "damaged" : clipped(headline ?? version.stage));
+  const sub = svg(
+    "text",
+    { x: 14, y: 43, class: "sub" },
+    version.problem ? "damaged" : clipped(headline ?? version.stage),
+  );
   node.append(svg("rect", { width: WIDTH, height: HEIGHT, rx: 13 }), title, sub);
   version.aliases.slice(0, 1).forEach((alias) => {
     const wide = 16 + alias.length * 6.7;

@@ -1,5 +1,5 @@
-// Markdown to nodes: paragraphs, headings, lists, quotes, tables, code, emphasis, links. Built node by node, so whatever a model
-// writes stays text; a link is one only if it leads to http, https or mail.
+// Markdown to nodes: paragraphs, headings, lists, quotes, tables, code, emphasis, links. Built node by node,
+// so whatever a model writes stays text; a link is one only if it leads to http, https or mail.
 
 import { el } from "./dom.js";
 
@@ -40,7 +40,16 @@ function blocks(lines, depth) {
       at += 1;
     } else if (QUOTE.test(line) && depth < MAX_DEPTH) {
       const end = runs(lines, at, (one) => QUOTE.test(one));
-      nodes.push(el("blockquote", {}, blocks(lines.slice(at, end).map((one) => one.replace(QUOTE, "")), depth + 1)));
+      nodes.push(
+        el(
+          "blockquote",
+          {},
+          blocks(
+            lines.slice(at, end).map((one) => one.replace(QUOTE, "")),
+            depth + 1,
+          ),
+        ),
+      );
       at = end;
     } else if (ITEM.test(line) && depth < MAX_DEPTH) {
       const [node, end] = list(lines, at, depth);
@@ -51,7 +60,10 @@ function blocks(lines, depth) {
       nodes.push(table(lines.slice(at, end)));
       at = end;
     } else {
-      const end = Math.max(at + 1, runs(lines, at, (one) => one.trim() && !begins(one, depth)));
+      const end = Math.max(
+        at + 1,
+        runs(lines, at, (one) => one.trim() && !begins(one, depth)),
+      );
       nodes.push(el("p", {}, inline(lines.slice(at, end).join("\n"))));
       at = end;
     }
@@ -81,7 +93,8 @@ function list(lines, at, depth) {
     if (found && found[1].length <= indent.length && /\d/.test(found[2]) === ordered) items.push([found[3]]);
     else if (found && found[1].length <= indent.length) break;
     else if (!lines[end].trim() && !/^ {2,}\S/.test(lines[end + 1] ?? "")) break;
-    else if (found || /^ {2,}/.test(lines[end]) || !lines[end].trim()) items.at(-1).push(lines[end].replace(/^ {1,4}/, ""));
+    else if (found || /^ {2,}/.test(lines[end]) || !lines[end].trim())
+      items.at(-1).push(lines[end].replace(/^ {1,4}/, ""));
     else break;
     end += 1;
   }
@@ -95,9 +108,28 @@ function list(lines, at, depth) {
 }
 
 function table([head, , ...rows]) {
-  const cells = (line) => line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replace(/\\\|/g, "|"));
-  const row = (line, kind) => el("tr", {}, cells(line).map((cell) => el(kind, {}, inline(cell))));
-  return el("table", {}, el("thead", {}, row(head, "th")), el("tbody", {}, rows.map((line) => row(line, "td"))));
+  const cells = (line) =>
+    line
+      .trim()
+      .replace(/^\||\|$/g, "")
+      .split(/(?<!\\)\|/)
+      .map((cell) => cell.trim().replace(/\\\|/g, "|"));
+  const row = (line, kind) =>
+    el(
+      "tr",
+      {},
+      cells(line).map((cell) => el(kind, {}, inline(cell))),
+    );
+  return el(
+    "table",
+    {},
+    el("thead", {}, row(head, "th")),
+    el(
+      "tbody",
+      {},
+      rows.map((line) => row(line, "td")),
+    ),
+  );
 }
 
 const SPANS = [

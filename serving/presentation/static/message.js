@@ -1,4 +1,5 @@
-// How one message looks, and what can be done with it. `act` has the deeds: edit, regenerate, turn, rate, choose, result.
+// How one message looks, and what can be done with it. `act` has the deeds: edit, regenerate,
+// turn, rate, choose, result.
 
 import { inWords } from "./api.js";
 import { el } from "./dom.js";
@@ -33,12 +34,18 @@ export function paint(article, node) {
 }
 
 function failure({ message, param }) {
-  return el("div.failure", { role: "alert" }, inWords({ message }), param && el("small", {}, "field: ", el("code", {}, param)));
+  return el(
+    "div.failure",
+    { role: "alert" },
+    inWords({ message }),
+    param && el("small", {}, "field: ", el("code", {}, param)),
+  );
 }
 
 function meta(article, node, siblings, act) {
   const row = article.querySelector(".meta");
-  const button = (label, deed, properties = {}) => el("button.tiny", { type: "button", onclick: deed, ...properties }, label);
+  const button = (label, deed, properties = {}) =>
+    el("button.tiny", { type: "button", onclick: deed, ...properties }, label);
   if (node.facts) row.append(el("span.facts", {}, node.facts));
   if (siblings.length > 1) row.append(branches(node, siblings, act));
   if (node.role === "user") {
@@ -55,9 +62,14 @@ function meta(article, node, siblings, act) {
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
   }
   if (feedback.isAvailable() && node.content) {
-    for (const [rating, sign, label] of [["up", "👍", "Good answer"], ["down", "👎", "Bad answer"]]) {
+    for (const [rating, sign, label] of [
+      ["up", "👍", "Good answer"],
+      ["down", "👎", "Bad answer"],
+    ]) {
       const pressed = String(node.rating === rating);
-      row.append(button(sign, () => act.rate(node, rating), { title: label, "aria-label": label, "aria-pressed": pressed }));
+      row.append(
+        button(sign, () => act.rate(node, rating), { title: label, "aria-label": label, "aria-pressed": pressed }),
+      );
     }
   }
   if (node.note) row.append(el("span", { role: "status" }, node.note));
@@ -66,7 +78,11 @@ function meta(article, node, siblings, act) {
 function branches(node, siblings, act) {
   const at = siblings.indexOf(node);
   const arrow = (sign, step, label) =>
-    el("button.tiny", { type: "button", "aria-label": label, disabled: !siblings[at + step], onclick: () => act.turn(node, step) }, sign);
+    el(
+      "button.tiny",
+      { type: "button", "aria-label": label, disabled: !siblings[at + step], onclick: () => act.turn(node, step) },
+      sign,
+    );
   return el(
     "span.branches",
     { role: "group", "aria-label": `Branch ${at + 1} of ${siblings.length}` },
@@ -91,7 +107,12 @@ function edit(article, node, act) {
     "form.editor",
     { onsubmit: (event) => event.preventDefault() },
     text,
-    el("div", {}, el("button.quiet", { type: "button", onclick: act.redraw }, "Cancel"), el("button.primary", { type: "button", onclick: send }, "Send")),
+    el(
+      "div",
+      {},
+      el("button.quiet", { type: "button", onclick: act.redraw }, "Cancel"),
+      el("button.primary", { type: "button", onclick: send }, "Send"),
+    ),
   );
   article.replaceChildren(editor);
   text.focus();
@@ -110,7 +131,11 @@ function calls(article, node, act) {
 }
 
 function resultForm(node, call, act) {
-  const input = el("input", { type: "text", placeholder: "What does it return?", "aria-label": `Result of ${call.function.name}` });
+  const input = el("input", {
+    type: "text",
+    placeholder: "What does it return?",
+    "aria-label": `Result of ${call.function.name}`,
+  });
   const submit = (event) => {
     event.preventDefault();
     act.result(node, call, input.value);
@@ -132,11 +157,13 @@ export function duelView(nodes, act) {
   const columns = nodes.map((node, at) => {
     const article = messageView(node, [node], act);
     article.prepend(el("span.who", {}, `${"AB"[at]}`));
-    if (!node.running) article.querySelector(".meta").replaceChildren(el("span.facts", {}, `${node.model}  ·  ${node.facts ?? ""}`));
+    if (!node.running)
+      article.querySelector(".meta").replaceChildren(el("span.facts", {}, `${node.model}  ·  ${node.facts ?? ""}`));
     return article;
   });
   const ready = nodes.every((node) => !node.running);
-  const choice = (label, chosen) => el("button.quiet", { type: "button", onclick: () => act.choose(nodes, chosen) }, label);
+  const choice = (label, chosen) =>
+    el("button.quiet", { type: "button", onclick: () => act.choose(nodes, chosen) }, label);
   const verdict = el("div.verdict", { role: "group", "aria-label": "Which answer is better?" });
   if (ready) verdict.append(choice("A is better", 0), choice("Neither", null), choice("B is better", 1));
   return el("div.duel", {}, columns, verdict);

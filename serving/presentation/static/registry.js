@@ -1,10 +1,12 @@
-// The registry view: lineage, one version's facts and report card, what two versions differ in, and who becomes production.
+// The registry view: lineage, one version's facts and report card, what two versions differ in,
+// and who becomes production.
 
 import { getJSON, inWords, postJSON } from "./api.js";
 import { $, bytes, el } from "./dom.js";
 import { lineageGraph } from "./lineage.js";
 import { markdown } from "./markdown.js";
 
+const STATES = { running: "under way", done: "done", refused: "refused by the report card", failed: "failed" };
 const LOOK = 700; // milliseconds between two looks at a job
 const SECTIONS = ["Report card", "Facts", "Model card", "Difference"];
 
@@ -33,10 +35,12 @@ async function load() {
     return;
   }
   const known = overview.versions.map((version) => version.ref);
-  if (!known.includes(chosen)) chosen = overview.aliases.production ?? overview.served[0]?.version ?? known.at(-1) ?? null;
+  if (!known.includes(chosen))
+    chosen = overview.aliases.production ?? overview.served[0]?.version ?? known.at(-1) ?? null;
   if (!known.includes(other)) other = overview.versions.find((version) => version.ref === chosen)?.parents[0] ?? null;
   const behind = overview.behind.map(
-    ({ alias, serves, registry }) => `This server still answers ${alias} with ${serves}; in the registry it is ${registry} now.`,
+    ({ alias, serves, registry }) =>
+      `This server still answers ${alias} with ${serves}; in the registry it is ${registry} now.`,
   );
   if (behind.length) notice(`${behind.join(" ")} Serve it anew to follow.`);
   else $("registry-notice").replaceChildren();
@@ -55,12 +59,16 @@ function choose(ref, compare) {
     chosen = ref;
   }
   draw();
-  $("lineage").querySelector(`[data-ref="${CSS.escape(ref)}"]`)?.focus();
+  $("lineage")
+    .querySelector(`[data-ref="${CSS.escape(ref)}"]`)
+    ?.focus();
 }
 
 function draw() {
   if (!overview.versions.length) {
-    $("lineage").replaceChildren(el("p.caption", {}, "Nothing is registered yet: lifecycle run makes the first versions."));
+    $("lineage").replaceChildren(
+      el("p.caption", {}, "Nothing is registered yet: lifecycle run makes the first versions."),
+    );
     $("version").hidden = true;
     return;
   }
@@ -72,11 +80,15 @@ function draw() {
 async function drawVersion() {
   const version = overview.versions.find((one) => one.ref === chosen);
   const body = el("div");
-  const view = [head(version), jobLine(), version.problem ? el("p.why", {}, version.problem) : sections(), body].filter(Boolean);
+  const view = [head(version), jobLine(), version.problem ? el("p.why", {}, version.problem) : sections(), body].filter(
+    Boolean,
+  );
   $("version").replaceChildren(...view);
   if (version.problem) return;
   try {
-    const drawn = await { "Report card": reportCard, Facts: facts, "Model card": modelCard, Difference: difference }[section](version);
+    const drawn = await { "Report card": reportCard, Facts: facts, "Model card": modelCard, Difference: difference }[
+      section
+    ](version);
     if (chosen === version.ref) body.replaceChildren(...drawn);
   } catch (error) {
     body.replaceChildren(el("p.why", {}, inWords(error)));
@@ -90,16 +102,21 @@ function head(version) {
     version.served_as && el("span.pill", {}, `served as ${version.served_as}`),
     version.stage && el("span.pill.still", {}, version.stage),
   ].filter(Boolean);
-  const promote = el("button.primary", { type: "button", id: "promote", disabled: job.state === "running", onclick: () => start("promote") }, "Promote to production");
+  const promote = el(
+    "button.primary",
+    { type: "button", id: "promote", disabled: job.state === "running", onclick: () => start("promote") },
+    "Promote to production",
+  );
   const offered = !version.problem && !isProduction && version.refusal === null;
-  const why = !isProduction && version.refusal ? el("p.why", { id: "refusal" }, `Not for production: ${version.refusal}`) : null;
+  const why =
+    !isProduction && version.refusal ? el("p.why", { id: "refusal" }, `Not for production: ${version.refusal}`) : null;
   return el("div.version-head", {}, el("h2", {}, version.ref), pills, el("span.spacer"), offered && promote, why);
 }
 
 function jobLine() {
   if (job.state === "idle") return null;
   const name = { report: "Report card", promote: "Promotion" }[job.kind];
-  const text = `${name} of ${job.ref}: ${{ running: "under way", done: "done", refused: "refused by the report card", failed: "failed" }[job.state]}`;
+  const text = `${name} of ${job.ref}: ${STATES[job.state]}`;
   return el(`p.job.${job.state}`, { id: "job", role: "status" }, [text, ...job.lines].join(" · "));
 }
 
@@ -127,9 +144,20 @@ const details = (version) => getJSON(`registry/versions/${version.ref.split("/")
 
 async function reportCard(version) {
   const { report } = await details(version);
-  if (report) return [el("div.skills", {}, report.rows.map(skill)), el("p.caption", {}, `${report.rows[0].n} held-out tasks a skill; thin bar: 95% interval; orange line: chance`)];
-  const button = el("button.quiet", { type: "button", id: "score", disabled: job.state === "running", onclick: () => start("report") }, "Score it now");
-  return [el("p.caption", {}, "Not scored since the server started. It takes a moment, on the same cores that serve."), el("p", {}, button)];
+  if (report)
+    return [
+      el("div.skills", {}, report.rows.map(skill)),
+      el("p.caption", {}, `${report.rows[0].n} held-out tasks a skill; thin bar: 95% interval; orange line: chance`),
+    ];
+  const button = el(
+    "button.quiet",
+    { type: "button", id: "score", disabled: job.state === "running", onclick: () => start("report") },
+    "Score it now",
+  );
+  return [
+    el("p.caption", {}, "Not scored since the server started. It takes a moment, on the same cores that serve."),
+    el("p", {}, button),
+  ];
 }
 
 function skill(row) {
@@ -141,7 +169,13 @@ function skill(row) {
     el("div.chance"),
   );
   const name = row.skill.replaceAll("_", " ");
-  return el("div.skill", {}, el("span", {}, name, row.lower_is_better && el("small", {}, " lower is better")), track, el("b", {}, `${Math.round(100 * row.value)}%`));
+  return el(
+    "div.skill",
+    {},
+    el("span", {}, name, row.lower_is_better && el("small", {}, " lower is better")),
+    track,
+    el("b", {}, `${Math.round(100 * row.value)}%`),
+  );
 }
 
 async function facts(version) {
@@ -157,8 +191,16 @@ async function facts(version) {
     manifest: found.manifest,
   };
   const files = Object.fromEntries(Object.entries(found.files).map(([name, size]) => [name, bytes(size)]));
-  const tables = [["How it was made", making], ["Metrics", found.metrics], ["Config", found.config], ["Cost", found.cost], ["Files", files]];
-  return tables.filter(([, values]) => Object.keys(values).length).map(([title, values]) => table(title, Object.entries(values)));
+  const tables = [
+    ["How it was made", making],
+    ["Metrics", found.metrics],
+    ["Config", found.config],
+    ["Cost", found.cost],
+    ["Files", files],
+  ];
+  return tables
+    .filter(([, values]) => Object.keys(values).length)
+    .map(([title, values]) => table(title, Object.entries(values)));
 }
 
 async function modelCard(version) {
@@ -167,7 +209,9 @@ async function modelCard(version) {
 }
 
 async function difference() {
-  const options = overview.versions.filter((version) => version.ref !== chosen).map((version) => new Option(version.ref, version.ref));
+  const options = overview.versions
+    .filter((version) => version.ref !== chosen)
+    .map((version) => new Option(version.ref, version.ref));
   if (!options.length) return [el("p.caption", {}, "There is no other version to compare with.")];
   const select = el("select", { id: "other", "aria-label": "Compare with" }, options);
   if (options.some((option) => option.value === other)) select.value = other;
@@ -184,11 +228,21 @@ async function difference() {
 
 function table(title, rows) {
   const shown = rows.filter(([, value]) => value !== null && value !== "" && value !== undefined);
-  return el("table.facts-table", {}, el("caption", {}, title), el("tbody", {}, shown.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, written(value))))));
+  return el(
+    "table.facts-table",
+    {},
+    el("caption", {}, title),
+    el(
+      "tbody",
+      {},
+      shown.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, written(value)))),
+    ),
+  );
 }
 
 function changes(title, rows) {
-  const row = ([key, was, is]) => el("tr", {}, el("th", { scope: "row" }, key), el("td.was", {}, written(was)), el("td.is", {}, written(is)));
+  const row = ([key, was, is]) =>
+    el("tr", {}, el("th", { scope: "row" }, key), el("td.was", {}, written(was)), el("td.is", {}, written(is)));
   return el("table.facts-table", {}, el("caption", {}, title), el("tbody", {}, rows.map(row)));
 }
 

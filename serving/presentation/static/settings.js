@@ -20,7 +20,8 @@ export function fields() {
   for (const name of NUMBERS) {
     const input = $(name);
     if (input.value === "" && !input.validity.badInput) continue;
-    if (!input.validity.valid) throw new Error(`${input.closest("label").firstChild.textContent}: ${input.validationMessage}`);
+    if (!input.validity.valid)
+      throw new Error(`${input.closest("label").firstChild.textContent}: ${input.validationMessage}`);
     found[name] = Number(input.value);
   }
   if ($("stop").value) found.stop = $("stop").value;

@@ -1,5 +1,5 @@
-// The batch as it happens: one row for each sequence that runs, time to the right. Time in which the engine had nothing to do is
-// cut out and leaves a dotted line.
+// The batch as it happens: one row for each sequence that runs, time to the right. Time in which the
+// engine had nothing to do is cut out and leaves a dotted line.
 
 import { colour, sharp } from "./dom.js";
 
@@ -97,7 +97,8 @@ export class Timeline {
 
   /** The right edge follows the last step, the span what there is to see. */
   move() {
-    if (this.right === null) this.right = this.latest;
+    const far = this.right === null || Math.abs(this.latest - this.right) > SPAN[1];
+    if (far) this.right = this.latest; // nothing to glide over: the first steps, or another engine
     if (this.held) return;
     this.right += (this.latest - this.right) * 0.25;
     const first = this.bars[0]?.start ?? this.latest;
@@ -121,7 +122,8 @@ export class Timeline {
       pen.lineTo(at, height - AXIS);
       pen.stroke();
       const ago = count * tick;
-      if (count && at < width - 90 && at > left + 20) pen.fillText(ago < 1 ? `${Math.round(1000 * ago)} ms ago` : `${ago} s ago`, at, height - AXIS / 2);
+      if (count && at < width - 90 && at > left + 20)
+        pen.fillText(ago < 1 ? `${Math.round(1000 * ago)} ms ago` : `${ago} s ago`, at, height - AXIS / 2);
     }
     pen.textAlign = "right";
     pen.fillText("last step", width, height - AXIS / 2);

@@ -5,7 +5,13 @@ import { el } from "./dom.js";
 const share = (logprob) => Math.exp(logprob);
 const percent = (logprob) => {
   const value = 100 * share(logprob);
-  return value >= 99.95 ? "100%" : value >= 10 ? `${value.toFixed(0)}%` : value >= 0.1 ? `${value.toFixed(1)}%` : "<0.1%";
+  return value >= 99.95
+    ? "100%"
+    : value >= 10
+      ? `${value.toFixed(0)}%`
+      : value >= 0.1
+        ? `${value.toFixed(1)}%`
+        : "<0.1%";
 };
 const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/ /g, "␣") || "∅";
 

@@ -39,7 +39,7 @@ export const EXAMPLE = JSON.stringify(
   2,
 );
 
-/** Definitions to send: the built-in ones that are switched on, then the user's. Throws when those are no JSON array. */
+/** Definitions to send: the built-in ones that are switched on, then the user's. Throws when they are no array. */
 export function definitions(switchedOn, written) {
   const own = written.trim() ? JSON.parse(written) : [];
   if (!Array.isArray(own)) throw new Error("write an array: [{…}]");
