@@ -138,7 +138,7 @@ class Replica:
         books.steps += 1
         contended = len(books.in_flight) > 1 and books.contended
         itl = books.latencies.itl
-        for sequence, _, count, _, samples, _ in self._work:
+        for sequence, _, count, _, samples, *_ in self._work:
             flight = flights[sequence.id]
             books.tokens += count
             if contended:
