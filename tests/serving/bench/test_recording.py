@@ -140,4 +140,4 @@ def test_what_is_no_recording_is_named(tmp_path, recorded):
             Recording.read(file)
     file.write_text("\n".join(good[:-1]) + "\n" + good[-1][:20])
     assert len(Recording.read(file).steps) == len(Recording.read(recorded[1]).steps) - 1
-    assert json.loads(good[0])["format"] == 1
+    assert json.loads(good[0])["format"] == 2

@@ -148,7 +148,7 @@ class Driver:
                 scheduler.pool.table(s.id),
                 samples + len(drafts),
             )
-            for s, start, count, _, samples, drafts in work
+            for s, start, count, _, samples, drafts, _ in work
         ]
         start, tokens = self.now, sum(item.size for item in work)
         self.now += 0.002 + 0.0005 * tokens + 1e-6 * sum(item.start + item.size for item in work)
