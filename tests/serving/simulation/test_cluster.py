@@ -142,3 +142,24 @@ def test_a_recording_too_short_to_fit_is_refused_and_no_cost_is_negative():
     request = RequestRecord(0, 0.0, 1, 1, "a", 0, None, ())
     model = fit(Recording({}, (request,), steps)).model
     assert min(model.base, model.per_token, model.per_position, model.per_sequence) >= 0
+
+
+def test_several_passes_in_one_step_cost_what_they_cost_one_by_one():
+    """What a recording says of a pass does not depend on how often the engine looked around."""
+
+    def recording(passes: int) -> Recording:
+        steps, now = [], 0.0
+        for n in range(24):
+            streams, position = 1 + n % 8, 40 * n
+            # Kept apart from what the fit assumes of a step's positions: those of its last pass.
+            seconds = passes * STEP(streams, streams * (position + passes), streams)
+            work = tuple(WorkRecord(0, "decode", passes, position, True) for _ in range(streams))
+            steps.append(StepRecord(now, seconds, work, 0, streams, 0, 0, 0, passes))
+            now += seconds
+        return Recording({}, (RequestRecord(0, 0.0, 1, 1, "a", 0, None, ()),), tuple(steps))
+
+    single, several = (fit(recording(passes)).model for passes in (1, 16))
+    for streams, position in ((1, 100), (8, 900)):
+        expected = STEP(streams, streams * position, streams)
+        assert single(streams, streams * position, streams) == pytest.approx(expected, rel=1e-6)
+        assert several(streams, streams * position, streams) == pytest.approx(expected, rel=1e-6)
