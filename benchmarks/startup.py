@@ -4,10 +4,12 @@
     python benchmarks/startup.py --shape 15m --starts 3
 
 Each start is a process of its own, with the kernels built already. The clock runs from the start of the process to the
-first token that a client has read from a stream, which it asks for as soon as the server says that it is healthy. Then the same
-client asks for nine more answers, one after the other: the first token of the first should take as long as that of the tenth. Memory is what the process that
-answers holds afterwards (resident, Linux's VmRSS), beside the limit that it is held to: the weights as stored times 1.3, the pool
-of keys and values, and 300 MB; of the pool only what has been written to counts on either side, which is next to nothing here. Prints a table and one JSON line, writes benchmarks/startup.{json,md}.
+first token that a client has read from a stream, which it asks for as soon as the server says that it is healthy. Then
+the same client asks for nine more answers, one after the other: the first token of the first should take as long as that
+of the tenth. Memory is what the process that answers holds afterwards (resident, Linux's VmRSS), beside the limit that it
+is held to: the weights as stored times 1.3, the pool of keys and values, and 300 MB; of the pool only what has been
+written to counts on either side, which is next to nothing here. Prints a table and one JSON line, writes
+benchmarks/startup.{json,md}.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ TITLE = "From nothing to the first token"
 
 
 def ask(port: int, number: int) -> float:
-    """Seconds to the first token of the answer to a prompt of its own, which is read to its end. Raises URLError while nobody listens."""
+    """Seconds to the first token of the answer to a prompt of its own, which is read to its end.
+
+    Raises URLError while nobody listens.
+    """
     body = {"prompt": [10 + number] * PROMPT, "max_tokens": ANSWER, "temperature": 0, "ignore_eos": True, "stream": True}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}

@@ -40,7 +40,7 @@ def keys(ctx: click.Context, path: Path) -> None:
 
 @keys.command()
 @click.option("--tenant", required=True, metavar="NAME", help="Whom the key is for; several keys may share a tenant.")
-@click.option("--admin", is_flag=True, help="The key also opens /admin.")
+@click.option("--admin", is_flag=True, help="The key may also run the server: /admin, the engine and registry views, and everybody's feedback.")
 @limit_options
 @click.pass_obj
 def create(path: Path, tenant: str, admin: bool, rate: int | None, tokens: int | None, concurrent: int | None) -> None:

@@ -25,7 +25,8 @@ def run(
 ) -> ModelVersion:
     """Fine-tune `parent` on conversations (columns "messages" and "tools") and publish "sft/N".
 
-    With method "adapter" it is "adapter/N": what PEFT saves, to be put on top of `parent`. A run that is registered already is returned at once; an interrupted one goes on from its last checkpoint.
+    With method "adapter" it is "adapter/N": what PEFT saves, to be put on top of `parent`. A run that is registered already
+    is returned at once; an interrupted one goes on from its last checkpoint.
     Raises LifecycleError for a parent of the wrong stage, for data without an assistant's turn and for a loss that is
     not finite; KeyboardInterrupt after Ctrl-C, with a checkpoint kept.
     """

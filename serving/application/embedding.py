@@ -12,34 +12,30 @@ MOST_TOKENS = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Embeddings:
-    """One vector of length 1 per text, and the tokens read."""
-
-    vectors: list[list[float]]
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class EmbedTexts:
     """Texts, or token ids, in; vectors out. `dimensions`: what the client expects, if it says so."""
 
     inputs: list[str | tuple[int, ...]]
     dimensions: int | None = None
 
-    def run(self, model: ServedModel) -> Embeddings:
-        """Raises `InvalidRequest` and `ContextLengthExceeded`."""
+    def tokens(self, model: ServedModel) -> list[tuple[int, ...]]:
+        """Of each text, all within what the model reads. Raises `InvalidRequest` and `ContextLengthExceeded`."""
         if model.embed is None:
             raise InvalidRequest(f"{model.name} makes no embeddings: ask another model", param="model")
         encode = model.tokenizer.encode
         texts = [tuple(encode(text)) if isinstance(text, str) else text for text in self.inputs]
         self._check(model, texts)
+        return texts
+
+    def vectors(self, model: ServedModel, texts: list[tuple[int, ...]]) -> list[list[float]]:
+        """One of length 1 for each of the `tokens`. Raises `InvalidRequest`, when all has been computed already."""
         vectors = model.embed(texts)
         if self.dimensions not in (None, len(vectors[0])):
             raise InvalidRequest(
                 f"{model.name} makes vectors of {len(vectors[0])} dimensions and no others: leave the field out",
                 param="dimensions",
             )
-        return Embeddings(vectors, sum(map(len, texts)))
+        return vectors
 
     @staticmethod
     def _check(model: ServedModel, texts: list[tuple[int, ...]]) -> None:

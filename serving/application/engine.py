@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from serving.application.adapters import AdapterUse
 from serving.application.constraints import Constraints, GrammarCompiler, Matcher
 from serving.application.execution import StepRunner
 from serving.application.limits import check_request
@@ -30,7 +31,7 @@ from serving.application.ports import Drafter, EngineStats, ModelBackend, Runnin
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockMap, BlockPool
 from serving.domain.config import SchedulerConfig
-from serving.domain.errors import Conflict, Draining, InvalidRequest, ModelNotFound, QueueFull
+from serving.domain.errors import Conflict, Draining, InvalidRequest, QueueFull
 from serving.domain.events import Event, Finished
 from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
@@ -87,8 +88,7 @@ class EngineLoop:
         self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
-        self._adapters: dict[str, set[str]] = {}  # requests that are submitted and not finished; guarded by _lock
-        self._leaving: set[str] = set()  # adapters that take no new ones; guarded by _lock
+        self._adapters = AdapterUse()  # guarded by _lock
         self._sequences: dict[str, RunningSequence] = {}  # those of the mailboxes
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -109,7 +109,7 @@ class EngineLoop:
     def submit(self, request: Request) -> Mailbox:
         """Queue a request; its grammar is compiled here, on the caller's thread.
 
-        Raises InvalidRequest, ContextLengthExceeded, QueueFull or Draining.
+        Raises InvalidRequest, ContextLengthExceeded, ModelNotFound (its adapter has gone), QueueFull or Draining.
         """
         capacity = min(self._context_length, self._pool.total * self._pool.block_size)
         check_request(request, vocab_size=self._backend.vocab_size, capacity=capacity)
@@ -120,8 +120,6 @@ class EngineLoop:
         with self._lock:
             if self._draining or self._closed:
                 raise Draining("this model is being shut down and takes no new requests")
-            if request.adapter is not None and request.adapter not in self._adapters.keys() - self._leaving:
-                raise ModelNotFound("this adapter is not loaded any more", param="model")
             if request.id in self._mailboxes:
                 raise InvalidRequest(f'request id "{request.id}" is in use', param="id")
             if len(self._mailboxes) >= self._config.max_num_seqs + self._config.queue_limit:
@@ -129,11 +127,10 @@ class EngineLoop:
                     f"{len(self._mailboxes)} requests are running or waiting already; try again later",
                     retry_after=max(1.0, min(60.0, self._request_seconds)),  # by then all of them have made room
                 )
+            self._adapters.begin(request)
             if not self._mailboxes:
                 self._progress = now
             self._mailboxes[request.id] = mailbox
-            if request.adapter is not None:
-                self._adapters[request.adapter].add(request.id)
             self._sequences[request.id] = sequence
             # Inside the lock, or a loop that ends right now would miss the request.
             self._commands.put(lambda: self._enqueue(sequence, matcher))
@@ -211,13 +208,12 @@ class EngineLoop:
             )
         self.call(lambda: self._backend.add_adapter(adapter_id, weights), timeout=ADAPTER_SECONDS)
         with self._lock:
-            self._adapters[adapter_id] = set()
+            self._adapters.add(adapter_id)
 
     def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
         """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
         with self._lock:
-            self._leaving.add(adapter_id)
-            users = self._adapters[adapter_id]
+            users = self._adapters.leave(adapter_id)
             in_time = self._idle.wait_for(lambda: not users, timeout)
             late = list(users)
         for request_id in late:
@@ -225,8 +221,7 @@ class EngineLoop:
         # Commands run in order: when this one does, the late ones have ended.
         self.call(lambda: self._backend.remove_adapter(adapter_id))
         with self._lock:
-            del self._adapters[adapter_id]
-            self._leaving.discard(adapter_id)
+            self._adapters.forget(adapter_id)
         return in_time
 
     def stats(self) -> EngineStats:
@@ -391,9 +386,8 @@ class EngineLoop:
             elif isinstance(event, Finished):
                 self._request_seconds += 0.1 * (self._clock() - mailbox.opened - self._request_seconds)
                 with self._lock:
-                    del self._mailboxes[event.request_id], self._sequences[event.request_id]
-                    for users in self._adapters.values():
-                        users.discard(event.request_id)
+                    del self._mailboxes[event.request_id]
+                    self._adapters.end(self._sequences.pop(event.request_id).request)
                     self._idle.notify_all()
 
     def _report(self, work: Sequence[Work], start: float) -> None:

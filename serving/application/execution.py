@@ -149,7 +149,6 @@ class StepRunner:
         return [replace(draw, allowed=mask) for draw, mask in zip(draws, masks, strict=True)]
 
 
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a smaller step might succeed. torch has an error of its own, and this layer does not import torch."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -110,7 +110,8 @@ def admit(
 ) -> Generation:
     """Check the limits and queue one request per prompt and choice: all of them, or none.
 
-    Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`.
+    Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises
+    `ContextLengthExceeded`, and what `EnginePort.submit` raises.
     """
     samplings = [sampling_params(model, len(prompt), options, default_max_tokens, prompt_param) for prompt in prompts]
     rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None)

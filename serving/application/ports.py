@@ -74,7 +74,10 @@ class EnginePort(Protocol):
     """Runs many requests at once on one model."""
 
     def submit(self, request: Request) -> TokenStream:
-        """Queue a request. Raises `ContextLengthExceeded`, `QueueFull` or `Draining`."""
+        """Queue a request.
+
+        Raises `InvalidRequest`, `ContextLengthExceeded`, `ModelNotFound` (its adapter has gone), `QueueFull` or `Draining`.
+        """
 
     def cancel(self, request_id: str, why: str | None = None) -> None:
         """End a request; `why` is what its client is told. Unknown ids are ignored."""
@@ -91,7 +94,10 @@ class EnginePort(Protocol):
         """Requests may name the adapter from now on; others go on meanwhile. Raises LifecycleError when it does not fit."""
 
     def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
-        """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
+        """Refuse new requests that name it, wait for the others, cancel those that take longer than `timeout` s.
+
+        True when none did.
+        """
 
     def block_map(self) -> BlockMap:
         """Who has which KV block between two steps. Raises `Draining` when closed, TimeoutError during a long step."""

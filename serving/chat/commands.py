@@ -47,7 +47,9 @@ def chat(
     from serving.chat.tools import LocalTools
 
     if url and (adapters or assignments):
-        raise LifecycleError("--adapter and --set are for an engine of one's own: leave --url out, or give them to lifecycle serve")
+        raise LifecycleError(
+            "--adapter and --set are for an engine of one's own: leave --url out, or give them to lifecycle serve"
+        )
     local = LocalTools.load(tools) if tools else LocalTools()
     given = {name: value for name, value in options.items() if value is not None}
     with connected(url, api_key, refs, adapters, assignments) as (client, model):

@@ -1,4 +1,4 @@
-"""From the bytes of a request to a JSON value that is safe to walk through."""
+"""From a request to a JSON value that is safe to walk through, and to the parameters of its address."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def read_json(request: Request) -> Any:
     if depth(value) > MAX_DEPTH:
         raise InvalidRequest(f"the request body is nested deeper than {MAX_DEPTH} levels")
     return value
+
+
+def read_query(request: Request, *names: str) -> dict[str, str | None]:
+    """The parameters of the address, None where one is absent. Raises `InvalidRequest` for any other one."""
+    for name in request.args:
+        if name not in names:
+            raise InvalidRequest(f'unknown parameter "{name[:80]}": there is {", ".join(names)}', param=name[:80])
+    return {name: request.args.get(name) for name in names}
 
 
 def depth(value: Any) -> int:

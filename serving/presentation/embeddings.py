@@ -19,11 +19,14 @@ def embeddings(state: ServerState) -> Response:
     """All vectors in one answer."""
     asked = read(EmbeddingRequest, read_json(request))
     model = state.model(asked.model)
-    done = EmbedTexts(asked.input, asked.dimensions).run(model)
-    state.charge(lambda: done.tokens)
+    command = EmbedTexts(asked.input, asked.dimensions)
+    texts = command.tokens(model)
+    read_tokens = sum(map(len, texts))
+    state.charge(lambda: read_tokens)  # before they are read: vectors that turn out to be of no use cost as much
+    vectors = command.vectors(model, texts)
     write = packed if asked.encoding_format == "base64" else list
-    data = [{"object": "embedding", "index": at, "embedding": write(one)} for at, one in enumerate(done.vectors)]
-    usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
+    data = [{"object": "embedding", "index": at, "embedding": write(one)} for at, one in enumerate(vectors)]
+    usage = {"prompt_tokens": read_tokens, "total_tokens": read_tokens}
     return jsonify({"object": "list", "data": data, "model": model.name, "usage": usage})
 
 

@@ -12,10 +12,11 @@ from serving.application.ports import ServedModel
 from serving.application.watch import Viewer
 from serving.domain.blocks import BlockMap
 from serving.domain.errors import Draining, InvalidRequest
+from serving.presentation.body import read_query
 from serving.presentation.operations import stats_json
 from serving.presentation.peer import Peer
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import PING, dump
+from serving.presentation.streaming import PING, dump, events_response
 
 FRAME_SECONDS = 0.1
 MAP_SECONDS = 0.5  # the map costs the engine a moment between two steps, and only while somebody looks
@@ -30,17 +31,11 @@ def engine_blueprint(state: ServerState) -> Blueprint:
     @routes.get("/events")
     def events() -> Response:
         """?model=NAME: one `snapshot`, then a `frame` at most ten times a second and a `blocks` at most twice."""
-        if stray := sorted(set(request.args) - {"model"}):
-            raise InvalidRequest(f'unknown parameter "{stray[0]}": the only one is "model"', param=stray[0])
-        model = state.model(request.args.get("model"))
+        model = state.model(read_query(request, "model")["model"])
         if model.watch is None:
             raise InvalidRequest(f'the engine of "{model.name}" cannot be watched', param="model")
         viewer = model.watch.open()
-        response = Response(
-            follow_engine(state, model, viewer, Peer(request.environ)), content_type="text/event-stream; charset=utf-8"
-        )
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["X-Accel-Buffering"] = "no"
+        response = events_response(follow_engine(state, model, viewer, Peer(request.environ)))
         response.call_on_close(viewer.close)  # a generator that never started has no `finally`
         return response
 

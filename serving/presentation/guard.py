@@ -2,7 +2,7 @@
 
 A route is closed unless it is on the short list of open ones, so that nobody forgets to close a new one. What is for
 admins needs an admin's key where there are keys. Any other POST counts against its tenant's limits, from here until its
-last byte is written or its client has left.
+last byte is written or its client has left; but whoever ends a request of their own needs no place for that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from serving.presentation.state import ServerState
 OPEN_BLUEPRINTS = ("operations", "page", "openapi")
 ADMIN_BLUEPRINTS = ("admin", "model_admin", "engine", "registry")
 """What tells of all tenants, or changes what all are served."""
+FREE_ENDPOINTS = ("responses.cancel",)
 
 
 def register_guard(app: Flask, state: ServerState) -> None:
@@ -33,7 +34,7 @@ def register_guard(app: Flask, state: ServerState) -> None:
         caller = g.caller = state.caller(request)
         if request.blueprint in ADMIN_BLUEPRINTS:
             state.admin(request)
-        elif request.method == "POST":
+        elif request.method == "POST" and request.endpoint not in FREE_ENDPOINTS:
             try:
                 g.lease = state.limiter.admit(caller.tenant, caller.limits)
             except RateLimited as error:

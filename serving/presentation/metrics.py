@@ -208,7 +208,11 @@ ENGINE: dict[str, tuple[str, str, Callable[[EngineStats], float]]] = {
     "spec_decode_num_drafts_total": ("counter", "Steps of a request with guesses.", lambda stats: stats.drafts),
     "spec_decode_num_draft_tokens_total": ("counter", "Tokens guessed.", lambda stats: stats.draft_tokens),
     "spec_decode_num_accepted_tokens_total": ("counter", "Tokens guessed right.", lambda stats: stats.accepted_tokens),
-    "grammar_requests_total": ("counter", "Requests whose answer has to keep to a grammar.", lambda stats: stats.grammar_requests),
+    "grammar_requests_total": (
+        "counter",
+        "Requests whose answer has to keep to a grammar.",
+        lambda stats: stats.grammar_requests,
+    ),
     "grammar_compile_seconds_total": (
         "counter",
         "Time to compile grammars.",

@@ -2,47 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from flask import Blueprint, Response, jsonify, request
-from pydantic import Field, StringConstraints
 
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
 from serving.presentation.models import model_json
-from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.admin import AdapterRequest, AliasRequest, LoadRequest
 from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class LoadModel(Wire):
-    """POST /admin/models."""
-
-    ref: Name
-    """A registry version, name or alias."""
-    adapters: bool = False
-    """LoRA adapters may be added to it; native kernels apply none and are left out then."""
-    kv_memory_mb: Annotated[int, Field(ge=1, le=2**24)] | None = None
-    """Memory for its keys and values; by default what the other models leave."""
-
-
-class SetAlias(Wire):
-    """POST /admin/aliases."""
-
-    alias: Name
-    model: Name
-
-
-class AddAdapter(Wire):
-    """POST /admin/adapters."""
-
-    name: Name
-    ref: Name
-    """A registry version that holds an adapter."""
-    base: Name | None = None
-    """The served model that it belongs to; by default the one that it was trained on."""
 
 
 def model_admin_blueprint(state: ServerState) -> Blueprint:
@@ -52,13 +19,13 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/models")
     def load() -> tuple[Response, int]:
         """Answers when the model is ready; other requests go on meanwhile."""
-        body = read(LoadModel, read_json(request))
+        body = read(LoadRequest, read_json(request))
         model = state.catalog.load(body.ref, adapters=body.adapters, kv_memory_mb=body.kv_memory_mb)
         return jsonify(model_json(model)), 201
 
     @routes.post("/adapters")
     def add_adapter() -> tuple[Response, int]:
-        body = read(AddAdapter, read_json(request))
+        body = read(AdapterRequest, read_json(request))
         return jsonify(model_json(state.catalog.add_adapter(body.name, body.ref, body.base))), 201
 
     @routes.delete("/models/<path:name>")
@@ -76,7 +43,7 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/aliases")
     def set_alias() -> Response:
         """Moves at once: the next request that names the alias is answered by the new model."""
-        body = read(SetAlias, read_json(request))
+        body = read(AliasRequest, read_json(request))
         return jsonify(model_json(state.catalog.set_alias(body.alias, body.model)))
 
     @routes.delete("/aliases/<path:alias>")
@@ -84,4 +51,3 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
         return jsonify(model_json(state.catalog.remove_alias(alias)))
 
     return routes
-

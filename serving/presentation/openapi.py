@@ -13,17 +13,15 @@ from serving.presentation.schemas import answers
 
 TITLE = "lifecycle serve"
 VERSION = "1"
-
-
 WORDS = {
     400: "The request can never succeed as written; `param` names the field",
     401: "No API key, or a wrong one",
-    403: "This needs the key of an admin",
+    403: "This needs the key of an admin, or an admin has ended the request",
     404: "There is no such thing here",
     409: "Not in the state that the server is in",
     413: "The request body is too large",
     415: "The request body is not declared as JSON",
-    429: "Too many requests wait; `Retry-After` says when to come back",
+    429: "Too many requests wait, or a tenant is over its limits; `Retry-After` says when to come back",
     503: "Not now: the server is closing down, or not well",
 }
 
@@ -63,14 +61,20 @@ def document(operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:
 
 
 def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {one.media: {"schema": {"type": "string"}}}
     if one.answer:
         content = {"application/json": {"schema": places[one.answer, "serialization"]}}
     if one.streams:
         content["text/event-stream"] = {
             "schema": {"type": "string", "description": 'With "stream": true: server-sent events, each one JSON object.'}
         }
-    errors = {*one.errors, *((401,) if one.key else ()), *((400, 413, 415) if one.request else ())}
+    errors = set(one.errors)
+    if one.key:
+        errors.add(401)
+    if one.admin:
+        errors.add(403)
+    if one.request:
+        errors |= {400, 413, 415} if one.admin else {400, 413, 415, 429}
     if one.query:
         errors.add(400)
     if "{" in one.path:
@@ -81,14 +85,11 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
         "operationId": re.sub(r"\W+", "_", f"{one.method}_{one.path}").strip("_"),
         "responses": {
             str(one.status): {"description": "Done", "content": content},
-            **{
-                str(status): {"description": WORDS[status], "content": refused}
-                for status in sorted(errors)
-            },
+            **{str(status): {"description": WORDS[status], "content": refused} for status in sorted(errors)},
         },
     }
-    if one.path in ("/health", "/readyz"):
-        operation["responses"]["503"]["content"] = content
+    if one.answer is answers.Health:
+        operation["responses"]["503"] = {"description": WORDS[503], "content": content}
     if one.key:
         operation["security"] = [{"key": []}, {}]
     if one.request:

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from serving.domain.errors import InvalidRequest, ServingError
-from serving.presentation.body import read_json
+from serving.presentation.body import read_json, read_query
 from serving.presentation.examinations import Examinations
 from serving.presentation.registry_json import difference_json, overview_json, version_json
 from serving.presentation.schemas.admin import VersionRequest
@@ -50,11 +50,10 @@ def registry_blueprint(state: ServerState, root: Path) -> Blueprint:
     @routes.get("/diff")
     def diff() -> Response:
         """?a=REF&b=REF: config, data, metrics, tokenizer and files, only where they differ."""
-        asked = {}
-        for name in ("a", "b"):
-            if not request.args.get(name):
+        asked = read_query(request, "a", "b")
+        for name, ref in asked.items():
+            if not ref:
                 raise InvalidRequest(f'"{name}" is missing: ask for /registry/diff?a=sft/1&b=rlhf/1', param=name)
-            asked[name] = request.args[name]
         with found():
             return jsonify(difference_json(registry.diff(**asked)))
 

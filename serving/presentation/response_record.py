@@ -93,7 +93,7 @@ class ResponseRecord:
 
     def opening(self) -> list[dict[str, Any]]:
         """The first events of a stream."""
-        return [self._event("response.created", response=self.json()), self._event("response.in_progress", response=self.json())]
+        return [self._event(f"response.{kind}", response=self.json()) for kind in ("created", "in_progress")]
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
         """Grow by a delta; what to tell about it."""

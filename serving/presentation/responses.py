@@ -9,7 +9,7 @@ from contextlib import closing
 from flask import Blueprint, Response, jsonify, request
 
 from serving.domain.errors import InvalidRequest, ServingError
-from serving.presentation.body import read_json
+from serving.presentation.body import read_json, read_query
 from serving.presentation.guard import outlive
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
@@ -35,7 +35,7 @@ def responses_blueprint(state: ServerState) -> Blueprint:
     def retrieve(response_id: str) -> Response:
         """A stored response as it is now."""
         tenant = state.tenant(request)
-        if request.args.get("stream") == "true":
+        if read_query(request, "stream")["stream"] not in (None, "false"):
             raise InvalidRequest("a stored response is not streamed: retrieve it again until it is done", param="stream")
         return jsonify(shelf.get(response_id, tenant).json())
 

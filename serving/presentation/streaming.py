@@ -111,11 +111,17 @@ def event_stream(
         yield chunks.failed(ServingError("the server made a mistake; its log has the details")).encode()
 
 
-def stream_response(generation: Generation, events: Iterator[bytes]) -> Response:
-    """The response around an event stream; however it ends, the generation ends too."""
+def events_response(events: Iterator[bytes]) -> Response:
+    """Server-sent events, which nothing on the way may keep back."""
     response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def stream_response(generation: Generation, events: Iterator[bytes]) -> Response:
+    """The response around an event stream; however it ends, the generation ends too."""
+    response = events_response(events)
     # A generator that was never started skips its `finally` when it is closed.
     response.call_on_close(generation.cancel)
     return response

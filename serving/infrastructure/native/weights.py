@@ -99,11 +99,19 @@ class PackedWeights:
     """All weights of a model, and the `Model` structure that points to them.
 
     `int8` rounds the layers' matrices where a checkpoint holds them in floating point; the head stays in bf16, where rounding
-    costs most. `int8_cache`: so are keys and values. Raises UnsupportedArchitecture for tensors that are missing or that the family does not have, and LifecycleError
-    for values that are not numbers.
+    costs most. `int8_cache`: keys and values are rounded, too. Raises UnsupportedArchitecture for tensors that are missing or
+    that the family does not have, and LifecycleError for values that are not numbers.
     """
 
-    def __init__(self, library: ctypes.CDLL, description: Description, weights: Mapping[str, Tensor], *, int8: bool = False, int8_cache: bool = False) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        description: Description,
+        weights: Mapping[str, Tensor],
+        *,
+        int8: bool = False,
+        int8_cache: bool = False,
+    ) -> None:
         self._library = library
         self._int8 = int8
         self._weights = weights

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
-from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.base import Name, Wire, whole
 
 
 class PolicyRequest(Wire):
@@ -20,16 +16,44 @@ class PolicyRequest(Wire):
 class VersionRequest(Wire):
     """POST /registry/report and /registry/promote."""
 
-    ref: Annotated[str, Field(min_length=1, max_length=200)]
+    ref: Name
     """A version, a name or an alias of the registry."""
 
 
 class AbortRequest(Wire):
     """Which requests to end."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    id: Name | None = None
     all: bool = False
 
 
 class DrainRequest(Wire):
     """Nothing to say; an object all the same, so that a form on somebody's page is no way to send it."""
+
+
+class LoadRequest(Wire):
+    """POST /admin/models."""
+
+    ref: Name
+    """A registry version, name or alias."""
+    adapters: bool = False
+    """LoRA adapters may be added to it; native kernels apply none and are left out then."""
+    kv_memory_mb: whole(1, 2**24) | None = None
+    """Memory for its keys and values; by default what the other models leave."""
+
+
+class AliasRequest(Wire):
+    """POST /admin/aliases."""
+
+    alias: Name
+    model: Name
+
+
+class AdapterRequest(Wire):
+    """POST /admin/adapters."""
+
+    name: Name
+    ref: Name
+    """A registry version that holds an adapter."""
+    base: Name | None = None
+    """The served model that it belongs to; by default the one that it was trained on."""

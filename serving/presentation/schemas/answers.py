@@ -114,6 +114,11 @@ class Deleted(Answer):
     deleted: bool
 
 
+class Unloaded(Deleted):
+    all_finished: bool
+    """Whether no request had to be ended for it."""
+
+
 class Embedding(Answer):
     object: Literal["embedding"]
     index: int
@@ -142,6 +147,8 @@ class Model(Answer):
     aliases: list[str]
     lineage: list[str]
     """From this version back to its roots."""
+    parent: str | None
+    """Of an adapter: the model whose engine it answers through."""
     context_length: int
 
 
@@ -172,23 +179,60 @@ class Health(Answer):
     """Models whose engine is dead or makes no progress."""
 
 
+class EngineSnapshot(Answer):
+    model: str
+    policy: str
+    running: int
+    waiting: int
+    kv_usage: float
+    """Share of the blocks in use."""
+    kv_cached: float
+    """Share of the blocks that nobody uses and that hold a prefix."""
+    generated_tokens: int
+    prompt_tokens: int
+    uptime: float
+    """Seconds."""
+
+
 class Stats(Answer):
-    models: list[dict[str, Any]]
+    models: list[EngineSnapshot]
 
 
 class Examples(Answer):
     examples: list[str]
     needs_key: bool
+    registry: bool
+    """Whether there is a registry view."""
+    feedback: bool
+    """Whether feedback is kept."""
+
+
+class ModelPolicy(Answer):
+    model: str
+    policy: str
 
 
 class Policies(Answer):
     policies: list[str]
-    models: list[dict[str, Any]]
+    models: list[ModelPolicy]
+
+
+class UnfinishedRequest(Answer):
+    model: str
+    id: str
+    tenant: str
+    state: Literal["waiting", "running"]
+    prompt_tokens: int
+    generated_tokens: int
+    max_tokens: int
+    priority: int
+    age: float
+    """Seconds."""
 
 
 class RequestList(Answer):
     object: Literal["list"]
-    data: list[dict[str, Any]]
+    data: list[UnfinishedRequest]
 
 
 class Aborted(Answer):
@@ -207,6 +251,70 @@ class FeedbackKept(Answer):
     created: int
 
 
+class FeedbackAnswer(Answer):
+    id: str
+    object: Literal["feedback"]
+    created: float
+    """Unix seconds."""
+    tenant: str
+    kind: Literal["thumb", "comparison"]
+    messages: list[dict[str, Any]]
+    comment: str | None
+
+
 class FeedbackList(Answer):
     object: Literal["list"]
-    data: list[dict[str, Any]]
+    data: list[FeedbackAnswer]
+    has_more: bool
+
+
+class VersionSummary(Answer):
+    ref: str
+    parents: list[str]
+    aliases: list[str]
+    problem: str | None = None
+    """What is wrong with a damaged one, of which nothing else is told."""
+
+
+class ServedAs(Answer):
+    model: str
+    version: str
+    aliases: list[str]
+
+
+class Registry(Answer):
+    versions: list[VersionSummary]
+    aliases: dict[str, str]
+    moves: list[dict[str, Any]]
+    """Of aliases, the newest first."""
+    served: list[ServedAs]
+    behind: list[dict[str, str]]
+    """Aliases that mean another version in the registry than to this server."""
+
+
+class Version(Answer):
+    ref: str
+    stage: str
+    created: str
+    parents: list[str]
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    files: dict[str, int]
+    """Bytes."""
+    card: str
+    report: dict[str, Any] | None
+    """The report card, if this server has made one."""
+
+
+class Difference(Answer):
+    a: str
+    b: str
+    sections: dict[str, list[list[Any]]]
+    """Of each, only what differs: [key, in a, in b]."""
+
+
+class Job(Answer):
+    kind: str
+    ref: str
+    state: Literal["idle", "running", "done", "refused", "failed"]
+    lines: list[str]

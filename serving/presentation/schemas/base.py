@@ -63,7 +63,6 @@ Unsupported = Annotated[Harmless | None, WrapValidator(_only)]
 """A field of OpenAI's that is accepted only with a value that asks for nothing."""
 
 
-
 def whole(low: int, high: int) -> Any:
     """The type of whole numbers between two bounds, both included."""
     return Annotated[int, Field(ge=low, le=high), BeforeValidator(_whole)]
@@ -71,6 +70,8 @@ def whole(low: int, high: int) -> Any:
 
 Count = whole(1, INT32)
 TokenId = whole(0, INT32)
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+"""Of a model, a version, a request: longer than any that there is."""
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lifecycle.config import near_miss
 from serving.domain.errors import InvalidRequest
@@ -33,7 +33,7 @@ SIZES = {
     "string_too_long": ("max_length", "at most {} characters"),
     "string_too_short": ("min_length", "at least {} characters"),
 }
-Request = TypeVar("Request", bound=Wire)
+Request = TypeVar("Request", bound=BaseModel)
 
 
 def read(model: type[Request], body: Any) -> Request:

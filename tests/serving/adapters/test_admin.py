@@ -3,6 +3,7 @@
 import pytest
 
 from serving.composition import ServingConfig, build_catalog
+from serving.infrastructure.feedback_sqlite import SqliteFeedback
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig
 
@@ -92,3 +93,13 @@ def test_the_key_guards_it(catalog):
     assert client.post("/admin/models", json={"ref": "other"}).status_code == 401
     assert client.delete("/admin/models/tiny").status_code == 401
     assert client.post("/admin/adapters", data="x").status_code == 401
+
+
+def test_feedback_on_an_adapters_answer_is_about_the_adapter(catalog, tmp_path):
+    client = create_app(catalog, feedback=SqliteFeedback(tmp_path / "feedback.sqlite")).test_client()
+    assert client.post("/admin/adapters", json={"name": "pirate", "ref": "adapter/1"}).status_code == 201
+    asked = {"kind": "comparison", "messages": [{"role": "user", "content": "ahoy"}], "answers": ["arr", "hello"]}
+    assert client.post("/v1/feedback", json={**asked, "chosen": 0, "models": ["pirate", None]}).status_code == 201
+    assert client.delete("/admin/adapters/pirate").status_code == 200
+    (kept,) = client.get("/v1/feedback").json["data"]
+    assert kept["models"] == ["adapter/1", "tiny/1"], "still when it has gone"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -61,12 +62,14 @@ class Oracle:
 
 
 @contextmanager
-def running(directory, tokenizer, grammars, drafter=None, num_blocks=64, restart_every=None, **knobs):
-    """`restart_every`: after so many steps everybody is preempted."""
+def running(directory, tokenizer, grammars, drafter=None, num_blocks=64, restart_every=None, steps=None, **knobs):
+    """`restart_every`: after so many steps everybody is preempted. `steps`: a list that they are added to."""
     knobs = {"max_num_seqs": 8, "speculative_max_seqs": 8, "max_num_batched_tokens": 64, **knobs}
     config = ServingConfig(num_blocks=num_blocks, **knobs)
 
     def observe(what):
+        if steps is not None and isinstance(what, StepReport):
+            steps.append(what)
         if restart_every and isinstance(what, StepReport) and what.step % restart_every == 0:
             engine._scheduler.restart_all()
 
@@ -159,6 +162,20 @@ def test_neighbours_do_not_notice(directory, tokenizer, grammars):
     with running(directory, tokenizer, grammars, dtype="float32", backend="packed") as engine:
         among_themselves = answers(engine, free)
         assert {name: answer for name, answer in answers(engine, asked).items() if name in among_themselves} == among_themselves
+
+
+@pytest.mark.skipif(not native_is_there(), reason="no compiler")
+def test_neighbours_take_several_tokens_a_step_again_when_the_constrained_one_has_ended(directory, tokenizer, grammars):
+    held = one(tokenizer, Grammar("regex", "[0-9]{12}"), temperature=0.0)
+    free = one(tokenizer, None, temperature=0.0, max_tokens=80)
+    asked = [held, *(replace(free, id=f"free {at}") for at in range(3))]
+    with running(directory, tokenizer, grammars, multi_step_seconds=0.0) as engine:
+        single = answers(engine, asked)
+    steps = []
+    with running(directory, tokenizer, grammars, multi_step_seconds=1.0, steps=steps) as engine:
+        assert answers(engine, asked) == single
+    with_it = [step for step in steps if any(item.id == held.id for item in step.work)]
+    assert all(step.passes == 1 for step in with_it) and any(step.passes > 1 for step in steps)
 
 
 def one(tokenizer, grammar, **sampling):

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from dataclasses import replace
 
 import openai
 import pytest
@@ -216,6 +217,42 @@ def test_what_goes_on_after_its_response_keeps_its_place_until_it_ends():
     thread.join()
     assert limiter.running("acme") == 0
     assert post(app, "acme").status_code == 200
+
+
+def all_ended(limiter, tenant):
+    pause = threading.Event()
+    for _ in range(1000):
+        if not limiter.running(tenant):
+            return
+        pause.wait(0.02)
+    raise AssertionError("a place was never given back")
+
+
+def test_a_response_in_the_background_can_be_cancelled_by_who_has_no_place_left():
+    model = scripted_model("hello")
+    model.engine.hang = True
+    app, limiter = app_of(model, acme=Limits(concurrent=1))
+    begun = post(app, "acme", {"input": "hello", "background": True}, "/v1/responses")
+    assert begun.status_code == 200 and post(app, "acme").status_code == 429
+    assert post(app, "acme", None, f"/v1/responses/{begun.json['id']}/cancel").status_code == 200
+    all_ended(limiter, "acme")
+
+
+def test_a_response_in_the_background_is_charged_at_its_end():
+    clock = Clock()
+    app, limiter = app_of(scripted_model("hello"), clock, acme=Limits(tokens_per_minute=1))
+    begun = post(app, "acme", {"input": "hello", "background": True}, "/v1/responses")
+    assert begun.status_code == 200
+    all_ended(limiter, "acme")
+    assert post(app, "acme").json["error"]["code"] == "tokens_limit_exceeded"
+
+
+@pytest.mark.parametrize(("extra", "status"), [({}, 200), ({"dimensions": 3}, 400)])
+def test_vectors_are_charged_even_if_nobody_wants_them(extra, status):
+    model = replace(scripted_model("hello"), embed=lambda texts: [[1.0, 0.0] for _ in texts])
+    app, _ = app_of(model, Clock(), acme=Limits(tokens_per_minute=1))
+    assert post(app, "acme", {"input": "hello hello", **extra}, "/v1/embeddings").status_code == status
+    assert post(app, "acme").json["error"]["code"] == "tokens_limit_exceeded"
 
 
 def test_counting_holds_under_threads():

@@ -51,6 +51,13 @@ def test_a_schema_is_kept(client, temperature):
         jsonschema.validate(json.loads(choice.message.content), SCHEMA)
 
 
+def test_choices_under_a_grammar_are_those_of_requests_with_their_seeds(client):
+    wanted = {"structured_outputs": {"regex": "[a-z]{8}"}, "temperature": 1.0}
+    together = [choice.message.content for choice in chat(client, n=3, seed=5, **wanted).choices]
+    assert together == [chat(client, seed=seed, **wanted).choices[0].message.content for seed in (5, 6, 7)]
+    assert len(set(together)) == 3
+
+
 @pytest.mark.parametrize(
     ("wanted", "possible"),
     [
