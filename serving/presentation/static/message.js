@@ -26,6 +26,9 @@ export function paint(article, node) {
     body.textContent = node.content;
   } else if (node.asTokens && node.tokens) {
     body.replaceChildren(tokenView(node.tokens));
+  } else if (node.verbatim) {
+    body.classList.add("prose");
+    body.replaceChildren(el("pre", {}, el("code", {}, node.content)));
   } else {
     body.classList.add("prose");
     body.replaceChildren(markdown(node.content));
@@ -96,12 +99,16 @@ function edit(article, node, act) {
   const text = el("textarea", { value: node.content, "aria-label": "Edit the message" });
   const send = () => text.value.trim() && act.edit(node, text.value);
   text.onkeydown = (event) => {
-    if (event.key === "Escape") act.redraw();
+    if (event.key === "Escape") close();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       send();
     }
     event.stopPropagation();
+  };
+  const close = () => {
+    editor.remove();
+    act.redraw();
   };
   const editor = el(
     "form.editor",
@@ -110,7 +117,7 @@ function edit(article, node, act) {
     el(
       "div",
       {},
-      el("button.quiet", { type: "button", onclick: act.redraw }, "Cancel"),
+      el("button.quiet", { type: "button", onclick: close }, "Cancel"),
       el("button.primary", { type: "button", onclick: send }, "Send"),
     ),
   );

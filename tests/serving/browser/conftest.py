@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 
 from lifecycle.registry import ModelRegistry
 from serving.presentation.app import create_app
@@ -54,10 +55,25 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 def catalog(registry: ModelRegistry):
     from serving.composition import ServingConfig, build_catalog
 
-    catalog = build_catalog(["pupil/1"], ServingConfig(dtype="float32", kv_memory_mb=16), registry)
+    catalog = build_catalog(["pupil/1", "rude/1"], ServingConfig(dtype="float32", kv_memory_mb=16), registry)
     yield catalog
     for model in catalog.all():
         model.engine.close()
+
+
+@pytest.fixture
+def serve():
+    """Serves an app of a test's own until the test is over."""
+    running = []
+
+    def serve(app: Flask, port: int = 0) -> LocalServer:
+        running.append((app, run_in_thread(app, port)))
+        return running[-1][1]
+
+    yield serve
+    for app, server in running:
+        app.extensions["serving"].draining.set()
+        server.close()
 
 
 @pytest.fixture(scope="package")
