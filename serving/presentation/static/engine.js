@@ -123,7 +123,8 @@ function figures(frame) {
   latency("itl", frame.itl_ms);
   $("fig-kv").textContent = share(frame.kv_used / frame.kv_total);
   $("fig-kv-more").textContent = `${frame.kv_used} of ${frame.kv_total}, ${frame.kv_cached} cached`;
-  const evicted = frame.preemptions ? `, ${frame.preemptions} preemptions so far` : "";
+  const times = frame.preemptions === 1 ? "preemption" : "preemptions";
+  const evicted = frame.preemptions ? `, ${frame.preemptions} ${times} so far` : "";
   $("timeline-text").textContent =
     `Step ${frame.step.toLocaleString("en")}: ${frame.running} running, ${frame.waiting} waiting${evicted}`;
 }

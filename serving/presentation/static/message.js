@@ -2,7 +2,7 @@
 // turn, rate, choose, result.
 
 import { inWords } from "./api.js";
-import { el } from "./dom.js";
+import { el, svg } from "./dom.js";
 import * as feedback from "./feedback.js";
 import { markdown } from "./markdown.js";
 import { tokenView } from "./tokens.js";
@@ -65,17 +65,24 @@ function meta(article, node, siblings, act) {
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
   }
   if (feedback.isAvailable() && node.content) {
-    for (const [rating, sign, label] of [
-      ["up", "👍", "Good answer"],
-      ["down", "👎", "Bad answer"],
+    for (const [rating, label] of [
+      ["up", "Good answer"],
+      ["down", "Bad answer"],
     ]) {
       const pressed = String(node.rating === rating);
-      row.append(
-        button(sign, () => act.rate(node, rating), { title: label, "aria-label": label, "aria-pressed": pressed }),
-      );
+      const rate = () => act.rate(node, rating);
+      row.append(button(thumb(rating), rate, { title: label, "aria-label": label, "aria-pressed": pressed }));
     }
   }
   if (node.note) row.append(el("span", { role: "status" }, node.note));
+}
+
+/** Drawn, as not every machine has a font with thumbs. */
+function thumb(rating) {
+  const wrist = "M3.5 11h4v9h-4z";
+  const fingers = "M7.5 12l4-8c2.2 0 2.9 1.6 2.3 5.2h5.4q1.4.2 1.1 1.8l-1.6 7.4q-.3 1.6-2 1.6H7.5";
+  const hand = svg("path", { d: wrist + fingers });
+  return svg("svg", { class: `thumb ${rating}`, viewBox: "0 0 24 24", "aria-hidden": "true" }, hand);
 }
 
 function branches(node, siblings, act) {

@@ -76,7 +76,16 @@ function draw() {
   }
   $("version").hidden = false;
   $("lineage").replaceChildren(lineageGraph(overview.versions, chosen, other, choose));
+  bringIntoSight(chosen);
   drawVersion();
+}
+
+/** On a narrow screen the graph is wider than its box. */
+function bringIntoSight(ref) {
+  const box = $("lineage").getBoundingClientRect();
+  const node = $("lineage").querySelector(`[data-ref="${CSS.escape(ref)}"]`).getBoundingClientRect();
+  if (node.right > box.right) $("lineage").scrollLeft += node.right - box.right;
+  if (node.left < box.left) $("lineage").scrollLeft -= box.left - node.left;
 }
 
 async function drawVersion() {

@@ -59,7 +59,8 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
 
 
 def teach(registry: ModelRegistry) -> None:
-    """Publish `pupil/1`, alias `production`, which answers every lesson word for word, and `rude/1`, which knows one."""
+    """Publish `pupil/1`, alias `production`, which answers every lesson word for word; `rude/1`, which knows one answer;
+    and `accent/1`, an adapter of the pupil."""
     torch.manual_seed(0)
     texts = [answer for *_, answer in lessons()] + ['{"expression": "17 * 25"} user assistant lookup calculator']
     tokenizer = train_tokenizer(texts * 4, 400)

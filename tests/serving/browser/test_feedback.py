@@ -37,7 +37,8 @@ def test_a_thumb_is_kept_with_the_version_that_answered(open_page, keeper):
     page.wait_for_selector("text=Thank you")
     (one,) = kept(keeper)
     told = [{"role": "system", "content": "Be brief."}, *user("hello")]
-    assert {"kind": "thumb", "rating": "up", "messages": told, "answer": said, "model": "pupil/1"}.items() <= one.items()
+    expected = {"kind": "thumb", "rating": "up", "messages": told, "answer": said, "model": "pupil/1"}
+    assert expected.items() <= one.items()
     page.reload()
     page.wait_for_selector("[aria-label='Good answer'][aria-pressed='true']")
 
