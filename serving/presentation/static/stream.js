@@ -4,7 +4,7 @@ import { ApiError, events } from "./api.js";
 
 const MEASURABLE = 0.02; // seconds: a shorter answer came in one piece and has no rate
 
-/** Fills `node` (content, version, tool_calls, tokens, facts) and calls `grown` at each chunk. Throws what goes wrong. */
+/** Fills `node` (content, version, tool_calls, tokens, facts) and calls `grown` at each chunk; throws what fails. */
 export async function streamInto(node, request, signal, grown) {
   const clock = { sent: performance.now(), first: null, last: null, pieces: 0 };
   let count = null;
