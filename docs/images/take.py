@@ -19,6 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from lifecycle.registry import ModelRegistry
 from serving.commands import suggested_prompts
 from serving.composition import ServingConfig, build_catalog
+from serving.infrastructure.feedback_sqlite import SqliteFeedback
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.state import EXAMPLES, HttpConfig
@@ -31,7 +32,7 @@ STORY = "Tell me a story about Ben and Mia."
 def chat(page: Page, url: str) -> None:
     page.click("#settings-toggle")
     page.click("#tools-example")
-    say(page, "Is it sunny in the park?")
+    say(page, "What is the weather in the park?")
     page.fill(".call input", "rainy")
     page.press(".call input", "Enter")
     page.wait_for_selector(".message:nth-of-type(3) .facts")
@@ -86,7 +87,9 @@ def main() -> None:
     versions = ModelRegistry()
     catalog = build_catalog(["production"], ServingConfig(max_num_seqs=12, kv_memory_mb=4), versions)
     examples = suggested_prompts(versions.lineage("production")) or EXAMPLES
-    app = create_app(catalog, HttpConfig(examples=examples, registry=versions.root))
+    app = create_app(
+        catalog, HttpConfig(examples=examples, registry=versions.root), feedback=SqliteFeedback(":memory:")
+    )
     with run_in_thread(app) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

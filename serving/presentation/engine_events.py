@@ -43,11 +43,11 @@ def engine_blueprint(state: ServerState) -> Blueprint:
 
 
 def follow_engine(state: ServerState, model: ServedModel, viewer: Viewer, peer: Peer) -> Iterator[bytes]:
-    """Frames until the client leaves or the server closes."""
+    """Frames until the client leaves, the model is unloaded, or the server closes."""
     yield event("snapshot", stats_json(model))
     wrote = mapped = 0.0
     changed = True
-    while not state.draining.wait(FRAME_SECONDS):
+    while not state.draining.wait(FRAME_SECONDS) and is_served(state, model):
         now = time.monotonic()
         parts = []
         if (frame := viewer.frame()) is not None:
@@ -65,6 +65,11 @@ def follow_engine(state: ServerState, model: ServedModel, viewer: Viewer, peer: 
             wrote = now
         if peer.gone():
             return
+
+
+def is_served(state: ServerState, model: ServedModel) -> bool:
+    """Whether its engine still is; an adapter that was taken from it leaves its work to see."""
+    return any(one.engine is model.engine for one in state.catalog.engines())
 
 
 def block_cells(model: ServedModel, viewer: Viewer) -> dict[str, Any] | None:

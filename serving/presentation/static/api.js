@@ -5,11 +5,14 @@ let askForKey = () => {};
 
 export class ApiError extends Error {
   constructor(status, error) {
-    super(error?.message ?? `the server answered ${status}`);
+    super(status === 401 ? keyWords() : (error?.message ?? `the server answered ${status}`));
     this.status = status;
     this.param = error?.param ?? null;
   }
 }
+
+const keyWords = () =>
+  key ? "the server does not know this key: enter another one above" : "the server asks for a key: enter it above";
 
 export function setKey(value) {
   key = value.trim();
@@ -20,6 +23,9 @@ export function setKey(value) {
 export function onKeyWanted(ask) {
   askForKey = ask;
 }
+
+/** For a button that offers to enter another key. */
+export const wantKey = () => askForKey();
 
 async function request(path, { body, signal } = {}) {
   const response = await fetch(path, {
@@ -67,9 +73,12 @@ export async function* events(path, options = {}) {
   }
 }
 
+/** Whether nobody answered at all: what fetch throws then. */
+export const isOutOfReach = (error) => error instanceof TypeError;
+
 /** What went wrong, as a sentence. */
 export function inWords(error) {
-  if (error instanceof TypeError) return "The server cannot be reached. Is it still running?";
+  if (isOutOfReach(error)) return "The server cannot be reached. Is it still running?";
   const [first] = error.message.split(" ");
   const start = /^[a-z]+$/.test(first) ? first[0].toUpperCase() : (first[0] ?? "");
   const end = /[.?!]$/.test(error.message) ? "" : ".";

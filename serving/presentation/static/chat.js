@@ -2,7 +2,7 @@
 
 import { getJSON, inWords } from "./api.js";
 import * as attachments from "./attachments.js";
-import { Conversation, forget, listed, load } from "./conversation.js";
+import { changedElsewhere, Conversation, forget, freshId, listed, load } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
 import { duelView, messageView, paint } from "./message.js";
@@ -16,6 +16,7 @@ let conversation = new Conversation();
 let running = []; // AbortControllers of the answers being written
 let comparing = false;
 let model = () => undefined; // as /v1/models describes it
+let modelIsGone = () => {};
 
 const chosenModel = () => model()?.id;
 
@@ -35,7 +36,7 @@ async function reply(parent) {
   const first = { model: chosenModel() };
   if (!comparing) return settle(await generate(conversation.add(parent, fresh(first)), {}));
   const second = { model: $("rival").value || first.model };
-  const duel = crypto.randomUUID();
+  const duel = freshId();
   const other = conversation.add(parent, { ...fresh(second), duel });
   const one = conversation.add(parent, { ...fresh(first), duel });
   one.running = other.running = true;
@@ -51,21 +52,27 @@ const fresh = ({ model }) => ({ role: "assistant", content: "", model });
 
 /** Streams one answer into `node`; whatever happens ends up in it. */
 async function generate(node, changes) {
+  const here = conversation; // another one may be open by the time the answer ends
   const control = new AbortController();
   running.push(control);
   node.running = true;
+  here.save();
   draw();
   try {
     const request = { model: node.model, messages: messages(node.parent), ...settings.fields(), ...changes };
+    if (request.response_format) node.verbatim = true; // a * or _ in JSON is no Markdown
+    // What had to be called has been called: now the model may use the result.
+    if (request.tool_choice === "required" && here.nodes.get(node.parent).role === "tool") delete request.tool_choice;
     await streamInto(node, request, control.signal, () => schedulePaint(node));
   } catch (error) {
     if (error.name !== "AbortError") node.error = { message: inWords(error), param: error.param };
+    if (error.status === 404) modelIsGone();
   } finally {
     delete node.running;
     running = running.filter((one) => one !== control);
     if (node.error || control.signal.aborted) delete node.tool_calls; // a call that was cut short is none
     if (node.tokens?.length) node.asTokens = true;
-    conversation.save();
+    here.save();
     draw();
   }
   return node;
@@ -141,34 +148,33 @@ const act = {
     goOn(node);
   },
   async rate(node, rating) {
-    await keep(node, () => feedback.thumb(messages(node.parent), node.content, node.model, rating));
-    if (!node.note.startsWith("Not")) node.rating = rating;
+    const here = conversation;
+    await keep(
+      node,
+      () => feedback.thumb(messages(node.parent), node, rating),
+      () => (node.rating = rating),
+    );
+    here.save();
     draw();
   },
   async choose(nodes, chosen) {
+    const here = conversation;
     const winner = nodes[chosen ?? 0];
     for (const node of nodes) delete node.duel;
     conversation.shown[winner.parent] = winner.id;
-    if (feedback.isAvailable()) {
-      const texts = nodes.map((node) => node.content);
-      await keep(winner, () =>
-        feedback.comparison(
-          messages(winner.parent),
-          texts,
-          nodes.map((node) => node.model),
-          chosen,
-        ),
-      );
-    }
-    conversation.save();
     draw();
-    settle(winner);
+    if (feedback.isAvailable() && !nodes.some((node) => node.error))
+      await keep(winner, () => feedback.comparison(messages(winner.parent), nodes, chosen));
+    here.save();
+    draw();
+    if (here === conversation && !running.length) settle(winner);
   },
 };
 
-async function keep(node, store) {
+async function keep(node, store, kept = () => {}) {
   try {
     await store();
+    kept();
     node.note = "Thank you: kept";
   } catch (error) {
     node.note = `Not kept: ${inWords(error)}`;
@@ -204,7 +210,9 @@ function draw() {
       const rivals = siblings.filter((one) => one.duel && one.duel === node.duel);
       return rivals.length === 2 ? duelView(rivals.reverse(), act) : messageView(node, siblings, act);
     });
+  const written = unfinished();
   $("messages").replaceChildren(...views);
+  written?.restore();
   $("welcome").hidden = path.length > 0;
   document.body.classList.toggle("busy", running.length > 0);
   $("send").title = running.length ? "Stop (Esc)" : "Send (Enter)";
@@ -212,6 +220,20 @@ function draw() {
   fitPrompt();
   drawHistory();
   if (pinned || running.length) toEnd();
+}
+
+/** A message that is being edited, or a result being typed, lives through a new picture of the conversation. */
+function unfinished() {
+  const editor = $("messages").querySelector(".editor");
+  if (!editor) return null;
+  const article = editor.closest(".message");
+  const field = editor.contains(document.activeElement) ? document.activeElement : null;
+  return {
+    restore() {
+      $("messages").querySelector(`[data-node="${article.dataset.node}"]`)?.replaceWith(article);
+      if (article.isConnected) field?.focus();
+    },
+  };
 }
 
 function drawHistory() {
@@ -241,8 +263,17 @@ function open(found) {
 
 function remove(id) {
   forget(id);
-  if (id === conversation.id) open(null);
-  else drawHistory();
+  if (id !== conversation.id) return drawHistory();
+  conversation.forgotten = true; // an answer on its way must not bring it back
+  open(null);
+}
+
+/** Another tab has gone on with a conversation: follow it, unless an answer is being written here. */
+function follow(event) {
+  if (changedElsewhere(event) !== conversation.id) return drawHistory();
+  if (running.length) conversation.id = freshId(); // both go on, each with a copy of its own
+  else conversation = load(conversation.id) ?? conversation;
+  draw();
 }
 
 export function stop() {
@@ -279,9 +310,10 @@ export function showExamples(examples) {
   $("examples").replaceChildren(...buttons);
 }
 
-/** `chosen` tells, whenever it is asked, which model is chosen. */
-export function setUp(chosen) {
+/** `chosen` tells, whenever it is asked, which model is chosen; `gone` is called when the server has it no more. */
+export function setUp(chosen, gone) {
   model = chosen;
+  modelIsGone = gone;
   settings.setUp();
   $("composer").onsubmit = (event) => {
     event.preventDefault();
@@ -300,6 +332,8 @@ export function setUp(chosen) {
   };
   $("new").onclick = () => open(null);
   $("history-toggle").onclick = () => toggleHistory();
+  window.addEventListener("storage", follow);
+  window.addEventListener("pagehide", () => conversation.save());
   const [latest] = listed();
   open(latest ? load(latest.id) : null);
 }

@@ -5,8 +5,13 @@ const INDEX = "lifecycle.conversations";
 const place = (id) => `lifecycle.conversation.${id}`;
 const MOST = 60; // conversations that are kept
 
+/** As good as `crypto.randomUUID`, which only pages from https or this machine have. */
+export function freshId() {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("");
+}
+
 export class Conversation {
-  constructor({ id = crypto.randomUUID(), title = "", nodes = [], shown = {}, next = 1 } = {}) {
+  constructor({ id = freshId(), title = "", nodes = [], shown = {}, next = 1 } = {}) {
     this.id = id;
     this.title = title;
     this.nodes = new Map(nodes.map((node) => [node.id, node]));
@@ -53,7 +58,7 @@ export class Conversation {
   }
 
   save() {
-    if (!this.nodes.size) return;
+    if (!this.nodes.size || this.forgotten) return;
     const nodes = [...this.nodes.values()].map(({ tokens, running, ...kept }) => kept); // token views are large
     const index = [{ id: this.id, title: this.title }, ...listed().filter((one) => one.id !== this.id)];
     try {
@@ -71,7 +76,13 @@ export class Conversation {
 
 /** [{id, title}], the newest first. */
 export function listed() {
-  return parsed(localStorage.getItem(INDEX)) ?? [];
+  const found = parsed(localStorage.getItem(INDEX));
+  return Array.isArray(found) ? found : [];
+}
+
+/** The id of the conversation that another tab has changed, from its storage event; null for anything else. */
+export function changedElsewhere({ key, newValue }) {
+  return newValue && key?.startsWith(place("")) ? key.slice(place("").length) : null;
 }
 
 export function load(id) {

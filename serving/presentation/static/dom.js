@@ -50,7 +50,7 @@ export function colour(name) {
 export function milliseconds(value) {
   if (value === undefined) return "–";
   if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
-  return `${value >= 100 ? Math.round(value) : value.toFixed(1)} ms`;
+  return `${value >= 100 ? Math.round(value) : value.toFixed(value < 1 ? 2 : 1)} ms`;
 }
 
 export function figure(value) {

@@ -3,32 +3,49 @@
 import { events, getJSON, inWords, postJSON } from "./api.js";
 import { drawBlocks } from "./blocks.js";
 import { $, colour, el, figure, milliseconds, sharp } from "./dom.js";
+import { isRefusal, refusal } from "./notice.js";
 import { Timeline } from "./timeline.js";
 
-const RETRY = 2000; // milliseconds
+const RETRY = 2000; // milliseconds after a failure
+const AGAIN = 200; // milliseconds after a stream that came to its end: a model or a server was taken away
 const NEWEST = 7; // requests that are listed
 const RATES = 100; // frames behind the little curve
 
 const timeline = new Timeline($("timeline"));
 let following = null; // AbortController
-let model;
+let model; // name of the one whose engine it is
+let modelIsGone = () => {};
 let rates = [];
 let requests = new Map(); // number -> {prompt, most, state, tokens}
 let blocks = null;
 
-export function show(name) {
+/** `gone` is called when the server has the model no more. */
+export function onModelGone(gone) {
+  modelIsGone = gone;
+}
+
+/** The engine of the chosen model, as /v1/models describes it: an adapter answers through its parent's. */
+export function show(chosen, models) {
   hide();
+  const name = chosen?.parent ?? chosen?.id;
   if (name !== model) forget();
   model = name;
+  const adapters = models.filter((one) => one.parent === name).map((one) => one.id);
+  $("engine-of").textContent = [name, adapters.length && `with ${adapters.join(", ")}`].filter(Boolean).join(" ");
   following = new AbortController();
   follow(following);
   loadPolicies();
-  animate();
+  animate(following);
 }
 
 export function hide() {
   following?.abort();
   following = null;
+}
+
+function refused(error) {
+  $("engine").classList.toggle("closed", error !== null);
+  $("engine-notice").replaceChildren(...(error ? [refusal(error)] : []));
 }
 
 function forget() {
@@ -40,10 +57,12 @@ function forget() {
 
 async function follow(control) {
   while (!control.signal.aborted) {
+    let pause = AGAIN;
     try {
       const address = `engine/events${model ? `?model=${encodeURIComponent(model)}` : ""}`;
       for await (const { name, data } of events(address, { signal: control.signal })) {
         state("live");
+        refused(null);
         if (name === "snapshot") begin(data);
         if (name === "frame") take(data);
         if (name === "blocks") blocks = data;
@@ -51,9 +70,12 @@ async function follow(control) {
     } catch (error) {
       if (control.signal.aborted) return;
       state(inWords(error), true);
-      if (error.status && error.status !== 503) return; // asking again would not help
+      if (isRefusal(error)) return refused(error);
+      if (error.status === 404) return modelIsGone();
+      if (error.status === 400) return; // asking again would not help
+      pause = RETRY;
     }
-    await new Promise((go) => setTimeout(go, RETRY));
+    await new Promise((go) => setTimeout(go, pause));
   }
 }
 
@@ -65,6 +87,11 @@ function begin({ policy, running, waiting, kv_usage: used }) {
   $("fig-running").textContent = running;
   $("fig-waiting").textContent = `${waiting} waiting`;
   $("fig-kv").textContent = share(used);
+  for (const [name, none] of [["ttft", "no request yet"], ["itl", "no token yet"]]) {
+    $(`fig-${name}`).textContent = "–";
+    $(`fig-${name}-more`).textContent = none;
+  }
+  $("timeline-text").textContent = "";
 }
 
 function take(frame) {
@@ -96,7 +123,8 @@ function figures(frame) {
   latency("itl", frame.itl_ms);
   $("fig-kv").textContent = share(frame.kv_used / frame.kv_total);
   $("fig-kv-more").textContent = `${frame.kv_used} of ${frame.kv_total}, ${frame.kv_cached} cached`;
-  const evicted = frame.preemptions ? `, ${frame.preemptions} preemptions so far` : "";
+  const times = frame.preemptions === 1 ? "preemption" : "preemptions";
+  const evicted = frame.preemptions ? `, ${frame.preemptions} ${times} so far` : "";
   $("timeline-text").textContent =
     `Step ${frame.step.toLocaleString("en")}: ${frame.running} running, ${frame.waiting} waiting${evicted}`;
 }
@@ -123,8 +151,8 @@ function state(text, lost = false) {
   $("engine-state").classList.toggle("lost", lost);
 }
 
-function animate() {
-  if (!following) return;
+function animate(control) {
+  if (control.signal.aborted) return;
   timeline.draw();
   spark();
   if (blocks) {
@@ -133,7 +161,7 @@ function animate() {
     const part = blocks.shown < blocks.total ? `the first ${blocks.shown.toLocaleString("en")} of ` : "";
     $("blocks-text").textContent = `${part}${blocks.total.toLocaleString("en")} blocks${each}`;
   }
-  requestAnimationFrame(animate);
+  requestAnimationFrame(() => animate(control));
 }
 
 function spark() {

@@ -10,12 +10,17 @@ export function setAvailable(value) {
 
 export const isAvailable = () => available;
 
+// The version that gave an answer, since what an alias means may have changed meanwhile.
+const from = ({ version, model }) => version ?? model ?? null;
+
 /** `rating` is "up" or "down". */
-export function thumb(messages, answer, model, rating) {
-  return postJSON("v1/feedback", { kind: "thumb", rating, messages, answer, model, comment: null });
+export function thumb(messages, node, rating) {
+  const answer = { answer: node.content, model: from(node) };
+  return postJSON("v1/feedback", { kind: "thumb", rating, messages, ...answer, comment: null });
 }
 
-/** `chosen` is 0, 1, or null for neither. */
-export function comparison(messages, answers, models, chosen) {
-  return postJSON("v1/feedback", { kind: "comparison", messages, answers, chosen, models });
+/** Of two answers to `messages`; `chosen` is 0, 1, or null for neither. */
+export function comparison(messages, nodes, chosen) {
+  const answers = nodes.map((node) => node.content);
+  return postJSON("v1/feedback", { kind: "comparison", messages, answers, chosen, models: nodes.map(from) });
 }

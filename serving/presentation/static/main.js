@@ -1,6 +1,6 @@
 // One screen, three views. This file starts them, and has what they share: tabs, model, theme, key, keyboard.
 
-import { getJSON, inWords, onKeyWanted, setKey } from "./api.js";
+import { getJSON, inWords, isOutOfReach, onKeyWanted, setKey } from "./api.js";
 import { offer } from "./attachments.js";
 import * as chat from "./chat.js";
 import { $ } from "./dom.js";
@@ -8,6 +8,7 @@ import * as engine from "./engine.js";
 import * as registry from "./registry.js";
 
 const VIEWS = { chat: null, engine, registry };
+const RETRY = 2000; // milliseconds
 let models = [];
 
 // -- views ----------------------------------------------------------------------------------------------------------
@@ -22,7 +23,7 @@ function show(name) {
     $(`tab-${view}`).tabIndex = chosen ? 0 : -1;
     if (!chosen) VIEWS[view]?.hide();
   }
-  VIEWS[name]?.show($("model").value || undefined);
+  VIEWS[name]?.show(chosenModel(), models);
   if (location.hash.slice(1) !== name) history.replaceState(null, "", name === "chat" ? location.pathname : `#${name}`);
 }
 
@@ -55,7 +56,8 @@ $("theme").onclick = () => {
 
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName);
-  if (event.key === "Escape") chat.escape();
+  if (event.key === "Escape" && document.activeElement === $("key")) $("key-form").hidden = true;
+  else if (event.key === "Escape") chat.escape();
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     show("chat");
@@ -70,23 +72,35 @@ async function loadModels() {
     models = (await getJSON("v1/models")).data;
   } catch (error) {
     $("welcome-lineage").textContent = inWords(error);
-    return;
+    return error;
   }
-  $("key-form").hidden = true;
   for (const id of ["model", "rival"]) {
     const before = $(id).value;
     const options = models.map((model) => new Option(model.id, model.id));
+    const [was, is] = [[...$(id).options], options].map((all) => all.map((option) => option.value).join());
+    if (was === is) continue; // an open menu stays open
     $(id).replaceChildren(...options);
     if (models.some((model) => model.id === before)) $(id).value = before;
   }
   showModel();
+  return null;
+}
+
+/** The models again: some may have been loaded or unloaded. */
+async function refresh() {
+  const before = $("model").value;
+  await loadModels();
+  if (current() === "engine" && $("model").value !== before) show("engine");
 }
 
 const chosenModel = () => models.find((one) => one.id === $("model").value);
 
+let offered;
+
 function showModel() {
   const model = chosenModel();
-  offer(model);
+  if (model?.id !== offered) offer(model); // or what is attached already would be gone
+  offered = model?.id;
   if (!model) return;
   $("welcome-model").textContent = model.id;
   $("welcome-lineage").textContent = [...model.lineage].reverse().join(" → ") || model.version;
@@ -102,6 +116,7 @@ $("key-form").onsubmit = async (event) => {
   setKey($("key").value);
   $("key-form").hidden = true;
   await loadModels();
+  $("prompt").focus();
   if (current() !== "chat") show(current());
 };
 $("model").onchange = () => {
@@ -109,7 +124,15 @@ $("model").onchange = () => {
   if (current() === "engine") show("engine");
 };
 
-chat.setUp(chosenModel);
-const [, about] = await Promise.allSettled([loadModels(), chat.loadExamples()]);
-$("tab-registry").hidden = !about.value?.registry;
-showFromAddress();
+engine.onModelGone(refresh);
+chat.setUp(chosenModel, refresh);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+
+async function start() {
+  const [missing, about] = await Promise.allSettled([loadModels(), chat.loadExamples()]);
+  if ([missing.value, about.reason].some((error) => error && isOutOfReach(error))) setTimeout(start, RETRY);
+  $("tab-registry").hidden = !about.value?.registry;
+  showFromAddress();
+}
+
+start();

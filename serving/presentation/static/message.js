@@ -2,7 +2,7 @@
 // turn, rate, choose, result.
 
 import { inWords } from "./api.js";
-import { el } from "./dom.js";
+import { el, svg } from "./dom.js";
 import * as feedback from "./feedback.js";
 import { markdown } from "./markdown.js";
 import { tokenView } from "./tokens.js";
@@ -26,6 +26,9 @@ export function paint(article, node) {
     body.textContent = node.content;
   } else if (node.asTokens && node.tokens) {
     body.replaceChildren(tokenView(node.tokens));
+  } else if (node.verbatim) {
+    body.classList.add("prose");
+    body.replaceChildren(el("pre", {}, el("code", {}, node.content)));
   } else {
     body.classList.add("prose");
     body.replaceChildren(markdown(node.content));
@@ -62,17 +65,24 @@ function meta(article, node, siblings, act) {
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
   }
   if (feedback.isAvailable() && node.content) {
-    for (const [rating, sign, label] of [
-      ["up", "👍", "Good answer"],
-      ["down", "👎", "Bad answer"],
+    for (const [rating, label] of [
+      ["up", "Good answer"],
+      ["down", "Bad answer"],
     ]) {
       const pressed = String(node.rating === rating);
-      row.append(
-        button(sign, () => act.rate(node, rating), { title: label, "aria-label": label, "aria-pressed": pressed }),
-      );
+      const rate = () => act.rate(node, rating);
+      row.append(button(thumb(rating), rate, { title: label, "aria-label": label, "aria-pressed": pressed }));
     }
   }
   if (node.note) row.append(el("span", { role: "status" }, node.note));
+}
+
+/** Drawn, as not every machine has a font with thumbs. */
+function thumb(rating) {
+  const wrist = "M3.5 11h4v9h-4z";
+  const fingers = "M7.5 12l4-8c2.2 0 2.9 1.6 2.3 5.2h5.4q1.4.2 1.1 1.8l-1.6 7.4q-.3 1.6-2 1.6H7.5";
+  const hand = svg("path", { d: wrist + fingers });
+  return svg("svg", { class: `thumb ${rating}`, viewBox: "0 0 24 24", "aria-hidden": "true" }, hand);
 }
 
 function branches(node, siblings, act) {
@@ -96,12 +106,16 @@ function edit(article, node, act) {
   const text = el("textarea", { value: node.content, "aria-label": "Edit the message" });
   const send = () => text.value.trim() && act.edit(node, text.value);
   text.onkeydown = (event) => {
-    if (event.key === "Escape") act.redraw();
+    if (event.key === "Escape") close();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       send();
     }
     event.stopPropagation();
+  };
+  const close = () => {
+    editor.remove();
+    act.redraw();
   };
   const editor = el(
     "form.editor",
@@ -110,7 +124,7 @@ function edit(article, node, act) {
     el(
       "div",
       {},
-      el("button.quiet", { type: "button", onclick: act.redraw }, "Cancel"),
+      el("button.quiet", { type: "button", onclick: close }, "Cancel"),
       el("button.primary", { type: "button", onclick: send }, "Send"),
     ),
   );

@@ -5,6 +5,7 @@ import { getJSON, inWords, postJSON } from "./api.js";
 import { $, bytes, el } from "./dom.js";
 import { lineageGraph } from "./lineage.js";
 import { markdown } from "./markdown.js";
+import { isRefusal, notice, refusal } from "./notice.js";
 
 const STATES = { running: "under way", done: "done", refused: "refused by the report card", failed: "failed" };
 const LOOK = 700; // milliseconds between two looks at a job
@@ -31,9 +32,11 @@ async function load() {
   try {
     [overview, job] = await Promise.all([getJSON("registry"), getJSON("registry/job")]);
   } catch (error) {
-    notice(inWords(error), true);
+    $("registry").classList.toggle("closed", isRefusal(error) || !overview);
+    tell(refusal(error));
     return;
   }
+  $("registry").classList.remove("closed");
   const known = overview.versions.map((version) => version.ref);
   if (!known.includes(chosen))
     chosen = overview.aliases.production ?? overview.served[0]?.version ?? known.at(-1) ?? null;
@@ -42,13 +45,12 @@ async function load() {
     ({ alias, serves, registry }) =>
       `This server still answers ${alias} with ${serves}; in the registry it is ${registry} now.`,
   );
-  if (behind.length) notice(`${behind.join(" ")} Serve it anew to follow.`);
-  else $("registry-notice").replaceChildren();
+  tell(...(behind.length ? [notice(`${behind.join(" ")} Serve it anew to follow.`)] : []));
   draw();
 }
 
-function notice(text, wrong = false) {
-  $("registry-notice").replaceChildren(el(wrong ? "div.notice.wrong" : "div.notice", { role: "status" }, text));
+function tell(...notices) {
+  $("registry-notice").replaceChildren(...notices);
 }
 
 function choose(ref, compare) {
@@ -74,7 +76,16 @@ function draw() {
   }
   $("version").hidden = false;
   $("lineage").replaceChildren(lineageGraph(overview.versions, chosen, other, choose));
+  bringIntoSight(chosen);
   drawVersion();
+}
+
+/** On a narrow screen the graph is wider than its box. */
+function bringIntoSight(ref) {
+  const box = $("lineage").getBoundingClientRect();
+  const node = $("lineage").querySelector(`[data-ref="${CSS.escape(ref)}"]`).getBoundingClientRect();
+  if (node.right > box.right) $("lineage").scrollLeft += node.right - box.right;
+  if (node.left < box.left) $("lineage").scrollLeft -= box.left - node.left;
 }
 
 async function drawVersion() {
@@ -260,7 +271,7 @@ async function start(kind) {
     drawVersion();
     watch();
   } catch (error) {
-    notice(inWords(error), true);
+    tell(refusal(error));
   }
 }
 
@@ -270,7 +281,7 @@ async function watch() {
     try {
       job = await getJSON("registry/job");
     } catch (error) {
-      notice(inWords(error), true);
+      tell(refusal(error));
       return;
     }
   }

@@ -4,7 +4,7 @@ import { ApiError, events } from "./api.js";
 
 const MEASURABLE = 0.02; // seconds: a shorter answer came in one piece and has no rate
 
-/** Fills `node` (content, tool_calls, tokens, facts) chunk by chunk, calling `grown`; throws what goes wrong. */
+/** Fills `node` (content, version, tool_calls, tokens, facts) and calls `grown` at each chunk; throws what fails. */
 export async function streamInto(node, request, signal, grown) {
   const clock = { sent: performance.now(), first: null, last: null, pieces: 0 };
   let count = null;
@@ -14,6 +14,7 @@ export async function streamInto(node, request, signal, grown) {
     for await (const { data } of events("v1/chat/completions", { body, signal })) {
       if (data.error) throw new ApiError(200, data.error);
       count = data.usage?.completion_tokens ?? count;
+      node.version = data.system_fingerprint;
       const choice = data.choices[0];
       if (!choice) continue;
       reason = choice.finish_reason ?? reason;

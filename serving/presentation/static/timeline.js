@@ -62,6 +62,7 @@ export class Timeline {
     const rows = Math.max(this.rows(), FEWEST_ROWS);
     this.canvas.style.setProperty("height", `${Math.min(rows * ROW + AXIS, MOST_HEIGHT)}px`);
     const { pen, width, height } = sharp(this.canvas);
+    if (height <= AXIS) return; // it is not on screen
     this.move();
     const row = (height - AXIS) / rows;
     const left = 30;

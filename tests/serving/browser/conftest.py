@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 
 from lifecycle.registry import ModelRegistry
 from serving.presentation.app import create_app
@@ -54,10 +55,25 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 def catalog(registry: ModelRegistry):
     from serving.composition import ServingConfig, build_catalog
 
-    catalog = build_catalog(["pupil/1"], ServingConfig(dtype="float32", kv_memory_mb=16), registry)
+    catalog = build_catalog(["pupil/1", "rude/1"], ServingConfig(dtype="float32", kv_memory_mb=16), registry)
     yield catalog
     for model in catalog.all():
         model.engine.close()
+
+
+@pytest.fixture
+def serve():
+    """Serves an app of a test's own until the test is over."""
+    running = []
+
+    def serve(app: Flask, port: int = 0) -> LocalServer:
+        running.append((app, run_in_thread(app, port)))
+        return running[-1][1]
+
+    yield serve
+    for app, server in running:
+        app.extensions["serving"].draining.set()
+        server.close()
 
 
 @pytest.fixture(scope="package")
@@ -69,29 +85,55 @@ def server(catalog, registry) -> Iterator[LocalServer]:
         app.extensions["serving"].draining.set()  # viewers of the engine leave
 
 
+@pytest.fixture(scope="package")
+def shared(browser):
+    """One browser window for most tests: what is cached stays, and opening it takes longer than many a test."""
+    context = browser.new_context(viewport=DESKTOP)
+    context.set_default_timeout(1000 * PATIENCE)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(browser, server):
-    """Opens the page as somebody who was never here before; at the end nothing may have gone wrong in it."""
-    contexts, wrong = [], []
+def wrong():
+    """What went wrong in the pages of a test: nothing."""
+    wrong: list[str] = []
+    yield wrong
+    assert wrong == []
+
+
+@pytest.fixture
+def open_page(browser, server, wrong):
+    """Opens the page in a window of its own."""
+    contexts = []
 
     def open_page(url: str = server.url, **options):
         context = browser.new_context(**{"viewport": DESKTOP, **options})
         contexts.append(context)
         context.set_default_timeout(1000 * PATIENCE)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-        page.goto(url + "/")
-        return page
+        return visit(context.new_page(), url, wrong)
 
     yield open_page
     for context in contexts:
         context.close()
-    assert wrong == []
 
 
 @pytest.fixture
-def page(open_page):
-    page = open_page()
+def page(shared, server, wrong):
+    """The page as somebody sees it who was never here before."""
+    page = shared.new_page()
+    stored = {"origin": server.url, "storageTypes": "local_storage"}
+    shared.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+    visit(page, server.url, wrong)
     page.wait_for_selector("#examples button")
+    yield page
+    for one in shared.pages:
+        one.close()
+
+
+def visit(page, url: str, wrong: list[str]):
+    """Opens the page in a tab; what goes wrong in it ends up in `wrong`."""
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(url + "/")
     return page

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from lifecycle.model.checkpoint import save_checkpoint
 from lifecycle.model.decoder import IGNORE, Decoder
@@ -19,6 +22,7 @@ LOOKUP = {"type": "function", "function": {"name": "lookup", "description": "", 
 HOSTILE = '**bold** and <img src=x onerror="document.title=1"> [go](javascript:alert) `<script>`'
 MARKDOWN = "## Plan\n\n- one\n- *two*\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 TICKS = "tick " * 220
+RUDE = "Go away."
 
 
 def user(text: str) -> list[dict]:
@@ -55,7 +59,8 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
 
 
 def teach(registry: ModelRegistry) -> None:
-    """Publish `pupil/1`, alias `production`, which answers every lesson word for word when it is greedy."""
+    """Publish `pupil/1`, alias `production`, which answers every lesson word for word; `rude/1`, which knows one answer;
+    and `accent/1`, an adapter of the pupil."""
     torch.manual_seed(0)
     texts = [answer for *_, answer in lessons()] + ['{"expression": "17 * 25"} user assistant lookup calculator']
     tokenizer = train_tokenizer(texts * 4, 400)
@@ -68,17 +73,33 @@ def teach(registry: ModelRegistry) -> None:
         intermediate_size=128,
         context_length=8192,
     )
-    model = Decoder(config)
-    learn(model, [encode(tokenizer, *lesson) for lesson in lessons()])
 
-    def write(directory: Path) -> None:
-        save_checkpoint(model, config, tokenizer, directory)
-        defaults = json.loads((directory / "generation_config.json").read_text())
-        (directory / "generation_config.json").write_text(json.dumps({**defaults, "temperature": 0.0, "do_sample": False}))
+    def taught(*lessons: tuple[list[dict], list[dict] | None, str]) -> Callable[[Path], None]:
+        model = Decoder(config)
+        learn(model, [encode(tokenizer, *lesson) for lesson in lessons])
 
+        def write(directory: Path) -> None:
+            save_checkpoint(model, config, tokenizer, directory)
+            path = directory / "generation_config.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "temperature": 0.0, "do_sample": False}))
+
+        return write
+
+    write = taught(*lessons())
     parent = registry.publish("seed", write, data=DataRef("lessons", "0" * 64), metrics={"lessons": len(lessons())})
     registry.publish("pupil", write, parents=[parent], config={"lr": 0.01}, metrics={"loss": 0.01})
+    registry.publish("rude", taught((user("hello"), None, RUDE)))
+    pupil = registry.load("pupil/1")
+    registry.publish("accent", lambda directory: save_adapter(pupil.path, directory), parents=[pupil])
     registry.set_alias("production", "pupil/1")
+
+
+def save_adapter(base: Path, directory: Path) -> None:
+    """A fresh LoRA adapter as PEFT writes it: it changes nothing yet."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")).save_pretrained(
+        directory
+    )
 
 
 def encode(tokenizer, messages: list[dict], tools: list[dict] | None, answer: str) -> tuple[list[int], int]:

@@ -18,6 +18,16 @@ from .talking import ask, change, last_answer, say, until
 LONG = 6000  # tokens: nobody waits for the end of it
 
 
+@pytest.fixture(scope="module")
+def still(browser, server):
+    """A page in which nobody changes anything, for what only calculates."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url + "/")
+    yield page
+    context.close()
+
+
 def sent(page, text: str) -> dict:
     """The body of the request that saying `text` sends."""
     with page.expect_request("**/v1/chat/completions") as caught:
@@ -82,15 +92,15 @@ def test_the_tools_of_the_page_are_the_ones_that_models_are_trained_with(page):
     ("sum_", "value"),
     [("17 * 25", 425), ("2 + 3 * 4 ^ 2", 50), ("-(1 + 2) / 4", -0.75), ("0.1 + 0.2", 0.3), ("7 % 4 - -1", 4), ("2^3^2", 512)],
 )
-def test_the_calculator_calculates(page, sum_, value):
-    assert page.evaluate("async (text) => (await import('./static/calculator.js')).calculate(text)", sum_) == value
+def test_the_calculator_calculates(still, sum_, value):
+    assert still.evaluate("async (text) => (await import('./static/calculator.js')).calculate(text)", sum_) == value
 
 
 @pytest.mark.parametrize("wrong", ["", "1 +", "(1", "alert(1)", "1 2", "constructor"])
-def test_the_calculator_says_what_it_cannot_read(page, wrong):
+def test_the_calculator_says_what_it_cannot_read(still, wrong):
     question = "async (text) => (await import('./static/calculator.js')).calculate(text)"
     with pytest.raises(Error, match="expect|missing"):
-        page.evaluate(question, wrong)
+        still.evaluate(question, wrong)
 
 
 def test_a_tool_of_ones_own_is_answered_by_hand(page):
@@ -224,12 +234,6 @@ def test_the_theme_follows_the_system_until_somebody_chooses(open_page, scheme):
     assert chosen != before
     page.reload()
     assert page.evaluate(background) == chosen
-
-
-def test_thumbs_are_there_exactly_when_the_server_keeps_feedback(page):
-    ask(page, "hello")
-    keeps = page.evaluate("fetch('examples').then((answer) => answer.json()).then((found) => found.feedback)")
-    assert page.locator("[aria-label='Good answer']").count() == int(keeps)
 
 
 def test_media_is_offered_only_where_the_model_takes_it(open_page, server):
