@@ -17,7 +17,8 @@ from types import MappingProxyType
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry, ModelVersion
-from serving.application.engine import EngineLoop, Observer
+from serving.application.engine import EngineLoop
+from serving.application.observing import Observer
 from serving.application.ports import Drafter, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
 from serving.application.watch import EngineWatch, both

@@ -27,13 +27,13 @@ from serving.application.execution import StepRunner
 from serving.application.limits import check_request
 from serving.application.mailbox import Mailbox
 from serving.application.multi_step import MultiStep
+from serving.application.observing import Observation, Observer
 from serving.application.ports import Drafter, EngineStats, ModelBackend, RunningRequest, Sampler
 from serving.application.speculation import Speculation
 from serving.domain.blocks import BlockMap, BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.errors import Conflict, Draining, InvalidRequest, QueueFull
 from serving.domain.events import Event, Finished
-from serving.domain.plan import StepReport
 from serving.domain.policies import make_policy
 from serving.domain.request import Request
 from serving.domain.scheduler import Scheduler, Work
@@ -41,8 +41,6 @@ from serving.domain.sequence import Sequence as RunningSequence
 
 log = logging.getLogger(__name__)
 
-Observation = Request | StepReport | Finished
-Observer = Callable[[Observation], None]
 FALLBACK_POLICY = "mixed-chunked"
 ADAPTER_SECONDS = 600.0  # a few forwards of the model, and it may be a large one
 HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits

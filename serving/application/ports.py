@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from serving.application.watch import EngineWatch
 from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.grammar import ToolCallForm
 from serving.domain.request import Request, SamplingParams
-
-if TYPE_CHECKING:
-    from serving.application.watch import EngineWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from serving.application.observing import Observation
 from serving.application.recording import FORMAT, PREFIX_BLOCK, Recording
 from serving.domain.blocks import BlockChain
 from serving.domain.config import SchedulerConfig
@@ -19,7 +20,6 @@ from serving.domain.request import Request
 
 log = logging.getLogger(__name__)
 
-Observation = Request | StepReport | Finished
 CONTENT_BITS = 48  # of a block's digest; fewer than 2**24 blocks rarely collide
 
 

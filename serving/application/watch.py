@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from serving.application.engine import Observation, Observer
+from serving.application.observing import Observation, Observer
 from serving.domain.errors import QueueFull
 from serving.domain.events import Finished
 from serving.domain.plan import SequenceWork, StepReport
