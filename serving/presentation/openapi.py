@@ -13,6 +13,12 @@ from serving.presentation.schemas import answers
 
 TITLE = "lifecycle serve"
 VERSION = "1"
+EVENT = {
+    "type": "object",
+    "description": 'One of the server-sent events that come with "stream": true; `data` is JSON, or [DONE].',
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 WORDS = {
     400: "The request can never succeed as written; `param` names the field",
     401: "No API key, or a wrong one",
@@ -65,9 +71,7 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
     if one.answer:
         content = {"application/json": {"schema": places[one.answer, "serialization"]}}
     if one.streams:
-        content["text/event-stream"] = {
-            "schema": {"type": "string", "description": 'With "stream": true: server-sent events, each one JSON object.'}
-        }
+        content["text/event-stream"] = {"schema": EVENT}
     errors = set(one.errors)
     if one.key:
         errors.add(401)

@@ -101,6 +101,22 @@ def test_requests_and_answers_are_those_of_the_document(app, method, path, body)
 ATTACKED = [one for one in OPERATIONS if one.path not in ("/openapi.json", *ENDLESS, *FOR_GOOD)]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 2}),
+        ("/v1/completions", {"prompt": "hello", "max_tokens": 2}),
+        ("/v1/responses", {"input": "hello", "max_output_tokens": 2}),
+    ],
+)
+def test_events_are_those_of_the_document(app, path, body):
+    operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path]["POST"]
+    case = operation.Case(body={**body, "stream": True}, media_type="application/json")
+    answer = case.call()
+    assert answer.status_code == 200 and "text/event-stream" in answer.headers["content-type"][0]
+    case.validate_response(answer, checks=TRUTH)
+
+
 def share(one) -> int:
     """Of `CASES`, which all routes together get at least: those without a body have next to nothing to vary."""
     return -(-CASES // sum(other.request is not None for other in ATTACKED)) if one.request else max(1, CASES // 100)
