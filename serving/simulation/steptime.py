@@ -61,7 +61,7 @@ def fit(recording: Recording) -> Fit:
     if len(recording.steps) < MIN_STEPS:
         raise LifecycleError(
             f"the recording has {len(recording.steps)} steps, and fitting step times takes at least {MIN_STEPS}: "
-            "record more requests"
+            "record more requests, or one token a step: --set multi_step_seconds=0"
         )
     passes = np.array([step.passes for step in recording.steps])
     seconds = np.array(list(periods(recording.steps))) / passes
