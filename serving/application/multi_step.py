@@ -31,6 +31,8 @@ class MultiStep:
         if not expected or self._scheduler.num_waiting or len(work) < self._scheduler.num_running:
             return work
         ahead = min(MOST_PASSES, int(self._seconds / expected)) - 1
+        if ahead < 1:
+            return work
         for item in work:
             sampling = item.sequence.request.sampling
             if item.kind != "decode" or item.drafts or not sampling.likeliest_suffices:
@@ -40,7 +42,7 @@ class MultiStep:
 
     def observe(self, work: list[Work], seconds: float) -> None:
         """A step took so long."""
-        if not work or any(item.kind != "decode" or item.drafts for item in work):
+        if not self._seconds or not work or any(item.kind != "decode" or item.drafts for item in work):
             return
         measured = seconds / (1 + work[0].ahead)
         known = self._pass_seconds.get(len(work), measured)

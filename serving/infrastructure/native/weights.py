@@ -226,12 +226,14 @@ class PackedWeights:
 
     def _screen(self, head: Matrix, inputs: int) -> Screen:
         """The head in int8, and how far each output may be off; see screen.h."""
-        rounded = head.rounded()
-        error, size = torch.empty(2, len(head.values), dtype=torch.float32)
-        for rows in torch.arange(len(error)).split(ROWS_AT_ONCE):  # in fp32 the whole head would be as large as the model
-            known = rounded.values[rows].float() * rounded.scales[rows, None]
-            error[rows] = (head.values[rows].float() - known).norm(dim=1)
-            size[rows] = known.norm(dim=1)
+        parts, errors, sizes = [], [], []
+        for values in head.values.split(ROWS_AT_ONCE):  # in fp32 the whole head would be as large as the model
+            part = Matrix(values).rounded()
+            known = part.values.float() * part.scales[:, None]
+            parts.append(part)
+            errors.append((values.float() - known).norm(dim=1))
+            sizes.append(known.norm(dim=1))
+        rounded, error, size = Matrix.joined(parts), torch.cat(errors), torch.cat(sizes)
         outputs = padded(len(error))
         nobodys = torch.full((outputs - len(error),), HUGE, dtype=torch.float32)
         return Screen(
