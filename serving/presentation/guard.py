@@ -31,7 +31,7 @@ def register_guard(app: Flask, state: ServerState) -> None:
     def let_in() -> None:
         if request.endpoint is None or request.blueprint in OPEN_BLUEPRINTS or request.method == "OPTIONS":
             return
-        caller = g.caller = state.caller(request)
+        caller = g.caller = state.identify(request)
         if request.blueprint in ADMIN_BLUEPRINTS:
             state.admin(request)
         elif request.method == "POST" and request.endpoint not in FREE_ENDPOINTS:

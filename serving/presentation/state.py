@@ -71,6 +71,10 @@ class ServerState:
         return bool(self.keys)
 
     def caller(self, request: Request) -> Caller:
+        """Who is asking; the guard has found out, except on open routes. Raises `Unauthorized`."""
+        return g.caller if "caller" in g else self.identify(request)
+
+    def identify(self, request: Request) -> Caller:
         """Who is asking, from the key alone. Raises `Unauthorized`."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         # WSGI hands the bytes of a header over as Latin-1.
