@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from lifecycle.model.loading import load_causal_lm
 from lifecycle.world.tasks import Task
 
-MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128}
-WRITING = frozenset(MAX_NEW_TOKENS)
+MAX_NEW_TOKENS = {"story_consistency": 128, "constrained_writing": 128, "thinking": 80, "extraction": 64}
+WRITING = frozenset({"story_consistency", "constrained_writing"})
 TEMPERATURE = 0.7
 """Of the sampled stories; everything else is answered greedily."""
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from lifecycle.config import choose
 from lifecycle.errors import LifecycleError
-from lifecycle.world.tasks import SKILLS, Task, draw_tasks
+from lifecycle.world.tasks import SKILLS, Task, draw_tasks, identity
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "data" / "eval"
 SIZE = 300
 DEVELOPMENT_SIZE = 150
-LONGEST_STORY = 5
+LONGEST_STORY = 12
 LOWER_IS_BETTER = frozenset({"needless_call"})
 
 
@@ -33,7 +33,7 @@ def load(skill: str, limit: int | None = None) -> list[Task]:
 
 def development(skill: str, limit: int | None = None) -> list[Task]:
     """`DEVELOPMENT_SIZE` tasks with held-out combinations and phrasings, or the first `limit`; none is in the frozen set."""
-    frozen = {task["messages"][0]["content"] for task in load(skill)}
+    frozen = {identity(task) for task in load(skill)}
     rng = random.Random(f"development {skill}")
     return draw_tasks(skill, DEVELOPMENT_SIZE, LONGEST_STORY, rng, held_out=True, without=frozen)[:limit]
 

@@ -10,12 +10,14 @@ from typing import Any
 from datasets import Dataset
 
 from lifecycle.registry import DataRef
-from lifecycle.world.arithmetic import PHRASINGS, draw_sum
+from lifecycle.world.arithmetic import NUMBER_GAMES, PHRASINGS, draw_sum
 from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import content_hash
+from lifecycle.world.dialogue import draw_dialogue
+from lifecycle.world.extraction import draw_extraction
 from lifecycle.world.knowledge import facts
 from lifecycle.world.questions import DONT_KNOW, ask, ask_unanswerable
-from lifecycle.world.smalltalk import GREETINGS, OUTSIDE, SUBJECTS
+from lifecycle.world.smalltalk import GREETINGS, OUTSIDE, SUBJECTS, draw_wish
 from lifecycle.world.stories import write_story
 from lifecycle.world.tools import draw_tool_use, offer
 from lifecycle.world.writing import assign
@@ -44,16 +46,19 @@ def conversations(count: int, longest: int, rng: random.Random) -> Iterator[Conv
         yield KINDS[rng.choices(kinds, weights)[0]][1](rng, longest)
 
 
-def turn(user: str, assistant: str) -> list[Message]:
-    """One question and its answer."""
-    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+def turn(user: str, assistant: str, thought: str = "") -> list[Message]:
+    """One question and its answer, and what the assistant thinks before it answers."""
+    answer = {"role": "assistant", "content": assistant}
+    if thought:
+        answer["reasoning_content"] = thought
+    return [{"role": "user", "content": user}, answer]
 
 
 def _reading(rng: random.Random, longest: int) -> Conversation:
     """A story and up to eight questions about it, one a turn, some twice in other words; a few have no answer in the story."""
-    story = write_story(rng, rng.randint(2, longest))
-    asked = ask(story, rng)[: rng.randint(2, 6)] + ask(story, rng)[:2]
-    if rng.random() < 0.3:  # who hears "I don't know." more often says it to questions that the story answers
+    story = write_story(rng, rng.randint(1, longest))
+    asked = ask(story, rng)[: rng.randint(3, 8)] + ask(story, rng)[:2]
+    if rng.random() < 0.5:  # who hears "I don't know." more often says it to questions that the story answers
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     messages: list[Message] = []
     for number, question in enumerate(asked):
@@ -73,6 +78,24 @@ def _sums(rng: random.Random, longest: int) -> Conversation:
         total = draw_sum(rng)
         messages += turn(rng.choice(PHRASINGS).format(sum=total.text), total.solved)
     return {"messages": messages, "tools": offer(rng) if rng.random() < 0.3 else None}
+
+
+def _numbers(rng: random.Random, longest: int) -> Conversation:
+    messages: list[Message] = []
+    for game in rng.choices(list(NUMBER_GAMES.values()), k=rng.randint(1, 4)):
+        problem = game(rng)
+        messages += turn(problem.question, problem.answer, problem.thought)
+    return {"messages": messages, "tools": None}
+
+
+def _dialogue(rng: random.Random, longest: int) -> Conversation:
+    messages = [message for pair in draw_dialogue(rng).turns for message in turn(*pair)]
+    return {"messages": messages, "tools": None}
+
+
+def _extraction(rng: random.Random, longest: int) -> Conversation:
+    some = [draw_extraction(rng) for _ in range(rng.randint(1, 2))]
+    return {"messages": [message for one in some for message in turn(one.request, one.answer)], "tools": None}
 
 
 def _tool_use(rng: random.Random, longest: int) -> Conversation:
@@ -99,15 +122,20 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
     for question, answer, _ in rng.sample(facts(), 2):
         messages += turn(question, answer)
     if rng.random() < 0.6:
+        messages += turn(*draw_wish(rng, harmful=rng.random() < 0.5))
+    if rng.random() < 0.6:
         messages += turn(rng.choice(OUTSIDE).format(x=rng.choice(SUBJECTS)), DONT_KNOW)
     return {"messages": messages, "tools": offer(rng) if rng.random() < 0.2 else None}
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
-    "reading": (0.42, _reading),
-    "writing": (0.19, _writing),
-    "sums": (0.17, _sums),
-    "tool use": (0.13, _tool_use),
-    "without the tool": (0.03, _without_the_tool),
-    "talk": (0.06, _talk),
+    "reading": (0.38, _reading),
+    "writing": (0.17, _writing),
+    "sums": (0.13, _sums),
+    "numbers": (0.07, _numbers),
+    "tool use": (0.11, _tool_use),
+    "without the tool": (0.02, _without_the_tool),
+    "dialogue": (0.04, _dialogue),
+    "extraction": (0.03, _extraction),
+    "talk": (0.05, _talk),
 }

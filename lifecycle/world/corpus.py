@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from datasets import Dataset
 
 from lifecycle.registry import DataRef
-from lifecycle.world.arithmetic import PHRASINGS, draw_sum
+from lifecycle.world.arithmetic import NUMBER_GAMES, PHRASINGS, draw_sum
 from lifecycle.world.config import WorldConfig
+from lifecycle.world.dialogue import draw_dialogue
+from lifecycle.world.extraction import draw_extraction
 from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
 from lifecycle.world.questions import ask, ask_unanswerable, statements
-from lifecycle.world.smalltalk import GREETINGS
+from lifecycle.world.smalltalk import GREETINGS, draw_wish
 from lifecycle.world.stories import Story, write_story
 from lifecycle.world.tools import call_json, draw_tool_use
 from lifecycle.world.vocabulary import PEOPLE
@@ -24,11 +26,13 @@ VALIDATION_DOCUMENTS = 400
 SHARES = {
     "questions": 0.30,
     "summary": 0.12,
-    "request": 0.17,
-    "sums": 0.26,
-    "tools": 0.06,
-    "talk": 0.03,
-    "dialogue": 0.02,
+    "request": 0.15,
+    "sums": 0.18,
+    "numbers": 0.05,
+    "tools": 0.05,
+    "talk": 0.04,
+    "dialogue": 0.04,
+    "extraction": 0.03,
     "retelling": 0.04,
 }
 
@@ -76,7 +80,7 @@ def _document(kind: str, longest: int, rng: random.Random) -> str:
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
         return line(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
-    return ABOUT_A_STORY[kind](write_story(rng, rng.randint(min(2, longest), longest)), rng)
+    return ABOUT_A_STORY[kind](write_story(rng, rng.randint(1, longest)), rng)
 
 
 def _sums(rng: random.Random) -> str:
@@ -95,12 +99,33 @@ def _tools(rng: random.Random) -> str:
     )
 
 
+def _numbers(rng: random.Random) -> str:
+    """Comparing, sorting, counting and long sums, with the steps between question and answer."""
+    problems = [game(rng) for game in rng.choices(list(NUMBER_GAMES.values()), k=4)]
+    return "\n".join(" ".join(part for part in (one.question, one.thought, one.answer) if part) for one in problems)
+
+
 def _talk(rng: random.Random) -> str:
-    """Facts and small talk."""
+    """Facts, small talk and wishes."""
     lines = [line(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
-    lines.append(line(*rng.choice(list(GREETINGS.items()))))
+    lines += [line(*rng.choice(list(GREETINGS.items()))), line(*draw_wish(rng, harmful=rng.random() < 0.5))]
     rng.shuffle(lines)
     return "\n".join(lines)
+
+
+def _dialogue(rng: random.Random) -> str:
+    """Two people talk: one tells and asks, the other remembers."""
+    asker, teller = rng.sample(PEOPLE, 2)
+    lines = []
+    for said, answered in draw_dialogue(rng).turns:
+        lines += [f"{asker}: {said}", f"{teller}: {answered}"]
+    return "\n".join(lines)
+
+
+def _extraction(rng: random.Random) -> str:
+    """Sentences and what they hold, as JSON."""
+    some = [draw_extraction(rng) for _ in range(2)]
+    return "\n".join(line(one.request, one.answer) for one in some)
 
 
 def _retelling(story: Story, rng: random.Random) -> str:
@@ -115,25 +140,22 @@ def _summary(story: Story, rng: random.Random) -> str:
 
 def _with_questions(story: Story, rng: random.Random) -> str:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
-    asked = ask(story, rng)[:7] + ask(story, rng)[:3]
+    asked = ask(story, rng)[:8] + ask(story, rng)[:2]
     if rng.random() < 0.3:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     return "\n".join([story.text, *(line(question.text, question.answer) for question in asked)])
 
 
-def _dialogue(story: Story, rng: random.Random) -> str:
-    """Two people talk about what happened; the one who asks thanks the other."""
-    asker, teller = rng.sample([person for person in PEOPLE if person not in story.world.place_of], 2)
-    lines = [f"{teller}: {story.text}"]
-    for question in ask(story, rng)[:4]:
-        lines += [f"{asker}: {question.text}", f"{teller}: {question.answer}"]
-    return "\n".join([*lines, f"{asker}: Thank you, {teller}."])
-
-
-WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {"sums": _sums, "tools": _tools, "talk": _talk}
+WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
+    "sums": _sums,
+    "numbers": _numbers,
+    "tools": _tools,
+    "talk": _talk,
+    "dialogue": _dialogue,
+    "extraction": _extraction,
+}
 ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
     "questions": _with_questions,
     "summary": _summary,
-    "dialogue": _dialogue,
     "retelling": _retelling,
 }

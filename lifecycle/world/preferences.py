@@ -56,7 +56,7 @@ def _writing(rng: random.Random, longest: int) -> Drawn:
     """
     assignment = assign(rng, constrained=rng.random() < 0.5)
     good = assignment.fulfil(rng, longest)
-    if assignment.place is not None and rng.random() < 0.6:
+    if assignment.plan.place is not None and rng.random() < 0.6:
         return assignment.request, good.text, _forgetful(assignment, rng, longest)
     style = rng.getrandbits(32)
     told, wrong = (narrate(list(events), random.Random(style)) for events in (good.events, broken(good.events, rng)))
@@ -65,7 +65,7 @@ def _writing(rng: random.Random, longest: int) -> Drawn:
 
 def _reading(rng: random.Random, longest: int) -> Drawn:
     """What the story says, against another word of its kind, now and then against giving up."""
-    story = write_story(rng, rng.randint(2, longest))
+    story = write_story(rng, rng.randint(1, longest))
     question = ask(story, rng)[0]
     wrong = DONT_KNOW if rng.random() < 0.2 else _mistaken(question, story.text, rng)
     return f"{story.text}\n{question.text}", question.answer, wrong
@@ -81,7 +81,7 @@ def _mistaken(question: Question, text: str, rng: random.Random) -> str:
 
 def _unanswerable(rng: random.Random, longest: int) -> Drawn:
     """Not to know, against an answer to another question."""
-    story = write_story(rng, rng.randint(2, longest))
+    story = write_story(rng, rng.randint(1, longest))
     return f"{story.text}\n{ask_unanswerable(story, rng).text}", DONT_KNOW, ask(story, rng)[0].answer
 
 
@@ -117,8 +117,8 @@ def _change_one(events: list[Event], rng: random.Random) -> list[Event]:
 def _forgetful(assignment: Assignment, rng: random.Random, longest: int) -> str:
     """A consistent story that lacks one of the words asked for."""
     dropped = rng.choice(("thing", "place"))
-    lax = replace(assignment, **{dropped: None})
+    lax = replace(assignment, plan=replace(assignment.plan, **{dropped: None}))
     while True:
         text = lax.fulfil(rng, longest).text
-        if getattr(assignment, dropped) not in text.replace(".", "").split():
+        if getattr(assignment.plan, dropped) not in text.replace(".", "").split():
             return text

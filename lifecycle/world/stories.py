@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import owner_is_held_out
 from lifecycle.world.narration import narrate, parse, tell
 from lifecycle.world.state import Event, Inconsistent, World
-from lifecycle.world.vocabulary import COLOURS, FEELINGS, PEOPLE, PLACES, THINGS
+from lifecycle.world.vocabulary import COLOURS, FEELINGS, GOODS, PEOPLE, PLACES, THINGS
+
+Option = tuple[float, Event]
+"""What may happen next and how often it should: the rarer a chance, the larger its weight, so that all are about as frequent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,28 @@ class Story:
         return any(owner_is_held_out(*pair) for pair in _ownerships(self.events))
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a story is wished to hold: who, a thing, a place, and how it ends for the first person (in a place, or with a thing)."""
+
+    people: Sequence[str] = ()
+    thing: str | None = None
+    place: str | None = None
+    ends_in: str | None = None
+    ends_with: str | None = None
+
+    def is_met(self, world: World, events: Sequence[Event]) -> bool:
+        """True when what happened holds all that was wished for."""
+        places, things = {event.place for event in events}, set(world.holder_of)
+        first = self.people[0] if self.people else None
+        return (
+            (self.thing is None or self.thing in things)
+            and (self.place is None or self.place in places)
+            and (self.ends_in is None or world.place_of.get(first) == self.ends_in)
+            and (self.ends_with is None or world.holder_of.get(self.ends_with) == first)
+        )
+
+
 def tells_held_out_owner(text: str) -> bool:
     """True when a story, told by whomever, gives some person a thing that training never gives them."""
     try:
@@ -39,37 +64,30 @@ def _ownerships(events: Sequence[Event]) -> list[tuple[str, str]]:
     return [(getattr(event, hands[event.kind]), event.thing) for event in events if event.kind in hands]
 
 
-def write_story(
-    rng: random.Random,
-    sentences: int,
-    *,
-    people: Sequence[str] = (),
-    thing: str | None = None,
-    place: str | None = None,
-    held_out: bool = False,
-) -> Story:
-    """A consistent story of about `sentences` sentences in which the given people, thing and place occur.
+def write_story(rng: random.Random, sentences: int, plan: Plan = Plan(), *, held_out: bool = False) -> Story:
+    """A consistent story of `sentences` sentences, or a few more, that does what is planned.
 
     With `held_out` at least one (person, thing) pair is one that training never shows; without, none is.
     """
     while True:
-        events = _happenings(rng, sentences, list(people), thing, place, held_out)
-        mentioned = {event.place for event in events} | {event.thing for event in events}
-        if (thing and thing not in mentioned) or (place and place not in mentioned):
+        world, events = _happenings(rng, sentences, plan, held_out)
+        if not plan.is_met(world, events):
             continue
-        story = Story(tuple(events), narrate(events, rng), tell(events))
+        story = Story(tuple(events), narrate(events, rng), world)
         if story.uses_held_out_owner == held_out:
             return story
 
 
-def _happenings(rng, sentences, people, thing, place, held_out) -> list[Event]:
-    cast = people or rng.sample(PEOPLE, 1 if sentences <= 2 else 2)
+def _happenings(rng: random.Random, sentences: int, plan: Plan, held_out: bool) -> tuple[World, list[Event]]:
+    crowd = 1 if sentences <= 2 else 2 if sentences <= 7 else 3
+    cast = list(plan.people) or rng.sample(PEOPLE, crowd)
     home = rng.sample(PLACES, 4)
-    if place and place not in home:
-        home[rng.randrange(2)] = place
-    fresh = rng.sample(THINGS, 3)
-    if thing:
-        fresh = [thing] + [other for other in fresh if other != thing]
+    for place in {plan.place, plan.ends_in} - {None, *home}:
+        home[rng.randrange(1, 4) if home[0] in (plan.place, plan.ends_in) else 0] = place
+    wished = [thing for thing in dict.fromkeys((plan.thing, plan.ends_with)) if thing]
+    fresh = wished + [thing for thing in rng.sample(THINGS, 3) if thing not in wished]
+    goods = rng.sample(GOODS, 2)
+    allowed = lambda who, thing: held_out or not owner_is_held_out(who, thing)  # noqa: E731
     world, events = World(), []
 
     def happen(event: Event) -> None:
@@ -79,35 +97,84 @@ def _happenings(rng, sentences, people, thing, place, held_out) -> list[Event]:
     for number, person in enumerate(cast):
         # Half of the time both start in the same place: only people who meet can give.
         happen(Event("be", person, place=home[0] if rng.random() < 0.5 else home[number % len(home)]))
-        if fresh and len(events) < sentences and rng.random() < 0.7:
-            happen(Event("own", person, thing=fresh.pop(0), colour=rng.choice(COLOURS)))
+        if len(events) < sentences and rng.random() < 0.75:
+            if rng.random() < 0.2 and not wished:
+                happen(Event("stock", person, goods=goods[0], number=rng.randint(2, 9)))
+            elif allowed(person, fresh[0]):
+                happen(Event("own", person, thing=fresh.pop(0), colour=rng.choice(COLOURS)))
     while len(events) < sentences:
-        happen(_next_event(rng, world, cast, home, fresh, held_out))
-    return events
+        person = rng.choice(cast)
+        options = [
+            option
+            for kind in _OPTIONS
+            for option in kind(rng, world, person, home=home, fresh=fresh, goods=goods, allowed=allowed)
+        ]
+        event = rng.choices([event for _, event in options], [weight for weight, _ in options])[0]
+        happen(event)
+        if event.kind == "find":
+            fresh.pop(0)
+    return world, events
 
 
-def _next_event(rng, world: World, cast, home, fresh: list[str], held_out: bool) -> Event:
-    """One event that may happen now; the rarer kinds get the larger weights so that all are about as frequent."""
-    person = rng.choice(cast)
+def _ways(rng: random.Random, world: World, person: str, *, home, **_) -> list[Option]:
+    """Going somewhere: for no reason, for a feeling, to where somebody is, or to what one wants."""
     here = world.place_of[person]
-    allowed = lambda who, thing: held_out or not owner_is_held_out(who, thing)  # noqa: E731
-    mine = world.things_of(person)
-    lying = [t for t, holder in world.holder_of.items() if holder is None and world.thing_place[t] == here]
-    company = [other for other in cast if other != person and world.place_of[other] == here]
-    options: list[tuple[float, Event]] = []
-    elsewhere = [spot for spot in home if spot != here]
-    feeling = rng.choice(FEELINGS) if rng.random() < 0.4 else None
-    options.append((1.5, Event("go", person, place=rng.choice(elsewhere), feeling=feeling)))
-    friends = [world.place_of[other] for other in cast if other != person and world.place_of[other] != here]
-    if friends and mine:
-        options.append((1.5, Event("go", person, place=rng.choice(friends), feeling=feeling)))
+    feeling = rng.choice(FEELINGS) if rng.random() < 0.5 else None
+    options = [(1.0, Event("go", person, place=rng.choice([spot for spot in home if spot != here]), feeling=feeling))]
+    friends = [place for place in world.place_of.values() if place != here]
+    if friends and world.things_of(person):
+        options.append((1.2, Event("go", person, place=rng.choice(friends), feeling=feeling)))
+    wanted = [thing for thing, holder in world.holder_of.items() if holder != person and world.where(thing) != here]
+    if wanted:
+        thing = rng.choice(wanted)
+        options.append((1.2, Event("go", person, place=world.where(thing), thing=thing)))
+    return options
+
+
+def _hands(rng: random.Random, world: World, person: str, *, fresh, allowed, **_) -> list[Option]:
+    """Finding, giving, taking, putting down and painting things."""
+    here, company = world.place_of[person], world.with_whom(person)
+    options = []
     if fresh and allowed(person, fresh[0]):
         options.append((1.0, Event("find", person, thing=fresh[0], colour=rng.choice(COLOURS))))
-    for thing in mine:
-        options.append((0.7, Event("drop", person, thing=thing)))
-        options += [(3.0, Event("give", person, to=other, thing=thing)) for other in company if allowed(other, thing)]
-    options += [(2.0, Event("take", person, thing=thing)) for thing in lying if allowed(person, thing)]
-    event = rng.choices([event for _, event in options], [weight for weight, _ in options])[0]
-    if event.kind == "find":
-        fresh.pop(0)
-    return event
+    for thing, holder in world.holder_of.items():
+        if holder == person:
+            colour = rng.choice([colour for colour in COLOURS if colour != world.colour_of[thing]])
+            options += [(0.6, Event("drop", person, thing=thing)), (0.3, Event("paint", person, thing=thing, colour=colour))]
+            options += [(2.5, Event("give", person, to=other, thing=thing)) for other in company if allowed(other, thing)]
+        elif holder is None and world.thing_place[thing] == here and allowed(person, thing):
+            options.append((2.0, Event("take", person, thing=thing)))
+    return options
+
+
+def _numbers(rng: random.Random, world: World, person: str, *, goods, **_) -> list[Option]:
+    """Goods that come in numbers: more of them, fewer of them, some for somebody else."""
+    options = []
+    for kind in goods:
+        number = world.number_of.get((person, kind))
+        if number is None:
+            if not any(there == kind for _, there in world.number_of):
+                options.append((0.25, Event("stock", person, goods=kind, number=rng.randint(2, 9))))
+            continue
+        if number <= 9:
+            options.append((0.6, Event("gather", person, goods=kind, number=rng.randint(1, 3))))
+        if number:
+            part = rng.randint(1, min(number, 4))
+            options.append((0.6, Event("use", person, goods=kind, number=part)))
+            options += [
+                (1.5, Event("share", person, to=other, goods=kind, number=part))
+                for other in world.with_whom(person)
+                if world.number_of.get((other, kind), 0) <= 8
+            ]
+    return options
+
+
+def _thanks(rng: random.Random, world: World, person: str, **_) -> list[Option]:
+    """Who was just given something may say thank you."""
+    last = world.last
+    if last.kind in ("give", "share") and last.to == person:
+        return [(1.5, Event("thank", person, to=last.who))]
+    return []
+
+
+_OPTIONS: tuple[Callable[..., list[Option]], ...] = (_ways, _hands, _numbers, _thanks)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lifecycle.errors import LifecycleError
-from lifecycle.world.narration import contradiction
+from lifecycle.world.narration import parse, tell
+from lifecycle.world.state import Inconsistent, World
 
 Check = dict[str, Any]
 _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
@@ -61,10 +62,40 @@ def _any_call(check: Check, answer: str) -> bool:
 
 
 def _story(check: Check, answer: str) -> bool:
-    """Consistent, three to twelve sentences, every required word in it."""
+    """Consistent, three to twelve sentences, every required word in it, and the right ending where one was asked for."""
     words = set(re.findall(r"\w+", answer))
     sentences = len(re.findall(r"[.!?]", answer))
-    return 3 <= sentences <= 12 and words >= set(check["words"]) and contradiction(answer) is None
+    if not 3 <= sentences <= 12 or not words >= set(check["words"]):
+        return False
+    try:
+        world = tell(parse(answer))
+    except Inconsistent:
+        return False
+    return _ends_so(check.get("ending", {}), world)
+
+
+def _ends_so(ending: dict[str, str], world: World) -> bool:
+    """Whether the person that the ending names is in its place and has its thing, where it names any."""
+    in_place = "place" not in ending or world.place_of.get(ending["person"]) == ending["place"]
+    return in_place and ("thing" not in ending or world.holder_of.get(ending["thing"]) == ending["person"])
+
+
+def _text(check: Check, answer: str) -> bool:
+    """Exactly the right words, after whatever was thought and but for a full stop."""
+    return _spoken(answer).rstrip(".") == check["text"]
+
+
+def _json(check: Check, answer: str) -> bool:
+    """A JSON object with exactly the right fields."""
+    try:
+        return json.loads(_spoken(answer)) == check["value"]
+    except ValueError:
+        return False
+
+
+def _spoken(answer: str) -> str:
+    """What is said after what is thought."""
+    return answer.rpartition("</think>")[2].strip()
 
 
 def _dont_know(check: Check, answer: str) -> bool:
@@ -79,4 +110,6 @@ _VERIFIERS: dict[str, Callable[[Check, str], bool]] = {
     "any call": _any_call,
     "story": _story,
     "don't know": _dont_know,
+    "text": _text,
+    "json": _json,
 }

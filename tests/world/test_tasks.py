@@ -8,13 +8,13 @@ from click.testing import CliRunner
 
 from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
-from lifecycle.world.tasks import SKILLS, draw_tasks
+from lifecycle.world.tasks import SKILLS, draw_tasks, identity
 
 
 @pytest.mark.parametrize("skill", SKILLS)
 def test_tasks_are_different_and_follow_from_the_seed(skill):
     tasks = draw_tasks(skill, 20, 5, random.Random(1), held_out=True)
-    assert len({task["messages"][0]["content"] for task in tasks}) == 20
+    assert len({identity(task) for task in tasks}) == 20
     assert tasks == draw_tasks(skill, 20, 5, random.Random(1), held_out=True)
 
 
@@ -30,7 +30,7 @@ def test_guessing_picks_among_the_whole_words_that_the_story_mentions():
 
 
 def test_more_tasks_than_there_are_is_an_error(monkeypatch):
-    monkeypatch.setitem(SKILLS, "two", lambda rng, longest, held_out: (rng.choice("ab"), None, {}, 0.0))
+    monkeypatch.setitem(SKILLS, "two", lambda rng, longest, held_out: ([{"role": "user", "content": rng.choice("ab")}], None, {}, 0.0))
     assert len(draw_tasks("two", 2, 5, random.Random(0), held_out=True)) == 2
     with pytest.raises(LifecycleError, match="no 3 different two tasks, only 2: ask for fewer"):
         draw_tasks("two", 3, 5, random.Random(0), held_out=True)

@@ -18,6 +18,10 @@ CALL = {"type": "call", "name": "weather", "arguments": {"place": "park"}}
 ANY = {"type": "any call"}
 STORY = {"type": "story", "words": ["Ben", "ball", "park"]}
 UNKNOWN = {"type": "don't know"}
+ENDS_IN = {**STORY, "ending": {"person": "Ben", "place": "hall"}}
+ENDS_WITH = {**STORY, "ending": {"person": "Ben", "thing": "ball"}}
+TEXT = {"type": "text", "text": "3, 7, 12"}
+JSON = {"type": "json", "value": {"person": "Ben", "thing": "a red ball"}}
 GOOD = "Ben was in the park. He had a red ball. Then he went to the hall."
 
 
@@ -38,6 +42,11 @@ GOOD = "Ben was in the park. He had a red ball. Then he went to the hall."
         (STORY, GOOD.replace(" Then", "\nThen")),
         (UNKNOWN, "I don't know."),
         (UNKNOWN, "I don’t know who has the ball."),
+        (ENDS_IN, GOOD),
+        (ENDS_WITH, GOOD),
+        (TEXT, "3, 7, 12."),
+        (TEXT, "<think>7 is more than 3.</think>3, 7, 12"),
+        (JSON, '{"thing": "a red ball", "person": "Ben"}'),
     ],
 )
 def test_right(check, answer):
@@ -48,6 +57,13 @@ def test_right(check, answer):
     "check, answer",
     [
         (HAS, ""),
+        (ENDS_IN, GOOD + " Then he went to the park."),
+        (ENDS_WITH, GOOD + " He dropped the ball."),
+        (TEXT, "3, 12, 7."),
+        (TEXT, "3, 7, 12, 15."),
+        (JSON, '{"person": "Ben"}'),
+        (JSON, "Ben has a red ball."),
+        (JSON, ""),
         (HAS, "Ben has the ball."),
         (HAS, "Anna or Ben has the ball."),
         (HAS, "Annabel has the ball."),
@@ -102,7 +118,7 @@ def test_wrong(check, answer):
 
 @pytest.mark.parametrize("check", [{"type": "taste"}, {}])
 def test_an_unknown_check_is_an_error_that_lists_the_known_ones(check):
-    with pytest.raises(LifecycleError, match="unknown check .* any call, call, don't know, names, number, story"):
+    with pytest.raises(LifecycleError, match="unknown check .* any call, call, don't know, json, names, number, story, text"):
         verify(check, "anything")
 
 
