@@ -27,8 +27,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
 from lifecycle.model.loading import is_int8  # noqa: E402
-from lifecycle.pretrain.resume import Interruption, between_steps  # noqa: E402
 from lifecycle.registry import ModelVersion  # noqa: E402
+from lifecycle.training.resume import Interruption, between_steps  # noqa: E402
 
 LOG = "training_log.jsonl"
 END_OF_TURN = "<|im_end|>"

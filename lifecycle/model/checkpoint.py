@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import DTYPES
@@ -69,3 +69,20 @@ def load_checkpoint(directory: Path) -> Decoder:
         )
     model.load_state_dict(weights)
     return model.eval()
+
+
+def written_out(model: PreTrainedModel) -> Decoder | None:
+    """A decoder that holds the very parameters of a Llama of transformers, in fp32: who trains one trains the other.
+
+    None for a model of another architecture, or a Llama with something that the decoder lacks.
+    """
+    if type(model) is not LlamaForCausalLM:
+        return None
+    try:
+        decoder = Decoder(ModelConfig.from_llama(model.config))
+    except LifecycleError:
+        return None
+    decoder.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    if decoder.config.tie_embeddings:
+        decoder.lm_head.weight = decoder.model.embed_tokens.weight
+    return decoder

@@ -199,15 +199,26 @@ class Decoder(nn.Module):
         """
         if cache and tokens.shape[1] != 1:
             raise ValueError(f"with a filled cache give one new token per row, not {tokens.shape[1]}")
-        hidden = self.model(tokens, cache)  # [B, T, hidden_size]
-        if targets is None:
-            return self.lm_head(hidden)
+        if targets is not None:
+            return self.score(tokens, targets)[0] / (targets != IGNORE).sum()
+        return self.lm_head(self.model(tokens, cache))
+
+    def score(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss in nats, summed over the targets that are not `IGNORE`, and how many of them are right.
+
+        Right is a target than which no token is likelier.
+        """
         counted = targets != IGNORE
-        hidden, targets = hidden[counted], targets[counted]  # the output layer never sees padding
+        # The output layer never sees what does not count.
+        hidden, targets = self.model(tokens)[counted], targets[counted]  # [n, hidden_size], [n]
+        losses, hits = [], []
         # In parts of which logits, their softmax and its gradient stay in a CPU's cache.
-        parts = zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True)
-        losses = [F.cross_entropy(self.lm_head(rows).float(), wanted, reduction="sum") for rows, wanted in parts]
-        return torch.stack(losses).sum() / len(targets)
+        for rows, wanted in zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
+            logits = self.lm_head(rows).float()  # [LOSS_ROWS, vocab_size]
+            losses.append(F.cross_entropy(logits, wanted, reduction="sum"))
+            with torch.no_grad():
+                hits.append((logits.gather(1, wanted[:, None])[:, 0] >= logits.amax(dim=1)).sum())
+        return torch.stack(losses).sum(), torch.stack(hits).sum()
 
     @torch.inference_mode()
     def generate(

@@ -10,8 +10,8 @@ from lifecycle.pretrain.config import PRESETS, PretrainConfig, configure
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from lifecycle.pretrain.train import StepRecord
     from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
+    from lifecycle.training.loop import StepRecord
 
 __all__ = ["PRESETS", "PretrainConfig", "configure", "run"]
 

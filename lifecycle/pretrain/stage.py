@@ -13,9 +13,10 @@ from lifecycle.model.checkpoint import save_checkpoint
 from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.data import tokenize
-from lifecycle.pretrain.train import StepRecord, train
+from lifecycle.pretrain.train import train
 from lifecycle.pretrain.validation import Validation
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.training.loop import StepRecord
 
 NAME = "pretrain"
 

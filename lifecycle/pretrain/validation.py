@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from lifecycle.model.decoder import Decoder
 from lifecycle.pretrain.config import PretrainConfig
-from lifecycle.pretrain.data import Batch, Documents, collate, plan_epoch, tokenize
+from lifecycle.pretrain.data import tokenize
+from lifecycle.training.batches import Batch, Batching, Documents, collate, plan_epoch
 
 PROMPT_TOKENS, SAMPLE_TOKENS = 12, 64
 
@@ -34,7 +35,8 @@ class Validation:
         """Documents spread evenly over `dataset`, up to about `eval_tokens` tokens of them."""
         spread = dataset.select(_spread(dataset, tokenizer, config.eval_tokens))
         documents = tokenize(spread, tokenizer, config.model.context_length, directory)
-        plan = plan_epoch(documents.lengths, replace(config, curriculum=True), epoch=0)
+        capacity = config.batch_tokens // config.grad_accumulation
+        plan = plan_epoch(documents.lengths, Batching(config.seed, capacity, config.bucket_batches, in_order=True), epoch=0)
         size = sum(len(text.encode()) for text in spread["text"])
         return cls(documents, tuple(collate(documents, members) for members in plan), size)
 
@@ -45,7 +47,7 @@ class Validation:
         nats, tokens = 0.0, 0
         for batch in self.batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-                nats += model(batch.tokens.to(device), batch.targets.to(device)).item() * batch.count
+                nats += model.score(batch.tokens.to(device), batch.targets.to(device))[0].item()
             tokens += batch.count
         return {"validation_loss": nats / tokens, "bits_per_byte": nats / math.log(2) / self.bytes}
 

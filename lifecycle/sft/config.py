@@ -21,9 +21,9 @@ class SFTConfig:
     epochs: float = 1.0
     """Passes over the conversations."""
     max_length: int = 256
-    """Tokens in a packed row; longer conversations are cut."""
+    """Longest conversation in tokens (with TRL: length of a packed row); longer ones are cut."""
     batch_rows: int = 4
-    """Packed rows per optimizer step."""
+    """An optimizer step takes at most this many times max_length tokens (with TRL: this many packed rows)."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     matrix_lr: float = 0.01

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from datasets import Dataset
 from jinja2 import TemplateError
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.errors import LifecycleError
 from lifecycle.jsonl import as_data, read_rows
 from lifecycle.registry import DataRef
+from lifecycle.training.batches import Documents
 
 
 def read(path: str | Path) -> tuple[Dataset, DataRef]:
@@ -69,6 +71,24 @@ def tokenize(conversations: Dataset, tokenizer: PreTrainedTokenizerBase) -> Data
             "the template needs {% generation %} around the assistant's text"
         )
     return Dataset.from_list(rows)
+
+
+def as_documents(rows: Dataset, longest: int) -> Documents:
+    """What `tokenize` gave, for our own loop: each conversation a row, cut after `longest` + 1 tokens, learnt where masked.
+
+    A conversation of which nothing is learnt, or nothing within that length, is left out; raises LifecycleError when
+    that leaves none.
+    """
+    kept, learnt = [], []
+    for row in rows:
+        ids, mask = (np.array(row[column][: longest + 1]) for column in ("input_ids", "assistant_masks"))
+        if mask[1:].any():
+            kept.append(ids)
+            learnt.append(mask.astype(bool))
+    if not kept:
+        raise LifecycleError(f"no assistant's word is among the first {longest} tokens of any conversation: raise --set max_length=")
+    ends = np.cumsum([len(ids) for ids in kept])
+    return Documents(np.concatenate(kept), ends - [len(ids) for ids in kept], ends, np.concatenate(learnt))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,25 @@
-"""The stage: TRL's SFTTrainer on packed conversations, with the loss on the assistant's words alone."""
+"""The stage. A Llama trains every weight in our own loop; LoRA, and models that the decoder cannot hold, with TRL."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.config import SFTConfig
 
+if TYPE_CHECKING:
+    from lifecycle.training.loop import StepRecord
+
 NAME, ADAPTER = "sft", "adapter"
 PARENTS = ("pretrain", "import", "sft")
+LAST_STEPS = 10
+"""Steps whose mean is what is reported of the end: a single batch is noisy."""
 
 
 def run(
@@ -22,11 +30,13 @@ def run(
     conversations: Dataset,
     data: DataRef,
     preset: str | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
 ) -> ModelVersion:
     """Fine-tune `parent` on conversations (columns "messages" and "tools") and publish "sft/N".
 
     With method "adapter" it is "adapter/N": what PEFT saves, to be put on top of `parent`. A run that is registered already
-    is returned at once; an interrupted one goes on from its last checkpoint.
+    is returned at once; an interrupted one goes on from its last checkpoint. on_step is called after every optimizer step
+    of our own loop.
     Raises LifecycleError for a parent of the wrong stage, for data without an assistant's turn and for a loss that is
     not finite; KeyboardInterrupt after Ctrl-C, with a checkpoint kept.
     """
@@ -39,31 +49,86 @@ def run(
         return published
 
     workspace = registry.workspace(NAME, work, [parent])
-    started = time.perf_counter()
-    trainer = make_trainer(config, parent, conversations, workspace)
-    history = trainers.train(trainer)
-    model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
-
+    trained = train(config, parent, conversations, workspace, on_step)
     write = write_adapter if config.method == "adapter" else trainers.write
     version = registry.publish(
         name,
-        lambda directory: write(directory, model, trainer.processing_class, parent, history),
+        lambda directory: write(directory, trained.model, trained.tokenizer, parent, trained.history),
         parents=[parent],
         config=config,
         preset=preset,
         data=data,
-        metrics={
-            "token_accuracy": trainers.last(history, "mean_token_accuracy"),
-            "train_loss": trainers.last(history, "loss"),
-            "steps": trainer.state.global_step,
-        },
+        metrics=trained.metrics,
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=trained.seconds,
+        cost=trained.cost,
         card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
     )
     registry.discard_workspace(NAME, work)
     return version
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves to publish."""
+
+    model: Any
+    """transformers' model, with adapters where they are published alone."""
+    tokenizer: Any
+    history: list[dict[str, Any]]
+    metrics: dict[str, float | int | None]
+    seconds: float
+    cost: dict[str, float]
+
+
+def train(
+    config: SFTConfig,
+    parent: ModelVersion,
+    conversations: Dataset,
+    workspace: Path,
+    on_step: Callable[[StepRecord], None] | None = None,
+) -> Trained:
+    """Fine-tune in our own loop where the decoder can hold the model and every weight is trained, else with TRL."""
+    from lifecycle import trainers
+    from lifecycle.model.checkpoint import written_out
+
+    if config.method == "full":
+        model, tokenizer = trainers.load(parent)
+        if (decoder := written_out(model)) is not None:
+            return _train_decoder(config, model, decoder, tokenizer, conversations, workspace, on_step)
+    return _train_with_trl(config, parent, conversations, workspace)
+
+
+def _train_decoder(config, model, decoder, tokenizer, conversations, workspace, on_step) -> Trained:
+    from lifecycle.sft.data import tokenize
+    from lifecycle.sft.decoder import prepare
+
+    progress, history = prepare(config, decoder, tokenize(conversations, tokenizer)).run(workspace, on_step)
+    end = history[-LAST_STEPS:]
+    metrics = {
+        "token_accuracy": sum(entry["mean_token_accuracy"] for entry in end) / len(end),
+        "train_loss": sum(entry["loss"] for entry in end) / len(end),
+        "steps": progress.step,
+        "tokens": progress.tokens,
+    }
+    cost = {"cpu_seconds": progress.cpu_seconds, "flops": progress.flops}
+    return Trained(model, tokenizer, history, metrics, progress.seconds, cost)
+
+
+def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace: Path) -> Trained:
+    from lifecycle import trainers
+
+    started = time.perf_counter()
+    trainer = make_trainer(config, parent, conversations, workspace)
+    history = trainers.train(trainer)
+    metrics = {
+        "token_accuracy": trainers.last(history, "mean_token_accuracy"),
+        "train_loss": trainers.last(history, "loss"),
+        "steps": trainer.state.global_step,
+    }
+    model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
+    return Trained(model, trainer.processing_class, history, metrics, time.perf_counter() - started, {})
 
 
 def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, history: list) -> None:
@@ -78,7 +143,7 @@ def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, histo
 
 
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
-    """A ready trainer: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
+    """A ready trainer of TRL: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
     from peft import LoraConfig
     from trl import SFTConfig as TRLConfig
 

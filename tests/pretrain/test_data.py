@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.decoder import IGNORE
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.pretrain.config import configure
-from lifecycle.pretrain.data import IGNORE, Position, batches, plan_epoch, tokenize
+from lifecycle.pretrain.data import tokenize
+from lifecycle.pretrain.train import batching
+from lifecycle.training.batches import Position, batches, plan_epoch
 
 from .conftest import CONFIG
 
@@ -72,7 +75,7 @@ def test_an_epoch_uses_each_piece_once_within_the_batch_size(
     lengths, seed, epoch, curriculum, bucket_batches, batch_tokens
 ):
     changes = dict(seed=seed, curriculum=curriculum, bucket_batches=bucket_batches, batch_tokens=batch_tokens)
-    config = configure("tiny", {"model.context_length": CONTEXT, **changes})
+    config = batching(configure("tiny", {"model.context_length": CONTEXT, **changes}))
     plan = plan_epoch(lengths, config, epoch)
     assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
     assert all(0 < len(batch) * lengths[batch].max() <= batch_tokens for batch in plan)
@@ -82,7 +85,7 @@ def test_an_epoch_uses_each_piece_once_within_the_batch_size(
 
 def test_a_curriculum_keeps_the_coarse_order_in_the_first_epoch_only():
     lengths = np.full(4000, 16)
-    config = configure("tiny", {"model.context_length": 32, "batch_tokens": 160, "bucket_batches": 8})
+    config = batching(configure("tiny", {"model.context_length": 32, "batch_tokens": 160, "bucket_batches": 8}))
     middle = lambda plan: np.array([batch.mean() for batch in plan])  # noqa: E731
     first, second = (middle(plan_epoch(lengths, config, epoch)) for epoch in (0, 1))
     steps = np.arange(len(first))
@@ -94,11 +97,11 @@ def test_a_position_is_enough_to_go_on(tokenizer, tmp_path):
     documents = open_documents(
         tokenizer, [f"Ann has {count} pears." * (1 + count % 4) for count in range(60)], tmp_path
     )
-    stream = batches(documents, CONFIG, Position())
+    stream = batches(documents, batching(CONFIG), Position())
     produced = [next(stream) for _ in range(30)]
     assert produced[-1][1].epoch > 0
     for index in (3, 11, 25):
-        resumed = batches(documents, CONFIG, produced[index - 1][1])
+        resumed = batches(documents, batching(CONFIG), produced[index - 1][1])
         for batch, position in produced[index:]:
             other, other_position = next(resumed)
             assert (batch.tokens == other.tokens).all() and position == other_position
@@ -106,7 +109,7 @@ def test_a_position_is_enough_to_go_on(tokenizer, tmp_path):
 
 def test_targets_are_the_next_tokens_and_padding_is_left_out(tokenizer, tmp_path):
     documents = open_documents(tokenizer, ["Ann has 3 pears.", "Bob", "Ann"], tmp_path)
-    for batch, _ in zip((batch for batch, _ in batches(documents, CONFIG, Position())), range(3), strict=False):
+    for batch, _ in zip((batch for batch, _ in batches(documents, batching(CONFIG), Position())), range(3), strict=False):
         counted = batch.targets != IGNORE
         assert counted.sum() == batch.count
         inside = counted[:, 1:]

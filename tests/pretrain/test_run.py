@@ -129,18 +129,19 @@ def test_a_model_that_is_not_random_at_first_is_refused(setting, monkeypatch):
 
 def test_gradient_accumulation_changes_only_rounding(setting):
     from lifecycle.model.decoder import Decoder
-    from lifecycle.pretrain.data import Batch
-    from lifecycle.pretrain.train import make_optimizer, update
+    from lifecycle.pretrain.train import make_optimizer
+    from lifecycle.training.batches import Batch
+    from lifecycle.training.loop import update
 
     tokens = torch.randint(0, 300, (6, 12), generator=torch.Generator().manual_seed(0))
     targets = tokens.roll(-1, 1)
     targets[1, 5:] = targets[4, 2:] = -100
-    batch = lambda rows: Batch(tokens[rows], targets[rows], int((targets[rows] != -100).sum()))  # noqa: E731
+    batch = lambda rows: Batch(tokens[rows], targets[rows], int((targets[rows] != -100).sum()), 0)  # noqa: E731
     results = []
     for pieces in ([batch(slice(0, 6))], [batch(slice(0, 1)), batch(slice(1, 6))]):
         model = Decoder(CONFIG.model, seed=1)
-        loss, norm = update(model, make_optimizer(model, CONFIG), pieces, CONFIG, torch.device("cpu"), torch.float32)
-        results.append((loss, norm))
+        result = update(model, make_optimizer(model, CONFIG), pieces, CONFIG.grad_clip, torch.device("cpu"), torch.float32)
+        results.append((result.loss, result.accuracy, result.grad_norm))
     assert results[0] == pytest.approx(results[1], rel=1e-5)
 
 

@@ -1,12 +1,13 @@
 """A run publishes one plain checkpoint; interrupted and resumed it publishes the same one, bit for bit."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from lifecycle import trainers
 from lifecycle.errors import LifecycleError
@@ -18,6 +19,13 @@ from .tiny import WORLD, Start, pressing_ctrl_c, same, weights
 CONFIG = SFTConfig(max_length=256, batch_rows=2, dtype="fp32", save_every=4)
 LORA = replace(CONFIG, method="lora", lora_rank=4, lora_alpha=16, lr=0.05)
 ADAPTER = replace(LORA, method="adapter")
+
+
+def interrupt(start: Start, monkeypatch, step: int, config: SFTConfig = CONFIG) -> None:
+    """A run that somebody stops with Ctrl-C after that step, whichever loop it runs in."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        pressing_ctrl_c(patch, step)
+        fine_tune(start, config, on_step=lambda record: record.step == step and signal.raise_signal(signal.SIGINT))
 
 
 def fine_tune(start: Start, config: SFTConfig = CONFIG, **arguments):
@@ -83,10 +91,7 @@ def test_an_adapter_is_no_parent_for_the_stages_that_need_a_model(uninterrupted,
 @pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("step", [1, 5])
 def test_interrupted_and_resumed_equals_uninterrupted(start, uninterrupted, monkeypatch, config, step):
-    with monkeypatch.context() as patch:
-        pressing_ctrl_c(patch, step)
-        with pytest.raises(KeyboardInterrupt):
-            fine_tune(start, config)
+    interrupt(start, monkeypatch, step, config)
     assert not start.registry.versions("sft") and len(start.workspaces()) == 1
     version = fine_tune(start, config)
     assert same(weights(version), weights(uninterrupted[config.method]))
@@ -95,37 +100,67 @@ def test_interrupted_and_resumed_equals_uninterrupted(start, uninterrupted, monk
 
 
 def test_interrupted_after_the_last_step_it_only_publishes(start, uninterrupted, monkeypatch):
-    with monkeypatch.context() as patch:
-        pressing_ctrl_c(patch, uninterrupted["full"].manifest.metrics["steps"])
-        with pytest.raises(KeyboardInterrupt):
-            fine_tune(start)
+    interrupt(start, monkeypatch, uninterrupted["full"].manifest.metrics["steps"])
     assert same(weights(fine_tune(start)), weights(uninterrupted["full"]))
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(start, uninterrupted, monkeypatch):
-    with monkeypatch.context() as patch:
-        pressing_ctrl_c(patch, 3)
-        with pytest.raises(KeyboardInterrupt):
-            fine_tune(start)
+    interrupt(start, monkeypatch, 3, LORA)
     (workspace,) = start.workspaces()
     half = workspace / "checkpoints" / "checkpoint-4"  # what a killed process leaves: the state is written last
     half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
-    assert same(weights(fine_tune(start)), weights(uninterrupted["full"]))
+    (half / "adapter_model.safetensors").write_bytes(b"half")
+    assert same(weights(fine_tune(start, LORA)), weights(uninterrupted["lora"]))
+
+
+def test_killed_between_checkpoints_it_goes_on_from_the_last_one(start, uninterrupted):
+    def die(record):
+        if record.step == 6:
+            raise OSError("out of luck")
+
+    with pytest.raises(OSError):
+        fine_tune(start, on_step=die)
+    seen = []
+    version = fine_tune(start, on_step=lambda record: seen.append(record.step))
+    assert seen[0] == CONFIG.save_every + 1
+    assert same(weights(version), weights(uninterrupted["full"]))
+    assert [entry["step"] for entry in trainers.read_log(version)] == list(range(1, seen[-1] + 1))
+
+
+def test_a_model_that_the_decoder_cannot_hold_learns_with_trl(start):
+    shape = dict(vocab_size=420, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+    guest = Qwen2ForCausalLM(Qwen2Config(**shape, num_key_value_heads=2))
+    words = trainers.load_tokenizer(start.registry.load("tokenizer/1"))
+
+    def write(directory):
+        guest.save_pretrained(directory)
+        words.save_pretrained(directory)
+
+    parent = start.registry.publish("guest", write, stage="import")
+    version = fine_tune(start, parent=parent, on_step=lambda record: pytest.fail("in our own loop"))
+    losses = [entry["loss"] for entry in trainers.read_log(version) if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert AutoModelForCausalLM.from_pretrained(version.path).config.model_type == "qwen2"
 
 
 def test_a_run_that_is_published_is_not_repeated(start, monkeypatch):
     first = fine_tune(start)
     with monkeypatch.context() as patch:
-        patch.setattr(trainers, "train", lambda trainer: pytest.fail("trained again"))
+        patch.setattr("lifecycle.sft.train.train", lambda *arguments: pytest.fail("trained again"))
         assert fine_tune(start).ref == first.ref == "sft/1"
     assert fine_tune(start, replace(CONFIG, seed=1)).ref == "sft/2"
     assert fine_tune(start, parent=first).manifest.parents[0].ref == "sft/1"
 
 
 def test_a_loss_that_is_not_finite_publishes_nothing(start):
-    with pytest.raises(LifecycleError, match=r"the loss is (nan|inf) at step \d+; nothing was published.*--set lr="):
+    with pytest.raises(LifecycleError, match=r"the loss is (nan|inf) .*at step \d+; nothing was published.*--set lr="):
         fine_tune(start, replace(CONFIG, lr=1e38, matrix_lr=1e38, warmup=0))
+    assert not start.registry.versions("sft")
+
+
+def test_weights_lost_in_the_very_last_step_are_not_published(start):
+    with pytest.raises(LifecycleError, match="the weights are not finite after the last step; nothing was published"):
+        fine_tune(start, replace(CONFIG, lr=1e38, matrix_lr=1e38, warmup=0, epochs=0.01))
     assert not start.registry.versions("sft")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lifecycle.model.decoder import Decoder
-from lifecycle.pretrain.data import Position
+from lifecycle.training.batches import Position
 
 FORMAT = 1
 

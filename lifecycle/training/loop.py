@@ -1,0 +1,218 @@
+"""The training loop of our own decoder, for pretraining and supervised fine-tuning alike.
+
+One step: take a batch of whole rows, predict each next token that counts, follow the gradient once. Around it: a
+learning rate that depends on how much of the budget is spent, and a checkpoint that an interrupted run goes on from,
+bit for bit.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from tqdm import tqdm
+
+from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device, choose_dtype, peak_flops
+from lifecycle.model.decoder import Decoder
+from lifecycle.model.optimizer import MuonAdamW
+from lifecycle.training.batches import Batch, Batching, Documents, Position, batches
+from lifecycle.training.resume import Checkpoints, Progress, between_steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How much to train, how fast, and on what."""
+
+    name: str
+    """What the progress bar calls it."""
+    tokens: int
+    """Budget; padding does not count. More than the data has means more epochs."""
+    batching: Batching
+    pieces: int
+    """Batches that one optimizer step takes its gradient from."""
+    lr: float
+    """Peak learning rate of AdamW."""
+    matrix_lr: float
+    """Peak learning rate of Muon."""
+    scale: Callable[[float], float]
+    """From the part of the budget that is spent, 0 to 1, to the part of the peak rates that the next step gets."""
+    grad_clip: float
+    """Longest gradient; longer ones are scaled down to it."""
+    save_now: Callable[[int, float], bool]
+    """Whether to write a checkpoint, from the step just done and the seconds since the last checkpoint."""
+    dtype: str
+    """"fp32", "bf16" (autocast; weights stay fp32), or "auto"."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step, as it stands in the log."""
+
+    step: int
+    """Counted from 1."""
+    tokens: int
+    """Tokens trained on so far."""
+    loss: float
+    """Mean over the targets of the batch before the update, in nats."""
+    mean_token_accuracy: float
+    """Share of these targets than which the model found no other token likelier."""
+    lr: float
+    grad_norm: float
+    """Length of the gradient before clipping."""
+    tokens_per_second: float
+    mfu: float
+    """Part of the machine's measured peak that went into the model's own arithmetic."""
+
+
+def train(
+    model: Decoder,
+    optimizer: MuonAdamW,
+    documents: Documents,
+    schedule: Schedule,
+    checkpoints: Checkpoints,
+    after_step: Callable[[StepRecord], None],
+) -> Progress:
+    """Train `model` in place until the budget is spent; how much work it was, interruptions included.
+
+    Goes on from the checkpoint when there is one. `after_step` may raise, and does so before that step is saved. Ctrl-C
+    saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the gradient is not finite.
+    """
+    device = choose_device(schedule.device)
+    dtype = choose_dtype(schedule.dtype, device)
+    peak = peak_flops(device, dtype)
+    progress = checkpoints.restore(model, optimizer)
+    stream = batches(documents, schedule.batching, progress.position)
+    saved_at = time.perf_counter()
+
+    with between_steps() as interrupted, _progress_bar(schedule, progress) as bar:
+        while progress.tokens < schedule.tokens:
+            started, cpu_started = time.perf_counter(), time.process_time()
+            pieces, position = take(stream, schedule.pieces)
+            lr = set_rates(optimizer, schedule, progress.tokens / schedule.tokens)
+            result = update(model, optimizer, pieces, schedule.grad_clip, device, dtype)
+            _check(result, progress, schedule, checkpoints)
+
+            seconds = time.perf_counter() - started
+            tokens, flops = sum(piece.size for piece in pieces), work(model, pieces)
+            progress.advance(position, tokens, result.loss, flops, seconds, time.process_time() - cpu_started)
+            record = StepRecord(
+                progress.step,
+                progress.tokens,
+                result.loss,
+                result.accuracy,
+                lr,
+                result.grad_norm,
+                tokens / seconds,
+                flops / seconds / peak,
+            )
+            checkpoints.log(asdict(record))
+            bar.update(tokens)
+            bar.set_postfix(loss=f"{result.loss:.3f}", mfu=f"{record.mfu:.0%}", refresh=False)
+            after_step(record)
+            if interrupted:
+                checkpoints.save(model, optimizer, progress)
+                where = checkpoints.state_file
+                tqdm.write(f"stopped after step {progress.step}; run the same again to go on from {where}")
+                raise KeyboardInterrupt
+            if schedule.save_now(progress.step, time.perf_counter() - saved_at):
+                checkpoints.save(model, optimizer, progress)
+                saved_at = time.perf_counter()
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise LifecycleError("the weights are not finite after the last step; nothing was published: try a lower --set lr=")
+    checkpoints.save(model, optimizer, progress)  # should publishing fail, nothing is lost
+    return progress
+
+
+def set_rates(optimizer: MuonAdamW, schedule: Schedule, spent: float) -> float:
+    """Scale both peak rates to where the run stands, `spent` of 1; returns AdamW's."""
+    scale = schedule.scale(spent)
+    for group in optimizer.muon.param_groups:
+        group["lr"] = schedule.matrix_lr * scale
+    for group in optimizer.adamw.param_groups:
+        group["lr"] = schedule.lr * scale
+    return schedule.lr * scale
+
+
+def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Batch], Position]:
+    """The next `count` batches and the position after them."""
+    taken = [next(stream) for _ in range(count)]
+    return [batch for batch, _ in taken], taken[-1][1]
+
+
+def work(model: Decoder, pieces: list[Batch]) -> float:
+    """Floating-point operations that the model itself needs for a step, without padding."""
+    return sum(piece.size * model.config.flops_per_token(piece.tokens.shape[1]) for piece in pieces)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one step found before it changed the weights."""
+
+    loss: float
+    accuracy: float
+    grad_norm: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the weights were updated."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+def update(
+    model: Decoder,
+    optimizer: torch.optim.Optimizer,
+    pieces: list[Batch],
+    grad_clip: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Result:
+    """One optimizer step over the targets of all pieces. Nothing is updated when loss or gradient are not finite."""
+    total = max(1, sum(piece.count for piece in pieces))
+    loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
+    for piece in pieces:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+            nats, hits = model.score(piece.tokens.to(device), piece.targets.to(device))
+        # A sum over the targets divided by all of the step's: cutting a batch into pieces changes nothing.
+        share = nats / total
+        share.backward()
+        loss += share.detach()
+        right += hits
+    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    found = torch.stack((loss, right / total, grad_norm)).tolist()  # one wait for the device
+    result = Result(*found)
+    if result.finite:
+        optimizer.step()
+    optimizer.zero_grad()
+    return result
+
+
+def _check(result: Result, progress: Progress, schedule: Schedule, checkpoints: Checkpoints) -> None:
+    """Stop a run that has no future, before its weights reach a checkpoint."""
+    if result.finite:
+        return
+    last = checkpoints.state_file if checkpoints.state_file.exists() else "none yet"
+    raise LifecycleError(
+        f"the loss is {result.loss} and the gradient {result.grad_norm} at step {progress.step + 1}; nothing was published, "
+        f"last good checkpoint: {last}. Try a lower rate, for example --set lr={schedule.lr / 3:.1g}"
+    )
+
+
+def _progress_bar(schedule: Schedule, progress: Progress) -> tqdm:
+    """Tokens done, rate and time left; silent where nobody looks (a log file), visible in a notebook."""
+    watched = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
+    return tqdm(
+        total=schedule.tokens,
+        initial=progress.tokens,
+        desc=schedule.name,
+        unit="tok",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not watched,
+    )
