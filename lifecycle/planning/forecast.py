@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +14,12 @@ from lifecycle.presets import Preset
 from lifecycle.registry import ModelVersion
 from lifecycle.world.config import WorldConfig
 
-CHARACTERS_PER_TOKEN = 3.0
+CHARACTERS_PER_TOKEN = 6.0
 """Of the world's text with a vocabulary of a thousand tokens; a larger one packs more, so that a forecast is rather too high."""
+TOKENS_PER_MESSAGE = 10
+"""Around what it says: who speaks, where it begins and ends."""
 SAMPLED = 200
-"""Conversations that are drawn to learn how long they are."""
+"""Conversations, and preference pairs, that are drawn to learn how long they are."""
 PROCESS_BYTES = 600 * 2**20
 """What the libraries take before there is a model."""
 PACE = {"pretrain": 1.0, "sft": 1.0, "rlhf-pairs": 0.2, "rlhf-reward": 1.0, "rlhf-dpo": 1.0, "rlhf": 0.5}
@@ -38,23 +42,23 @@ class StagePlan:
 def forecast(config: Preset, flops_per_second: float) -> list[StagePlan]:
     """Every stage that takes time, on a machine that trains with so many floating-point operations in a second."""
     shape, rlhf = config.pretrain.model, config.rlhf
-    turn = tokens_per_conversation(config.world)
+    talk = min(tokens_per_conversation(config.world), config.sft.max_length)
+    answer = tokens_per_answer(config.world)
     at_once = config.pretrain.batch_tokens // config.pretrain.grad_accumulation
-    row = min(turn, config.sft.max_length)
-    judged = 2 * row  # a pair is two answers
+    pair = 2 * answer
     group = rlhf.grpo_prompts * rlhf.grpo_group
     # Passes beside the one that trains (forward and backward, three forwards' worth): sampling 1, a reference model 1.
     stages = [
         ("pretrain", config.pretrain.tokens, 1.0, at_once),
-        ("sft", config.sft.epochs * config.world.conversations * row, 1.0, config.sft.batch_rows * config.sft.max_length),
-        ("rlhf-pairs", config.world.prompts * rlhf.pair_answers * row, 1 / 3, 0),
-        ("rlhf-reward", rlhf.reward_steps * rlhf.reward_batch * judged, 1.0, rlhf.reward_batch * judged),
-        ("rlhf-dpo", rlhf.dpo_steps * rlhf.dpo_batch * judged, 4 / 3, rlhf.dpo_batch * judged),
-        ("rlhf", rlhf.grpo_steps * group * row, 5 / 3, group * (row + rlhf.grpo_tokens)),
+        ("sft", config.sft.epochs * config.world.conversations * talk, 1.0, config.sft.batch_rows * config.sft.max_length),
+        ("rlhf-pairs", config.world.prompts * rlhf.pair_answers * answer, 1 / 3, 0),
+        ("rlhf-reward", rlhf.reward_steps * rlhf.reward_batch * pair, 1.0, rlhf.reward_batch * pair),
+        ("rlhf-dpo", rlhf.dpo_steps * rlhf.dpo_batch * pair, 4 / 3, rlhf.dpo_batch * pair),
+        ("rlhf", rlhf.grpo_steps * group * answer, 5 / 3, group * answer),
     ]
     plans = []
     for stage, tokens, passes, batch in stages:
-        flops = tokens * passes * shape.flops_per_token(min(row, shape.context_length))
+        flops = tokens * passes * shape.flops_per_token(min(round(talk), shape.context_length))
         memory = training_bytes(shape, int(batch)) + (4 * shape.num_parameters if stage in ("rlhf-dpo", "rlhf") else 0)
         plans.append(StagePlan(stage, round(tokens), flops, flops / (flops_per_second * PACE[stage]), memory))
     return plans
@@ -71,13 +75,26 @@ def training_bytes(shape: ModelConfig, tokens: int) -> int:
     return PROCESS_BYTES + 16 * shape.num_parameters + tokens * per_token
 
 
-def tokens_per_conversation(world: WorldConfig) -> int:
+def tokens_per_conversation(world: WorldConfig) -> float:
     """Mean length, judged by the characters of a few."""
     from lifecycle.world.conversations import conversations
 
-    count = min(SAMPLED, world.conversations)
-    drawn = conversations(count, world.max_sentences, random.Random(f"plan {world.seed}"))
-    return round(sum(len(str(one)) for one in drawn) / count / CHARACTERS_PER_TOKEN)
+    drawn = conversations(min(SAMPLED, world.conversations), world.max_sentences, random.Random(f"plan {world.seed}"))
+    return statistics.fmean(_tokens(one["messages"], one["tools"]) for one in drawn)
+
+
+def tokens_per_answer(world: WorldConfig) -> float:
+    """Mean length of a request and its answer, judged by the characters of a few."""
+    from lifecycle.world.preferences import pairs
+
+    drawn = pairs(min(SAMPLED, world.prompts), world.max_sentences, random.Random(f"plan {world.seed}"))
+    return statistics.fmean(_tokens([*pair["prompt"], *pair["chosen"]]) for pair in drawn)
+
+
+def _tokens(messages: Sequence[Mapping[str, Any]], tools: Any = None) -> float:
+    said = sum(len(message.get("content") or "") + len(message.get("reasoning_content") or "") for message in messages)
+    offered = len(json.dumps(tools)) if tools else 0
+    return (said + offered) / CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE * len(messages)
 
 
 def measured(versions: Iterable[ModelVersion], preset: str) -> dict[str, Mapping[str, Any]]:
