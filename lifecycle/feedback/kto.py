@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from lifecycle.costs import CostMeter
 from lifecycle.feedback.config import FeedbackConfig
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.pairs import read
@@ -25,7 +24,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, thumbs])
-    started = time.perf_counter()
+    meter = CostMeter()
     rows, data = read(thumbs)
     liked = sum(rows["label"])
     disliked = len(rows) - liked
@@ -57,7 +56,8 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
         metrics={"loss": trainers.last(history, "loss"), "up": liked, "down": disliked},
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after KTO on thumbs up and down that people gave to single answers.",
     )
     registry.discard_workspace(NAME, work)
