@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from lifecycle.errors import LifecycleError
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
 from lifecycle.world.config import WorldConfig
@@ -94,27 +96,72 @@ STAGES: dict[str, Callable[..., ModelVersion]] = {
 }
 
 
-def run(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
-    """All stages, each on the version that the one before it returned; the deployed version."""
+def run(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
+    """All stages, each on the version that the one before it returned; the deployed version.
+
+    With `lora` the base model is fine-tuned a second time, with low-rank adapters, to be compared and not gone on from.
+    """
     version = None
-    for name, stage in STAGES.items():
-        started, known = time.perf_counter(), registry.refs()
+    for name in STAGES:
         parent = {} if name in ("tokenizer", "pretrain") else {"parent": version.ref}
-        version = stage(config, registry, preset, **parent)
-        done = "registered before" if version.ref in known else f"{time.perf_counter() - started:.0f} s"
-        click.echo(f"{name:>10}: {version.ref} ({done})")
+        if name == "sft" and lora:
+            _told("sft (LoRA)", sft, with_lora(config), registry, preset, **parent)
+        version = _told(name, STAGES[name], config, registry, preset, **parent)
+    return version
+
+
+def run_again(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
+    """What `run` trains, with whatever other seed `config` has, and without deploying: the same question asked once more."""
+    base = _told("pretrain", pretrain, config, registry, preset)
+    if lora:
+        _told("sft (LoRA)", sft, with_lora(config), registry, preset, parent=base.ref)
+    chatting = _told("sft", sft, config, registry, preset, parent=base.ref)
+    return _told("rlhf", rlhf, config, registry, preset, parent=chatting.ref)
+
+
+def with_seed(config: Preset, seed: int) -> Preset:
+    """Other initial weights, another order and other samples; the world and its tokenizer stay."""
+    changed = {stage: replace(getattr(config, stage), seed=seed) for stage in ("pretrain", "sft", "rlhf")}
+    return replace(config, **changed)
+
+
+def with_lora(config: Preset) -> Preset:
+    """Fine-tuning with low-rank adapters, merged."""
+    return replace(config, sft=replace(config.sft, method="lora"))
+
+
+def _told(label: str, stage: Callable[..., ModelVersion], config, registry, preset: str, **parent: str) -> ModelVersion:
+    """A stage's version, and a line about it on the screen."""
+    started, known = time.perf_counter(), registry.refs()
+    version = stage(config, registry, preset, **parent)
+    done = "registered before" if version.ref in known else f"{time.perf_counter() - started:.0f} s"
+    click.echo(f"{label:>10}: {version.ref} ({done})")
     return version
 
 
 @click.command("run")
 @click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")
-def run_command(preset: str) -> None:
+@click.option("--seeds", default="0", show_default=True, metavar="N[,N...]", help="Train once a seed; the first one's version is deployed.")
+@click.option("--lora", is_flag=True, help="Also fine-tune with LoRA, to compare.")
+def run_command(preset: str, seeds: str, lora: bool) -> None:
     """Train and deploy: tokenizer, pretrain, sft, rlhf, deploy.
 
     Ctrl-C is safe; the same command goes on where it stopped and skips what is registered already.
     """
     config = preset_named(preset)
+    first, *others = _seeds(seeds)
 
     from lifecycle.registry import ModelRegistry
 
-    run(config, ModelRegistry(), preset)
+    registry = ModelRegistry()
+    run(with_seed(config, first), registry, preset, lora=lora)
+    for seed in others:
+        click.echo(f"seed {seed}")
+        run_again(with_seed(config, seed), registry, preset, lora=lora)
+
+
+def _seeds(words: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(word) for word in words.split(",")))
+    except ValueError:
+        raise LifecycleError(f'cannot read the seeds "{words}": write whole numbers, for example --seeds 0,1,2') from None

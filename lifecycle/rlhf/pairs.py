@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
 from lifecycle.jsonl import as_data, read_rows
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
@@ -39,7 +39,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
     work = fingerprint(NAME, decisive, [parent], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
-    started = time.perf_counter()
+    meter = CostMeter()
     rows, verified = [], 0
     for task, answers, verdicts in _judged(config, parent, tasks):
         verified += sum(verdicts)
@@ -60,7 +60,8 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
         metrics={"pairs": len(rows), "verified": verified / (len(tasks) * config.pair_answers)},
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(),
         card=f"Preference pairs (`{FILE}`), no model: answers of {parent.ref} that pass the world's verifier, and ones that do not.",
     )
 
