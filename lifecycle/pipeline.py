@@ -6,10 +6,12 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lifecycle.deploy.config import DTYPES
 from lifecycle.errors import LifecycleError
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
@@ -59,11 +61,11 @@ def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pre
 
 
 def rlhf(
-    config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest", data: str = "sampled"
+    config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest", preferences: str = "sampled"
 ) -> ModelVersion:
     """From one that chats to one that does what is preferred and what can be verified.
 
-    `data` says where preference pairs come from: "sampled" from `parent` and judged, the "world", or a file of them.
+    `preferences` says where pairs come from: "sampled" from `parent` and judged, the "world", or a .jsonl file of them.
     """
     from lifecycle.rlhf import run
     from lifecycle.rlhf.pairs import read_file
@@ -72,10 +74,33 @@ def rlhf(
 
     start = registry.load(parent)
     given = None
-    if data != "sampled":
-        given = preference_pairs(config.world) if data == "world" else read_file(data)
+    if preferences != "sampled":
+        given = preference_pairs(config.world) if preferences == "world" else read_file(preferences)
     tasks, reference = verified_prompts(config.world)
     return run(config.rlhf, registry, parent=start, tasks=tasks, data=reference, given=given, preset=preset)
+
+
+def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str | None = None, marks: str = "feedback") -> ModelVersion:
+    """From what is served to what people liked better; deployed, and served from now on unless a skill got lost.
+
+    `marks` is a server's file, or "feedback" for the one in the registry; `parent` is by default what the served version
+    was made from. Returns the deployed version: `registry.aliases()` says whether it is the one that is served now.
+    """
+    from lifecycle.feedback.sqlite_file import FILE_NAME
+    from lifecycle.feedback.stage import run, served_parent
+
+    path = registry.root / FILE_NAME if marks == "feedback" else Path(marks)
+    alias = config.deploy.alias
+    start = registry.load(parent or served_parent(registry, alias))
+    tuned = run(config.feedback, registry, parent=start, marks=path, preset=preset)
+    return deploy(_stored_as_served(config, registry), registry, preset, tuned.ref)
+
+
+def _stored_as_served(config: Preset, registry: ModelRegistry) -> Preset:
+    """The same with the weights' type of what is served: an int8 model is not replaced by one of twice its size."""
+    alias = config.deploy.alias
+    dtype = registry.resolve(alias).manifest.config.get("dtype") if alias in registry.aliases() else None
+    return replace(config, deploy=replace(config.deploy, dtype=dtype)) if dtype in DTYPES else config
 
 
 def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:
