@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lifecycle.deploy.config import DTYPES
+from lifecycle.errors import LifecycleError
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
 from lifecycle.world.config import WorldConfig
@@ -57,11 +61,11 @@ def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pre
 
 
 def rlhf(
-    config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest", data: str = "sampled"
+    config: Preset, registry: ModelRegistry, preset: str, parent: str = "sft@latest", preferences: str = "sampled"
 ) -> ModelVersion:
     """From one that chats to one that does what is preferred and what can be verified.
 
-    `data` says where preference pairs come from: "sampled" from `parent` and judged, the "world", or a file of them.
+    `preferences` says where pairs come from: "sampled" from `parent` and judged, the "world", or a .jsonl file of them.
     """
     from lifecycle.rlhf import run
     from lifecycle.rlhf.pairs import read_file
@@ -70,10 +74,33 @@ def rlhf(
 
     start = registry.load(parent)
     given = None
-    if data != "sampled":
-        given = preference_pairs(config.world) if data == "world" else read_file(data)
+    if preferences != "sampled":
+        given = preference_pairs(config.world) if preferences == "world" else read_file(preferences)
     tasks, reference = verified_prompts(config.world)
     return run(config.rlhf, registry, parent=start, tasks=tasks, data=reference, given=given, preset=preset)
+
+
+def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str | None = None, marks: str = "feedback") -> ModelVersion:
+    """From what is served to what people liked better; deployed, and served from now on unless a skill got lost.
+
+    `marks` is a server's file, or "feedback" for the one in the registry; `parent` is by default what the served version
+    was made from. Returns the deployed version: `registry.aliases()` says whether it is the one that is served now.
+    """
+    from lifecycle.feedback.sqlite_file import FILE_NAME
+    from lifecycle.feedback.stage import run, served_parent
+
+    path = registry.root / FILE_NAME if marks == "feedback" else Path(marks)
+    alias = config.deploy.alias
+    start = registry.load(parent or served_parent(registry, alias))
+    tuned = run(config.feedback, registry, parent=start, marks=path, preset=preset)
+    return deploy(_stored_as_served(config, registry), registry, preset, tuned.ref)
+
+
+def _stored_as_served(config: Preset, registry: ModelRegistry) -> Preset:
+    """The same with the weights' type of what is served: an int8 model is not replaced by one of twice its size."""
+    alias = config.deploy.alias
+    dtype = registry.resolve(alias).manifest.config.get("dtype") if alias in registry.aliases() else None
+    return replace(config, deploy=replace(config.deploy, dtype=dtype)) if dtype in DTYPES else config
 
 
 def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:
@@ -94,27 +121,72 @@ STAGES: dict[str, Callable[..., ModelVersion]] = {
 }
 
 
-def run(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
-    """All stages, each on the version that the one before it returned; the deployed version."""
+def run(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
+    """All stages, each on the version that the one before it returned; the deployed version.
+
+    With `lora` the base model is fine-tuned a second time, with low-rank adapters, to be compared and not gone on from.
+    """
     version = None
-    for name, stage in STAGES.items():
-        started, known = time.perf_counter(), registry.refs()
+    for name in STAGES:
         parent = {} if name in ("tokenizer", "pretrain") else {"parent": version.ref}
-        version = stage(config, registry, preset, **parent)
-        done = "registered before" if version.ref in known else f"{time.perf_counter() - started:.0f} s"
-        click.echo(f"{name:>10}: {version.ref} ({done})")
+        if name == "sft" and lora:
+            _told("sft (LoRA)", sft, with_lora(config), registry, preset, **parent)
+        version = _told(name, STAGES[name], config, registry, preset, **parent)
+    return version
+
+
+def run_again(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
+    """What `run` trains, with whatever other seed `config` has, and without deploying: the same question asked once more."""
+    base = _told("pretrain", pretrain, config, registry, preset)
+    if lora:
+        _told("sft (LoRA)", sft, with_lora(config), registry, preset, parent=base.ref)
+    chatting = _told("sft", sft, config, registry, preset, parent=base.ref)
+    return _told("rlhf", rlhf, config, registry, preset, parent=chatting.ref)
+
+
+def with_seed(config: Preset, seed: int) -> Preset:
+    """Other initial weights, another order and other samples; the world and its tokenizer stay."""
+    changed = {stage: replace(getattr(config, stage), seed=seed) for stage in ("pretrain", "sft", "rlhf")}
+    return replace(config, **changed)
+
+
+def with_lora(config: Preset) -> Preset:
+    """Fine-tuning with low-rank adapters, merged."""
+    return replace(config, sft=replace(config.sft, method="lora"))
+
+
+def _told(label: str, stage: Callable[..., ModelVersion], config, registry, preset: str, **parent: str) -> ModelVersion:
+    """A stage's version, and a line about it on the screen."""
+    started, known = time.perf_counter(), registry.refs()
+    version = stage(config, registry, preset, **parent)
+    done = "registered before" if version.ref in known else f"{time.perf_counter() - started:.0f} s"
+    click.echo(f"{label:>10}: {version.ref} ({done})")
     return version
 
 
 @click.command("run")
 @click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")
-def run_command(preset: str) -> None:
+@click.option("--seeds", default="0", show_default=True, metavar="N[,N...]", help="Train once a seed; the first one's version is deployed.")
+@click.option("--lora", is_flag=True, help="Also fine-tune with LoRA, to compare.")
+def run_command(preset: str, seeds: str, lora: bool) -> None:
     """Train and deploy: tokenizer, pretrain, sft, rlhf, deploy.
 
     Ctrl-C is safe; the same command goes on where it stopped and skips what is registered already.
     """
     config = preset_named(preset)
+    first, *others = _seeds(seeds)
 
     from lifecycle.registry import ModelRegistry
 
-    run(config, ModelRegistry(), preset)
+    registry = ModelRegistry()
+    run(with_seed(config, first), registry, preset, lora=lora)
+    for seed in others:
+        click.echo(f"seed {seed}")
+        run_again(with_seed(config, seed), registry, preset, lora=lora)
+
+
+def _seeds(words: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(word) for word in words.split(",")))
+    except ValueError:
+        raise LifecycleError(f'cannot read the seeds "{words}": write whole numbers, for example --seeds 0,1,2') from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lifecycle.config import choose
 from lifecycle.deploy.config import PRESETS as DEPLOY
 from lifecycle.deploy.config import DeployConfig
+from lifecycle.feedback.config import PRESETS as FEEDBACK
+from lifecycle.feedback.config import FeedbackConfig
 from lifecycle.pretrain.config import PRESETS as PRETRAIN
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.rlhf.config import PRESETS as RLHF
@@ -26,9 +28,10 @@ class Preset:
     sft: SFTConfig
     rlhf: RLHFConfig
     deploy: DeployConfig
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
 
 
 def preset(name: str) -> Preset:
     """The preset of that name; raises LifecycleError that lists them all."""
     choose("preset", name, WORLD)
-    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name])
+    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name], FEEDBACK[name])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lifecycle.config import override, parse_assignments
+from lifecycle.config import near_miss, override, parse_assignments
 from lifecycle.errors import LifecycleError
 from serving.presentation.hosts import is_loopback, is_origin
 
 if TYPE_CHECKING:
-    from lifecycle.registry import ModelVersion
+    from lifecycle.registry import ModelRegistry, ModelVersion
     from serving.application.access import Keys
 
 
@@ -55,6 +55,13 @@ if TYPE_CHECKING:
     help="Serve a LoRA adapter of the model under a name of its own: a registry version or a directory that PEFT wrote.",
 )
 @click.option(
+    "--follow",
+    "followed",
+    multiple=True,
+    metavar="ALIAS",
+    help="Serve what this alias points to, and when it moves, the version that it points to then. May be repeated.",
+)
+@click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
@@ -66,6 +73,7 @@ def serve(
     adapters: tuple[str, ...],
     key_file: Path | None,
     cors_origins: tuple[str, ...],
+    followed: tuple[str, ...],
     feedback_file: Path | None,
     record: Path | None,
     assignments: tuple[str, ...],
@@ -97,7 +105,8 @@ def serve(
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
     named_adapters = parse_adapters(adapters)
     registry = ModelRegistry()
-    versions = [registry.resolve(ref).ref for ref in refs or ("production",)]
+    targets = follow_targets(registry, followed)
+    versions = [registry.resolve(ref).ref for ref in (*refs, *followed) or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
     feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
     feedback.check()
@@ -106,8 +115,12 @@ def serve(
 
     def build():
         from serving.composition import build_catalog  # imports torch: only in the worker
+        from serving.infrastructure.following import Follower
 
-        return build_catalog(versions, config, registry, adapters=named_adapters, record=record)
+        catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record)
+        for alias, version in targets.items():
+            Follower(catalog, registry, alias, version).start()
+        return catalog
 
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
     serve_forever(
@@ -120,6 +133,18 @@ def serve(
         keys=keys,
         feedback=feedback,
     )
+
+
+def follow_targets(registry: ModelRegistry, followed: Sequence[str]) -> dict[str, str]:
+    """Where the followed aliases point. Raises LifecycleError for one that is none."""
+    aliases = registry.aliases()
+    for alias in followed:
+        if alias not in aliases:
+            raise LifecycleError(
+                f'"{alias}" is no alias, so it cannot be followed: lifecycle models alias {alias} VERSION makes it one'
+                + near_miss(alias, aliases)
+            )
+    return {alias: aliases[alias] for alias in followed}
 
 
 def parse_adapters(pairs: Sequence[str]) -> dict[str, str]:

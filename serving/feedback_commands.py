@@ -24,9 +24,9 @@ def feedback() -> None:
 )
 @click.option("--tenant", metavar="NAME", help="Only what this tenant said.")
 def export(out: Path, source: Path | None, tenant: str | None) -> None:
-    """Write preference pairs for lifecycle rlhf --data FILE.jsonl. A server may go on collecting meanwhile."""
+    """Write preference pairs for lifecycle rlhf --preferences FILE.jsonl. A server may go on collecting meanwhile."""
+    from lifecycle.feedback.judgements import preferences
     from lifecycle.registry import ModelRegistry
-    from serving.application.feedback import preferences
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
 
     path = source or ModelRegistry().root / FILE_NAME

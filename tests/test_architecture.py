@@ -43,8 +43,8 @@ def test_the_domain_knows_only_itself_and_the_standard_library():
     assert strays("serving/domain", ("serving.domain",)) == []
 
 
-def test_use_cases_know_only_the_domain_and_the_standard_library():
-    assert strays("serving/application", ("serving.domain", "serving.application")) == []
+def test_use_cases_know_only_the_domain_the_standard_library_and_what_a_judgement_is():
+    assert strays("serving/application", ("serving.domain", "serving.application", "lifecycle.feedback.judgements")) == []
 
 
 def test_adapters_do_not_know_the_presentation():

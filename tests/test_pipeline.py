@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from sft.tiny import SHAPE, WORLD
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lifecycle import pipeline
+from lifecycle.cli import main
 from lifecycle.deploy import DeployConfig
 from lifecycle.presets import Preset
 from lifecycle.pretrain import PretrainConfig
@@ -95,3 +97,30 @@ def test_what_changes_is_done_anew_from_there_on(registry):
     assert pipeline.run(changed, registry, "miniature").ref == "deploy/2"
     assert set(registry.refs()) - set(before) == {"deploy/2"}
     assert registry.lineage("deploy/2")[1:] == registry.lineage("deploy/1")[1:]
+
+
+def test_another_seed_asks_the_same_question_once_more(registry):
+    before, moves = registry.refs(), registry.alias_moves()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lifecycle.rlhf.pairs.verify", lambda check, answer: len(answer) % 2 == 0)
+        version = pipeline.run_again(pipeline.with_seed(MINIATURE, 5), registry, "miniature", lora=True)
+    new = {ref: registry.load(ref).manifest for ref in set(registry.refs()) - set(before)}
+    assert {manifest.seed for manifest in new.values()} == {5}
+    assert sorted(new[ref].config["method"] for ref in new if new[ref].stage == "sft") == ["full", "lora"]
+    chain = {one.ref: one.manifest for one in registry.lineage(version.ref)}
+    assert "tokenizer/1" in chain and len(new) == len(chain)  # no other tokenizer, but LoRA's branch
+    assert registry.alias_moves() == moves
+
+
+def test_every_version_says_what_it_cost(registry):
+    for ref in registry.refs():
+        version = registry.load(ref)
+        cost = version.manifest.cost
+        assert cost["wall_seconds"] > 0 and cost["cpu_seconds"] > 0 and cost["peak_memory_bytes"] > 2**20
+        assert ("tokens" in cost) == (version.manifest.stage not in ("tokenizer", "rlhf-pairs", "deploy")), ref
+        assert cost.get("tokens", 1) > 0
+
+
+def test_seeds_are_whole_numbers():
+    result = CliRunner().invoke(main, ["run", "--seeds", "0,one"])
+    assert result.exit_code == 2 and "--seeds 0,1,2" in result.output

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lifecycle.costs import CostMeter
 from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "deploy"
-PARENTS = ("rlhf", "rlhf-dpo", "sft", "import")
+PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "import")
 INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
 
 
@@ -41,7 +41,7 @@ def run(
     note = f" {INT8_NOTE}" if config.dtype == "int8" else ""
     version = registry.find(NAME, work)
     if version is None:
-        started = time.perf_counter()
+        meter = CostMeter()
         # Measured before it is published: what the manifest records must be known by then.
         artefact = registry.workspace(NAME, work, [parent]) / "artefact"
         try:
@@ -64,7 +64,8 @@ def run(
                 data=data,
                 metrics=measured,
                 fingerprint=work,
-                seconds=time.perf_counter() - started,
+                seconds=meter.seconds,
+                cost=meter.read(),
                 card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.{note}",
             )
         finally:

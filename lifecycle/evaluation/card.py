@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from lifecycle.evaluation import sets
+from lifecycle.evaluation.examination import Answers, Sample, examine
+from lifecycle.evaluation.examination import samples as samples_of
 from lifecycle.evaluation.statistics import wilson
 from lifecycle.registry import ModelVersion
 from lifecycle.world.tasks import Task
-from lifecycle.world.verifiers import verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ReportCard:
-    """Rows of one or more versions, in the order in which they were asked for."""
+    """Rows of one or more versions, in the order in which they were asked for, and some of their answers."""
 
     rows: tuple[Row, ...]
+    samples: tuple[Sample, ...] = ()
 
     def of(self, version: str) -> dict[str, Row]:
         """One version's rows by skill."""
@@ -49,15 +50,16 @@ class ReportCard:
         return list(dict.fromkeys(row.skill for row in self.rows))
 
     def to_json(self) -> str:
-        """A list of rows, as `lifecycle report --json` writes it."""
-        return json.dumps([asdict(row) for row in self.rows], indent=1) + "\n"
+        """{"rows": [...], "samples": [...]}, as `lifecycle report --json` writes it."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ReportCard:
-        return cls(tuple(Row(**row) for row in json.loads(text)))
+        found = json.loads(text)
+        return cls(tuple(Row(**row) for row in found["rows"]), tuple(Sample(**sample) for sample in found["samples"]))
 
     def to_markdown(self) -> str:
-        """A table in percent: one line a skill, one column a version, 95% interval in brackets, chance last."""
+        """A table in percent: one line a skill, one column a version, 95% interval in brackets, chance last; then the samples."""
         versions = self.versions()
         lines = ["| skill | " + " | ".join(versions) + " | chance |", "|---" * (len(versions) + 2) + "|"]
         for skill in self.skills():
@@ -65,7 +67,7 @@ class ReportCard:
             mark = " (lower is better)" if skill in sets.LOWER_IS_BETTER else ""
             cells = [f"{row.value:.0%} ({row.low:.0%} to {row.high:.0%})" for row in rows]
             lines.append(f"| {skill}{mark} | " + " | ".join(cells) + f" | {rows[0].chance:.0%} |")
-        return "\n".join(lines) + "\n"
+        return "\n".join(["\n".join(lines) + "\n", *(sample.to_markdown() for sample in self.samples)])
 
 
 def report(
@@ -74,34 +76,34 @@ def report(
     skills: Sequence[str] | None = None,
     limit: int | None = None,
     development: bool = False,
+    samples: int = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> ReportCard:
     """Score versions on the frozen sets, or on the development split (or on the first `limit` tasks of each).
 
-    A version answers each task once: greedily, but stories are sampled, always with the same seed.
+    A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
+    tasks of each skill the answers are kept.
     """
-    chosen = sets.skills(skills)
+    tasks_of = {skill: (sets.development if development else sets.load)(skill, limit) for skill in sets.skills(skills)}
     rows: list[Row] = []
+    answers: dict[str, dict[str, Answers]] = {}
     for version in versions:
-        progress(f"{version.ref}: {', '.join(chosen)}")
-        rows += score(version, {skill: (sets.development if development else sets.load)(skill, limit) for skill in chosen})
-    return ReportCard(tuple(rows))
+        progress(f"{version.ref}: {', '.join(tasks_of)}")
+        answers[version.ref] = examine(version, tasks_of)
+        rows += [row(version, skill, tasks, answers[version.ref][skill]) for skill, tasks in tasks_of.items()]
+    return ReportCard(tuple(rows), tuple(samples_of(tasks_of, answers, samples)))
 
 
-def score(version: ModelVersion, tasks_of: Mapping[str, Sequence[Task]]) -> list[Row]:
-    """One row per skill for one version, which answers that skill's tasks; its files are taken as verified."""
-    from lifecycle.evaluation.answering import Answerer
+def row(version: ModelVersion, skill: str, tasks: Sequence[Task], answers: Answers) -> Row:
+    """One version's result in one skill."""
+    n = len(tasks)
+    low, high = wilson(sum(answers.right), n)
+    return Row(version.ref, version.manifest.stage, skill, answers.share, low, high, n, version.manifest.seed or 0, chance(tasks))
 
-    stage = version.manifest.stage
-    answerer = Answerer.load(Path(version.path), is_base=stage == "pretrain")
-    rows = []
-    for skill, tasks in tasks_of.items():
-        answers = answerer.answer(tasks)
-        right = sum(verify(task["check"], answer) for task, answer in zip(tasks, answers, strict=True))
-        low, high = wilson(right, len(tasks))
-        chance = sum(task["chance"] for task in tasks) / len(tasks)
-        rows.append(Row(version.ref, stage, skill, right / len(tasks), low, high, len(tasks), version.manifest.seed or 0, chance))
-    return rows
+
+def chance(tasks: Sequence[Task]) -> float:
+    """What guessing reaches, on average."""
+    return sum(task["chance"] for task in tasks) / len(tasks)
 
 
 def regressions(new: ReportCard, old: ReportCard) -> list[str]:

@@ -1,7 +1,9 @@
-"""`lifecycle report`: score versions on the frozen evaluation sets."""
+"""`lifecycle report`: score versions on the frozen evaluation sets; `lifecycle evaluate`: ask a server for likelihoods."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,9 +14,18 @@ import click
 @click.option("--skills", help="Comma-separated; all by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N tasks of each skill.")
 @click.option("--development", is_flag=True, help="Use the development split: for choosing settings, never for reporting.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows here.")
+@click.option("--samples", type=click.IntRange(min=0), default=0, show_default=True, help="Show the answers to the first N tasks of each skill.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write rows and samples here.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Also draw them here (.png or .svg).")
-def report(refs: tuple[str, ...], skills: str | None, limit: int | None, development: bool, json_file: Path | None, plot_file: Path | None) -> None:
+def report(
+    refs: tuple[str, ...],
+    skills: str | None,
+    limit: int | None,
+    development: bool,
+    samples: int,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
     """Score versions on the frozen evaluation sets; without REF, every trained stage behind "production"."""
     from lifecycle.evaluation import report as run
     from lifecycle.evaluation import sets
@@ -23,7 +34,8 @@ def report(refs: tuple[str, ...], skills: str | None, limit: int | None, develop
     names = sets.skills([name.strip() for name in skills.split(",") if name.strip()] if skills else None)
     registry = ModelRegistry()
     versions = [registry.load(ref) for ref in refs] or chain(registry)
-    card = run(versions, skills=names, limit=limit, development=development, progress=lambda line: click.echo(line, err=True))
+    say = lambda line: click.echo(line, err=True)  # noqa: E731
+    card = run(versions, skills=names, limit=limit, development=development, samples=samples, progress=say)
     click.echo(card.to_markdown(), nl=False)
     if json_file:
         json_file.write_text(card.to_json())
@@ -31,6 +43,31 @@ def report(refs: tuple[str, ...], skills: str | None, limit: int | None, develop
         from lifecycle.evaluation.plot import draw
 
         draw(card).savefig(plot_file, dpi=150)
+
+
+@click.command()
+@click.option("--url", required=True, help="Of a running server, for example http://127.0.0.1:8000.")
+@click.option("--model", default="production", show_default=True, help="Which of its models; the key is read from $OPENAI_API_KEY.")
+@click.option("--skills", default="reading,dialogue", show_default=True, help="Comma-separated.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Multiple choice of your own (.jsonl) in place of skills.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N questions of each skill.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results here.")
+def evaluate(url: str, model: str, skills: str, file: Path | None, limit: int | None, json_file: Path | None) -> None:
+    """Multiple choice by likelihood through a server: which answer does its model hold to be the likeliest?"""
+    from lifecycle.config import choose
+    from lifecycle.evaluation import choices, sets
+    from lifecycle.evaluation.endpoint import from_environment
+
+    if file:
+        asked = {file.stem: choices.read(file)[:limit]}
+    else:
+        names = [choose("skill of multiple choice", name.strip(), dict.fromkeys(choices.SKILLS, name.strip())) for name in skills.split(",")]
+        asked = {name: choices.from_tasks(sets.load(name))[:limit] for name in names}
+    endpoint = from_environment(url, model)
+    results = [choices.evaluate(name, questions, endpoint.log_likelihoods) for name, questions in asked.items()]
+    click.echo(choices.to_markdown(results), nl=False)
+    if json_file:
+        json_file.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
 
 
 def chain(registry, ref: str = "production") -> list:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lifecycle.costs import CostMeter
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "tokenizer"
@@ -31,7 +31,7 @@ def run(config: TokenizerConfig, registry: ModelRegistry, texts: Sequence[str], 
     work = fingerprint(NAME, config, (), data)
     if (published := registry.find(NAME, work)) is not None:
         return published
-    started = time.perf_counter()
+    meter = CostMeter()
     stride = max(1, -(-len(texts) // config.documents))
     tokenizer = train_tokenizer((texts[index] for index in range(0, len(texts), stride)), config.vocab_size)
     return registry.publish(
@@ -42,5 +42,6 @@ def run(config: TokenizerConfig, registry: ModelRegistry, texts: Sequence[str], 
         data=data,
         metrics={"vocab_size": len(tokenizer)},
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
 from lifecycle.model.checkpoint import save_checkpoint
 from lifecycle.model.tokenizer import load_tokenizer
@@ -37,6 +38,7 @@ def run(
     if (published := registry.find(NAME, work)) is not None:
         return published
 
+    meter = CostMeter()
     words = load_tokenizer(tokenizer.path)
     if len(words) > config.model.vocab_size:
         raise LifecycleError(
@@ -73,7 +75,7 @@ def run(
         seed=config.seed,
         fingerprint=work,
         seconds=progress.seconds,
-        cost={"cpu_seconds": progress.cpu_seconds, "flops": progress.flops},
+        cost=meter.read(earlier=progress.cost()),
         card=_card(config, progress.tokens, losses, held_out.sample(model, words, seed=0)),
     )
     registry.discard_workspace(NAME, work)

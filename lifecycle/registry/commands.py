@@ -40,6 +40,7 @@ def show(ref: str) -> None:
         "seed": manifest.seed,
         "seconds": manifest.seconds,
         "fingerprint": manifest.fingerprint,
+        "content": version.content,
         "manifest": version.manifest_hash,
         "code": manifest.commit,
         "libraries": ", ".join(f"{name} {number}" for name, number in manifest.libraries.items()),
@@ -77,7 +78,10 @@ def lineage(ref: str) -> None:
 @click.argument("a")
 @click.argument("b")
 def diff(a: str, b: str) -> None:
-    """What differs between versions A and B."""
+    """What differs between versions A and B: config, data, metrics, weights tensor by tensor, files, tokenizer.
+
+    Equal weights have the same content, whatever else differs: the same run on the same machine gives it again.
+    """
     difference = ModelRegistry().diff(a, b)
     if not difference:
         click.echo(f"{difference.a} and {difference.b} do not differ")

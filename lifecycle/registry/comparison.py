@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.manifest import ModelVersion
+from lifecycle.registry.manifest import WEIGHTS, ModelVersion
 
 Change = tuple[Any, Any]  # (in a, in b); None: absent there
 
@@ -23,6 +25,7 @@ class Difference:
     config: Mapping[str, Change]
     data: Mapping[str, Change]
     metrics: Mapping[str, Change]
+    weights: Mapping[str, Change]  # "content": hash of them all, then each tensor that differs: sha256 of its bytes
     files: Mapping[str, Change]  # sha256
     tokenizer: Mapping[str, Change]
 
@@ -44,6 +47,7 @@ def difference(a: ModelVersion, b: ModelVersion) -> Difference:
         config=changes(lambda version: version.manifest.config),
         data=changes(lambda version: asdict(version.manifest.data) if version.manifest.data else {}),
         metrics=changes(lambda version: version.manifest.metrics),
+        weights=changes(_weights) if a.content != b.content else {},
         files=changes(lambda version: {path: record.sha256 for path, record in version.manifest.files.items()}),
         tokenizer=changes(lambda version: _tokenizer(version.path)),
     )
@@ -54,6 +58,22 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in facts.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
+
+
+def _weights(version: ModelVersion) -> dict[str, str | None]:
+    """The hash of all weights, and of each tensor with its type and shape, read from the files in the version's directory."""
+    found = {}
+    for path in sorted(path for path in version.manifest.files if path.endswith(WEIGHTS)):
+        with open(version.path / path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))  # the format of safetensors: a length, a JSON header, bytes
+            header = json.loads(file.read(length))
+            for name, tensor in sorted(header.items()):
+                if name != "__metadata__":
+                    begin, end = tensor["data_offsets"]
+                    file.seek(8 + length + begin)
+                    content = hashlib.sha256(file.read(end - begin)).hexdigest()
+                    found[name] = f"{content[:16]} {tensor['dtype']} {tensor['shape']}"
+    return {"content": version.content, **found}
 
 
 def _tokenizer(directory: Path) -> dict[str, Any]:

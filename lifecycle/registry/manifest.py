@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.canonical import plain
+from lifecycle.registry.canonical import canonical_json, plain
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,15 @@ class ModelVersion:
     @property
     def ref(self) -> str:
         return f"{self.name}/{self.number}"
+
+    @property
+    def content(self) -> str | None:
+        """sha256 (hex) over the names and hashes of the weight files: equal for equal weights, whenever and wherever made.
+
+        None for a version without weights.
+        """
+        weights = {path: record.sha256 for path, record in self.manifest.files.items() if path.endswith(WEIGHTS)}
+        return hashlib.sha256(canonical_json(weights).encode()).hexdigest() if weights else None
 
     @property
     def size(self) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from lifecycle.costs import CostMeter
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.rlhf.pairs import read
@@ -21,7 +20,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, pairs])
-    started = time.perf_counter()
+    meter = CostMeter()
     rows, data = read(pairs)
     model, tokenizer = trainers.load(parent)
     reference = trainers.load_model(parent)
@@ -58,7 +57,8 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         metrics=metrics,
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after direct preference optimisation: of its own answers, those that pass are preferred to those that do not.",
     )
     registry.discard_workspace(NAME, work)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import closing
 from typing import Any
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 
@@ -41,7 +41,7 @@ def run(
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, reward_model])
-    started = time.perf_counter()
+    meter = CostMeter()
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     judge_tokenizer = trainers.load_tokenizer(parent)
@@ -83,7 +83,8 @@ def run(
         metrics=metrics,
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after group-relative policy optimisation against the world's verifiers and {reward_model.ref}.",
     )
     registry.discard_workspace(NAME, work)

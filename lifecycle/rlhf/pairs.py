@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
 from lifecycle.jsonl import as_data, read_rows
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
@@ -39,7 +39,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
     work = fingerprint(NAME, decisive, [parent], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
-    started = time.perf_counter()
+    meter = CostMeter()
     rows, verified = [], 0
     for task, answers, verdicts in _judged(config, parent, tasks):
         verified += sum(verdicts)
@@ -60,18 +60,22 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
         metrics={"pairs": len(rows), "verified": verified / (len(tasks) * config.pair_answers)},
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(),
         card=f"Preference pairs (`{FILE}`), no model: answers of {parent.ref} that pass the world's verifier, and ones that do not.",
     )
 
 
-def keep(rows: Dataset, data: DataRef, registry: ModelRegistry, *, preset: str | None = None) -> ModelVersion:
-    """Publish pairs that somebody else made (columns "prompt", "chosen" and "rejected", each a list of messages)."""
-    work = fingerprint(NAME, {}, [], data)
-    if (published := registry.find(NAME, work)) is not None:
+def keep(rows: Dataset, data: DataRef, registry: ModelRegistry, *, preset: str | None = None, name: str = NAME) -> ModelVersion:
+    """Publish pairs that somebody else made (columns "prompt", "chosen" and "rejected", each a list of messages).
+
+    Other rows that people made may be kept the same way, under a `name` of their own.
+    """
+    work = fingerprint(name, {}, [], data)
+    if (published := registry.find(name, work)) is not None:
         return published
     return registry.publish(
-        NAME,
+        name,
         lambda directory: _write(directory, rows),
         parents=[],
         config={},
@@ -79,26 +83,42 @@ def keep(rows: Dataset, data: DataRef, registry: ModelRegistry, *, preset: str |
         data=data,
         metrics={"pairs": len(rows)},
         fingerprint=work,
-        card=f"Preference pairs (`{FILE}`), no model: {data.id}.",
+        card=f"What people prefer (`{FILE}`), no model: {data.id}.",
     )
 
 
 def read_file(path: str | Path) -> tuple[Dataset, DataRef]:
     """Pairs from a file, one JSON object {"prompt": [...], "chosen": [...], "rejected": [...]} a line.
 
-    Raises LifecycleError that names the file and the line.
+    Raises LifecycleError that names the file and the line, and when what it says is too little or contradicts itself.
     """
     path = Path(path)
     messages = '[{"role": ..., "content": ...}]'
     rows = read_rows(
         path,
-        '"sampled", "world" or a .jsonl file of preference pairs',
+        '"sampled", "world", "feedback" or a .jsonl file of preference pairs',
         lambda row: {column: [_message(said) for said in row[column]] for column in COLUMNS},
         f'{{"prompt": {messages}, "chosen": {messages}, "rejected": {messages}}}',
     )
     if len({json.dumps(row["prompt"]) for row in rows}) < 2:
-        raise LifecycleError(f"{path} has pairs for fewer than two prompts: one is learnt from, and one held out")
+        raise LifecycleError(f"{path} has pairs for fewer than two prompts: one is learnt from, and one held out; add pairs for other prompts")
+    _check(path, rows)
     return as_data(path, rows)
+
+
+def _check(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Raises LifecycleError for pairs that teach nothing: of one answer, both ways round, or the same ones over and over."""
+    seen = set()
+    for row in rows:
+        prompt, chosen, rejected = (json.dumps(row[column]) for column in COLUMNS)
+        question = json.dumps(row["prompt"][-1]["content"] if row["prompt"] else "")[:60]
+        if chosen == rejected:
+            raise LifecycleError(f"{path}: the answers to {question} are the same, so neither is better: leave that pair out")
+        if (prompt, rejected, chosen) in seen:
+            raise LifecycleError(f"{path}: the same two answers to {question} are preferred both ways round: leave one of the pairs out")
+        seen.add((prompt, chosen, rejected))
+    if 2 * len(seen) < len(rows):
+        raise LifecycleError(f"{path}: only {len(seen)} of {len(rows)} pairs are different ones: leave repeats out, for example with sort -u {path.name}")
 
 
 def _write(directory: Path, rows: Iterable[dict]) -> None:

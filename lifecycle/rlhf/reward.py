@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.rlhf.pairs import read
@@ -31,7 +31,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, pairs])
-    started = time.perf_counter()
+    meter = CostMeter()
     rows, data = read(pairs)
     tokenizer = trainers.load_tokenizer(parent)
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
@@ -67,7 +67,8 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         metrics={"pair_accuracy": measured["eval_accuracy"], "loss": measured["eval_loss"], "held_out_pairs": len(held_out)},
         seed=config.seed,
         fingerprint=work,
-        seconds=time.perf_counter() - started,
+        seconds=meter.seconds,
+        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card="A reward model: one score for a whole conversation. It does not write.",
     )
     registry.discard_workspace(NAME, work)

@@ -7,7 +7,7 @@ from datasets import Dataset
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
 from lifecycle.rlhf.config import RLHFConfig
 
-PARENTS = ("sft", "rlhf", "rlhf-dpo", "import")
+PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto", "import")
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
+from lifecycle.costs import CostMeter
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.config import SFTConfig
 
@@ -49,7 +49,9 @@ def run(
         return published
 
     workspace = registry.workspace(NAME, work, [parent])
+    meter = CostMeter()
     trained = train(config, parent, conversations, workspace, on_step)
+    seconds = trained.cost.get("wall_seconds", meter.seconds)  # of a resumed run: all of them
     write = write_adapter if config.method == "adapter" else trainers.write
     version = registry.publish(
         name,
@@ -61,8 +63,8 @@ def run(
         metrics=trained.metrics,
         seed=config.seed,
         fingerprint=work,
-        seconds=trained.seconds,
-        cost=trained.cost,
+        seconds=seconds,
+        cost=meter.read(earlier=trained.cost),
         card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
     )
     registry.discard_workspace(NAME, work)
@@ -78,8 +80,8 @@ class Trained:
     tokenizer: Any
     history: list[dict[str, Any]]
     metrics: dict[str, float | int | None]
-    seconds: float
     cost: dict[str, float]
+    """What the run has counted itself, over all interruptions."""
 
 
 def train(
@@ -112,14 +114,12 @@ def _train_decoder(config, model, decoder, tokenizer, conversations, workspace, 
         "steps": progress.step,
         "tokens": progress.tokens,
     }
-    cost = {"cpu_seconds": progress.cpu_seconds, "flops": progress.flops}
-    return Trained(model, tokenizer, history, metrics, progress.seconds, cost)
+    return Trained(model, tokenizer, history, metrics, progress.cost())
 
 
 def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace: Path) -> Trained:
     from lifecycle import trainers
 
-    started = time.perf_counter()
     trainer = make_trainer(config, parent, conversations, workspace)
     history = trainers.train(trainer)
     metrics = {
@@ -128,7 +128,8 @@ def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Data
         "steps": trainer.state.global_step,
     }
     model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
-    return Trained(model, trainer.processing_class, history, metrics, time.perf_counter() - started, {})
+    tokens = round(config.epochs * sum(map(len, trainer.train_dataset["input_ids"])))
+    return Trained(model, trainer.processing_class, history, metrics, {"tokens": tokens})
 
 
 def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, history: list) -> None:

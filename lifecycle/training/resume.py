@@ -43,6 +43,15 @@ class Progress:
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
 
+    def cost(self) -> dict[str, float | int]:
+        """For a manifest, over all interruptions."""
+        return {
+            "tokens": self.tokens,
+            "wall_seconds": round(self.seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "flops": self.flops,
+        }
+
 
 class Checkpoints:
     """The one checkpoint and the log of a workspace."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import owner_is_held_out
-from lifecycle.world.narration import narrate, parse, tell
+from lifecycle.world.narration import narrate, parse
 from lifecycle.world.state import Event, Inconsistent, World
 from lifecycle.world.vocabulary import COLOURS, FEELINGS, GOODS, PEOPLE, PLACES, THINGS
 

@@ -12,7 +12,15 @@ from datasets import Dataset
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef
-from lifecycle.world.arithmetic import PHRASINGS, Problem, draw_comparison, draw_counting, draw_long_sum, draw_sorting, draw_sum
+from lifecycle.world.arithmetic import (
+    PHRASINGS,
+    Problem,
+    draw_comparison,
+    draw_counting,
+    draw_long_sum,
+    draw_sorting,
+    draw_sum,
+)
 from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import content_hash
 from lifecycle.world.dialogue import draw_dialogue

@@ -200,6 +200,12 @@ class ModelCatalog(Protocol):
         Raises `ModelNotFound`, or `Conflict` for the last model and for one with adapters.
         """
 
+    def swap(self, ref: str, name: str | None = None, *, kv_memory_mb: int | None = None) -> ServedModel:
+        """Serve a registry version in place of a model, by default the first one, for all new requests.
+
+        Those that run finish where they began. Raises `InvalidRequest`, `ModelNotFound` or `Conflict`; then nothing changed.
+        """
+
     def set_alias(self, alias: str, name: str) -> ServedModel:
         """Another name for a model; one that is an alias already moves. Raises `ModelNotFound` or `Conflict`."""
 

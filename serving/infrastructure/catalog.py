@@ -16,6 +16,10 @@ from serving.application.ports import ServedModel
 from serving.domain.errors import Conflict, InvalidRequest, ModelNotFound
 from serving.infrastructure.adapter_source import FoundAdapter, find_adapter
 
+BUSY = "loading"
+"""The code of a refusal that will do in a moment."""
+PATIENCE = 60.0  # seconds between two looks at an engine that still works
+
 Load = Callable[..., ServedModel]
 """(ref, adapters=, kv_memory_mb=, engines=) to a model with its engine started; raises LifecycleError or Conflict."""
 
@@ -102,6 +106,50 @@ class Catalog:
         del model
         gc.collect()  # a model is full of references to itself
         return in_time
+
+    def swap(self, ref: str, name: str | None = None, *, kv_memory_mb: int | None = None) -> ServedModel:
+        """Serve a registry version in place of a model, by default the first one, under the names that clients use for it.
+
+        Returns when new requests go to it; those that run finish on the old engine, which is closed after the last one.
+        """
+        if self._load is None or self._registry is None:
+            raise Conflict("this server serves what it was started with, and knows no registry to load more from")
+        with self._one_at_a_time(), _refusals("ref"):
+            old = self._models[0] if name is None else self.get(name)
+            version = self._registry.resolve(ref)
+            if version.ref == old.version:
+                return old
+            if version.ref in self._by_name:
+                raise Conflict(f"{version.ref} is served already, beside {old.version}: POST /admin/aliases names it", param="ref")
+            self._require_replaceable(old)
+            new = self._load(version.ref, adapters=False, kv_memory_mb=kv_memory_mb, engines=len(self.engines()))
+            try:
+                with self._lock:
+                    new = self._replace(self.get(old.version), new)
+            except BaseException:
+                new.engine.close()
+                raise
+        threading.Thread(target=_retire, args=(old,), name=f"retire {old.version}", daemon=True).start()
+        return new
+
+    def _replace(self, old: ServedModel, new: ServedModel) -> ServedModel:
+        """Show `new` where `old` was, and with its aliases; its name becomes one unless it is a version's."""
+        self._require_replaceable(old)
+        rest = [model for model in self._models if model is not old]
+        taken = {word for model in rest for word in (model.name, model.version, *model.aliases)}
+        names = (new.name, *new.aliases, *old.aliases, *((old.name,) if old.name != old.version else ()))
+        free = [word for word in dict.fromkeys(names) if word not in taken]
+        chosen = new.name if new.name in free else new.version
+        new = replace(new, name=chosen, aliases=tuple(word for word in free if word not in (chosen, new.version)))
+        self._show([new if model is old else model for model in self._models])
+        return new
+
+    def _require_replaceable(self, model: ServedModel) -> None:
+        """Adapters are trained on one version's weights, and belong to no other."""
+        if model.adapter is not None:
+            raise Conflict(f"{model.name} is an adapter: remove it and add the other one", param="model")
+        if children := [other.name for other in self._models if other.parent == model.name]:
+            raise Conflict(f"{model.name} has adapters: unload {', '.join(children)} first", param="model")
 
     def set_alias(self, alias: str, name: str) -> ServedModel:
         """Another name for a model; one that is an alias already moves, between two requests."""
@@ -195,7 +243,7 @@ class Catalog:
     @contextmanager
     def _one_at_a_time(self):
         if not self._loading.acquire(blocking=False):
-            raise Conflict("another model is being loaded; try again when it is there")
+            raise Conflict("another model is being loaded; try again when it is there", code=BUSY)
         try:
             yield
         finally:
@@ -216,6 +264,15 @@ class Catalog:
                     raise Conflict(f'"{name}" means both {by_name[name].version} and {model.version}')
                 by_name[name] = model
         self._models, self._by_name = models, by_name
+
+
+def _retire(model: ServedModel) -> None:
+    """Let the last request finish, however long it takes, then free the memory."""
+    while not model.engine.drain(PATIENCE):
+        pass
+    model.engine.close()
+    del model
+    gc.collect()  # a model is full of references to itself
 
 
 @contextmanager

@@ -10,32 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
-from serving.application.feedback import Feedback
+from lifecycle.feedback.judgements import Feedback
+from lifecycle.feedback.sqlite_file import COLUMNS, FILE_NAME, connect, from_row, select_all
 from serving.domain.errors import FeedbackUnavailable, InvalidRequest
 
-FILE_NAME = "feedback.sqlite"
-"""In the root of the registry, beside the versions whose answers it judges."""
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE feedback (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    created REAL NOT NULL,
-    tenant TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('thumb', 'comparison')),
-    messages TEXT NOT NULL,
-    answers TEXT NOT NULL,
-    versions TEXT NOT NULL,
-    chosen INTEGER CHECK (chosen IN (0, 1)),
-    comment TEXT
-);
-CREATE INDEX feedback_tenant ON feedback (tenant, number);
-"""
-COLUMNS = "id, created, tenant, kind, messages, answers, versions, chosen, comment"
-PAGE_BYTES, MAX_BYTES = 4096, 2**30
-"""A database that would grow beyond this is full: whoever may give feedback must not fill the disk."""
-BUSY_SECONDS = 10.0  # how long to wait for another process that is writing
-MEMORY = ":memory:"
+__all__ = ["FILE_NAME", "SqliteFeedback"]
 
 
 class SqliteFeedback:
@@ -53,7 +32,7 @@ class SqliteFeedback:
     def check(self) -> None:
         """Open the file, and close it again. Raises LifecycleError that says what to type."""
         try:
-            with closing(_open(self._path)):
+            with closing(connect(self._path)):
                 pass
         except sqlite3.Error as error:
             raise LifecycleError(
@@ -87,15 +66,11 @@ class SqliteFeedback:
                 "AND (:tenant IS NULL OR tenant = :tenant) ORDER BY number DESC LIMIT :limit",
                 {"below": below and below[0], "tenant": tenant, "limit": limit},
             )
-            return [_feedback(row) for row in found]
+            return [from_row(row) for row in found]
 
     def all(self, *, tenant: str | None = None) -> list[Feedback]:
         with self._using() as connection:
-            found = connection.execute(
-                f"SELECT {COLUMNS} FROM feedback WHERE :tenant IS NULL OR tenant = :tenant ORDER BY number",
-                {"tenant": tenant},
-            )
-            return [_feedback(row) for row in found]
+            return select_all(connection, tenant)
 
     def close(self) -> None:
         """Let go of the file; the next call opens it again."""
@@ -109,50 +84,7 @@ class SqliteFeedback:
         with self._lock:
             try:
                 if self._connection is None:
-                    self._connection = _open(self._path)
+                    self._connection = connect(self._path)
                 yield self._connection
             except (sqlite3.Error, LifecycleError) as error:
                 raise FeedbackUnavailable(f"feedback cannot be stored or read: {error}") from error
-
-
-def _open(path: Path | str) -> sqlite3.Connection:
-    """A connection to a database of our schema. Raises sqlite3.Error, or LifecycleError for a newer schema."""
-    if path != MEMORY:
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise sqlite3.OperationalError(error.strerror) from None
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level="IMMEDIATE")
-    try:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute(f"PRAGMA max_page_count = {MAX_BYTES // PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
-        connection.execute("PRAGMA synchronous = FULL")  # or power failures take the last ones
-        connection.execute("BEGIN IMMEDIATE")  # two processes may both find the file new
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise LifecycleError(f"{path} was written by a newer version of this program: update this one")
-        if version == 0:
-            for statement in filter(str.strip, SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.commit()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _feedback(row: tuple) -> Feedback:
-    id_, created, tenant, kind, messages, answers, versions, chosen, comment = row
-    return Feedback(
-        kind=kind,
-        tenant=tenant,
-        messages=tuple(json.loads(messages)),
-        answers=tuple(json.loads(answers)),
-        versions=tuple(json.loads(versions)),
-        chosen=chosen,
-        comment=comment,
-        id=id_,
-        created=created,
-    )

@@ -10,11 +10,12 @@ from __future__ import annotations
 from flask import Flask, Response, request
 
 from serving.domain.errors import Forbidden
+from serving.presentation.guard import VERSION_HEADER
 from serving.presentation.hosts import is_own_page, names_this_machine
 from serving.presentation.state import ServerState
 
 PREFLIGHT_SECONDS = 600
-EXPOSED = "Retry-After, " + ", ".join(
+EXPOSED = f"Retry-After, {VERSION_HEADER}, " + ", ".join(
     f"x-ratelimit-{what}-{name}" for name in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
 

@@ -21,7 +21,7 @@ def chat_completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
     asked = read(ChatCompletionRequest, read_json(request))
-    generation = asked.command(tenant).start(state.model(asked.model))
+    generation = state.start(asked.command(tenant).start, asked.model)
     peer, meter = Peer(request.environ), state.meter(generation)
     if not asked.stream:
         whole = answer(generation, collect(generation, peer, meter, state.config))

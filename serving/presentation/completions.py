@@ -26,7 +26,7 @@ def completions(state: ServerState) -> Response:
     tenant = state.tenant(request)
     asked = read(CompletionRequest, read_json(request))
     command = asked.command(tenant)
-    generation = command.start(state.model(asked.model))
+    generation = state.start(command.start, asked.model)
     peer, meter = Peer(request.environ), state.meter(generation)
     echoes = [echo for echo in command.echoes(generation.model) for _ in range(command.options.n)]
     if not asked.stream:

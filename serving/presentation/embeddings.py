@@ -6,7 +6,7 @@ import base64
 import struct
 from collections.abc import Sequence
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 
 from serving.application.embedding import EmbedTexts
 from serving.presentation.body import read_json
@@ -19,6 +19,7 @@ def embeddings(state: ServerState) -> Response:
     """All vectors in one answer."""
     asked = read(EmbeddingRequest, read_json(request))
     model = state.model(asked.model)
+    g.answering = model.version
     command = EmbedTexts(asked.input, asked.dimensions)
     texts = command.tokens(model)
     read_tokens = sum(map(len, texts))

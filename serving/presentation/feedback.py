@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from serving.application.feedback import Feedback, FeedbackStore, preferences
+from lifecycle.feedback.judgements import Feedback, preferences
+from serving.application.feedback import FeedbackStore
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json, read_query
 from serving.presentation.schemas.feedback import FeedbackRequest
@@ -46,7 +47,7 @@ def feedback_blueprint(state: ServerState, store: FeedbackStore) -> Blueprint:
 
     @routes.get("/export")
     def export() -> Response:
-        """Preference pairs, one JSON object a line, as `lifecycle rlhf --data FILE.jsonl` takes them."""
+        """Preference pairs, one JSON object a line, as `lifecycle rlhf --preferences FILE.jsonl` takes them."""
         state.admin(request)
         pairs = preferences(store.all(tenant=read_query(request, "tenant")["tenant"]))
         response = Response("".join(pairs.lines()), content_type="application/jsonl; charset=utf-8")

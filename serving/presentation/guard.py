@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from urllib.parse import quote
 
 from flask import Flask, Response, g, request
 
@@ -22,6 +23,8 @@ OPEN_BLUEPRINTS = ("operations", "page", "openapi")
 ADMIN_BLUEPRINTS = ("admin", "model_admin", "engine", "registry")
 """What tells of all tenants, or changes what all are served."""
 FREE_ENDPOINTS = ("responses.cancel",)
+VERSION_HEADER = "x-model-version"
+"""Of an answer: the registry version that gave it, whatever name it was asked by."""
 
 
 def register_guard(app: Flask, state: ServerState) -> None:
@@ -46,6 +49,8 @@ def register_guard(app: Flask, state: ServerState) -> None:
     @app.after_request
     def see_off(response: Response) -> Response:
         response.headers.update(rate_limit_headers(g.get("standings", {})))
+        if "answering" in g:
+            response.headers[VERSION_HEADER] = quote(g.answering, safe="/@#")
         if (caller := g.get("caller")) is not None and caller.named:
             state.tenants.answered(caller.tenant, response.status_code)
         ending = outlive()

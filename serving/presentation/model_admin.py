@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
 from serving.presentation.models import model_json
-from serving.presentation.schemas.admin import AdapterRequest, AliasRequest, LoadRequest
+from serving.presentation.schemas.admin import AdapterRequest, AliasRequest, LoadRequest, SwapRequest
 from serving.presentation.schemas.translate import read
 from serving.presentation.state import ServerState
 
@@ -22,6 +22,12 @@ def model_admin_blueprint(state: ServerState) -> Blueprint:
         body = read(LoadRequest, read_json(request))
         model = state.catalog.load(body.ref, adapters=body.adapters, kv_memory_mb=body.kv_memory_mb)
         return jsonify(model_json(model)), 201
+
+    @routes.post("/swap")
+    def swap() -> Response:
+        """Answers when new requests go to the new version; those that run finish on the old one."""
+        body = read(SwapRequest, read_json(request))
+        return jsonify(model_json(state.catalog.swap(body.ref, body.model, kv_memory_mb=body.kv_memory_mb)))
 
     @routes.post("/adapters")
     def add_adapter() -> tuple[Response, int]:

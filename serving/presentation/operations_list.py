@@ -14,6 +14,7 @@ from serving.presentation.schemas.admin import (
     DrainRequest,
     LoadRequest,
     PolicyRequest,
+    SwapRequest,
     VersionRequest,
 )
 from serving.presentation.schemas.chat import ChatCompletionRequest
@@ -94,6 +95,10 @@ OPERATIONS = (
         admin=True, errors=(409,), status=201,
     ),
     Operation("delete", "/admin/models/{name}", "Serve one less", answers.Unloaded, admin=True, errors=(409,)),
+    Operation(
+        "post", "/admin/swap", "Serve a version in place of another", answers.Model, SwapRequest,
+        admin=True, errors=(404, 409),
+    ),
     Operation(
         "post", "/admin/adapters", "Serve an adapter on its base", answers.Model, AdapterRequest,
         admin=True, errors=(404, 409), status=201,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import closing
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -69,7 +70,7 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
         if previous.status == "in_progress":
             raise InvalidRequest("that response is not done yet", param="previous_response_id")
     history = previous.conversation if previous else []
-    generation = asked.command(history, tenant).start(state.model(asked.model), "resp")
+    generation = state.start(partial(asked.command(history, tenant).start, kind="resp"), asked.model)
     record = ResponseRecord(asked, generation, previous)
     if asked.store:
         shelf.put(record, tenant)

@@ -65,6 +65,22 @@ class ServerState:
             raise Draining("the server is shutting down: send the request to another one, or later")
         return self.catalog.all()[0] if name is None else self.catalog.get(name)
 
+    def start(self, begin: Callable[[ServedModel], Generation], name: str | None) -> Generation:
+        """Begin a generation with the model that a request names; what `begin` raises passes through.
+
+        A model may be swapped for another between being found and being asked, and then refuses: the other one is asked.
+        """
+        while True:
+            model = self.model(name)
+            try:
+                generation = begin(model)
+            except Draining:
+                if self.model(name) is model:
+                    raise
+                continue
+            g.answering = model.version
+            return generation
+
     @property
     def needs_key(self) -> bool:
         """Whether anybody is asked for a key. Without keys everybody may do everything."""

@@ -11,6 +11,7 @@ from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import ReportCard, Row, report, sets
 from lifecycle.evaluation.card import regressions
+from lifecycle.evaluation.examination import Sample
 from lifecycle.evaluation.statistics import wilson
 
 FIELDS = ["version", "stage", "skill", "value", "low", "high", "n", "seed", "chance"]
@@ -54,7 +55,7 @@ def test_without_tasks_nothing_is_known():
 def test_a_card_survives_json():
     one = card("sft/1", reading=50, sums=100)
     assert ReportCard.from_json(one.to_json()) == one
-    assert [list(row) for row in json.loads(one.to_json())] == [FIELDS, FIELDS]
+    assert [list(row) for row in json.loads(one.to_json())["rows"]] == [FIELDS, FIELDS]
 
 
 def test_a_card_finds_its_rows_and_shows_them():
@@ -124,13 +125,18 @@ def test_the_command_prints_a_table_and_writes_its_rows(start, tmp_path, monkeyp
         str(picture),
         "--limit",
         "3",
+        "--samples",
+        "1",
         "--skills",
         "sums, reading",
     ]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
-    assert [row["skill"] for row in json.loads(file.read_text())] == ["sums", "reading"]
-    assert ReportCard.from_json(file.read_text()).to_markdown() == result.stdout
+    assert [row["skill"] for row in json.loads(file.read_text())["rows"]] == ["sums", "reading"]
+    shown = ReportCard.from_json(file.read_text())
+    assert shown.to_markdown() == result.stdout
+    assert [sample.skill for sample in shown.samples] == ["sums", "reading"]
+    assert all(list(sample.answers) == ["sft/1"] and sample.prompt in asked(sample.skill) for sample in shown.samples)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -141,6 +147,15 @@ def test_without_a_reference_the_whole_way_to_production_is_scored(start, monkey
     start.registry.set_alias("production", tuned.ref)
     result = CliRunner().invoke(main, ["report", "--limit", "1", "--skills", "sums"])
     assert result.stdout.startswith("| skill | pretrain/1 | sft/1 | chance |"), result.output
+
+
+def asked(skill: str) -> list[str]:
+    return ["\n".join(message["content"] for message in task["messages"]) for task in sets.load(skill)]
+
+
+def test_an_answer_is_shown_and_not_obeyed():
+    sample = Sample("sums", "1 | 2?", {"a/1": "<b>3</b> | 4\nfive"}, {"a/1": False})
+    assert "| a/1 | - | &lt;b>3&lt;/b> \\| 4<br>five |" in sample.to_markdown()
 
 
 def copy_checkpoint(source, target):

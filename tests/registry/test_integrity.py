@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,4 +153,26 @@ def test_differences_are_told_by_subject(registry: ModelRegistry, write) -> None
     assert difference.files.keys() == {"README.md", "model.safetensors", "tokenizer.json"}
     assert difference.files["tokenizer.json"][0] is None
     assert difference.tokenizer == {"vocabulary_size": (0, 2)}
+    assert difference.weights.keys() == {"content", "weight"}
+    assert difference.weights["content"] == (registry.resolve("sft/1").content, registry.resolve("sft/2").content)
     assert not registry.diff("sft/1", "sft/1")
+
+
+def test_equal_weights_have_equal_content_whatever_else_differs(registry: ModelRegistry, write) -> None:
+    for value, seconds in ((1.0, 1.0), (1.0, 2.0), (2.0, 1.0)):
+        registry.publish("sft", lambda directory, value=value: write(directory, value), config={"s": seconds}, seconds=seconds)
+    contents = [version.content for version in registry.versions("sft")]
+    assert contents[0] == contents[1] != contents[2]
+    assert not registry.diff("sft/1", "sft/2").weights and registry.diff("sft/1", "sft/3").weights
+    registry.publish("words", lambda directory: (directory / "words.txt").write_text("a"))
+    assert registry.resolve("words/1").content is None
+
+
+def test_only_the_tensors_that_differ_are_named(registry: ModelRegistry) -> None:
+    from safetensors.numpy import save_file
+
+    for value in (1.0, 2.0):
+        tensors = {"same": np.ones((2, 2), np.float32), "other": np.full(3, value, np.float16)}
+        registry.publish("sft", lambda directory, tensors=tensors: save_file(tensors, directory / "model.safetensors"))
+    changed = registry.diff("sft/1", "sft/2").weights
+    assert changed.keys() == {"content", "other"} and changed["other"][0].endswith("F16 [3]")

@@ -108,6 +108,9 @@ def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
         ([pair("a"), {"prompt": "b", "chosen": "yes", "rejected": "no"}], "line 2: expected"),
         ([pair("a"), {"prompt": []}], "line 2: expected"),
         ([pair("a"), 7], "line 2: expected"),
+        ([pair("a"), {**pair("b"), "rejected": pair("b")["chosen"]}], 'answers to "b" are the same'),
+        ([pair("a"), pair("b"), {**pair("b"), "chosen": pair("b")["rejected"], "rejected": pair("b")["chosen"]}], "both ways round"),
+        ([pair("a"), *[pair("b")] * 4], "only 2 of 5 pairs are different ones"),
     ],
 )
 def test_a_file_that_holds_no_pairs_is_named_with_the_line(tmp_path, lines, said):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lifecycle.world.holdout import phrasing_is_held_out
 from lifecycle.world.knowledge import facts
-from lifecycle.world.questions import CORES, DONT_KNOW, LEADS, ask, ask_unanswerable, statements
 from lifecycle.world.narration import parse, tell
+from lifecycle.world.questions import CORES, DONT_KNOW, LEADS, ask, ask_unanswerable, statements
 from lifecycle.world.stories import Story, write_story
 from lifecycle.world.verifiers import verify
 from lifecycle.world.vocabulary import GOODS, NUMBERS, PEOPLE, THINGS

@@ -42,6 +42,17 @@ class LoadRequest(Wire):
     """Memory for its keys and values; by default what the other models leave."""
 
 
+class SwapRequest(Wire):
+    """POST /admin/swap."""
+
+    ref: Name
+    """A registry version, name or alias."""
+    model: Name | None = None
+    """The served model that it replaces: a name, version or alias; by default the first one."""
+    kv_memory_mb: whole(1, 2**24) | None = None
+    """Memory for its keys and values; by default what it would get if it were loaded in place of the old one."""
+
+
 class AliasRequest(Wire):
     """POST /admin/aliases."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
-from serving.application.feedback import Feedback
+from lifecycle.feedback.judgements import EDITED, Feedback
 from serving.domain.errors import InvalidRequest
 from serving.presentation.schemas.base import Name, Wire
 
@@ -79,7 +79,23 @@ class ComparisonRequest(Judgement):
         )
 
 
-class FeedbackRequest(RootModel[Annotated[ThumbRequest | ComparisonRequest, Field(discriminator="kind")]]):
+class EditRequest(Judgement):
+    """An answer, and what it should have been: kept as a comparison that the edited text won."""
+
+    kind: Literal["edit"]
+    answer: Text
+    edited: Text
+    model: Name | None = None
+
+    def feedback(self, tenant: str, version_of: VersionOf) -> Feedback:
+        """Raises `ModelNotFound`, and `InvalidRequest` for no change or more than the database takes."""
+        if self.edited == self.answer:
+            raise InvalidRequest('"edited" is the answer as it was: change something, or send a thumb', param="edited")
+        versions, answers = (version_of(self.model), EDITED), (self.answer, self.edited)
+        return _fits(Feedback("comparison", tenant, self.stored(), answers, versions, 1, self.comment))
+
+
+class FeedbackRequest(RootModel[Annotated[ThumbRequest | ComparisonRequest | EditRequest, Field(discriminator="kind")]]):
     """POST /v1/feedback."""
 
 

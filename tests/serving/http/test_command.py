@@ -25,6 +25,7 @@ def run(registry, monkeypatch, *arguments):
         (["--host", "0.0.0.0", "--api-keys", "no-such-file"], "lifecycle keys"),
         (["--feedback", "/dev/null/feedback.sqlite"], "--feedback FILE"),
         (["nothing"], "nothing"),
+        (["--follow", "productoin"], "lifecycle models alias productoin VERSION.*Did you mean .production"),
         (["--policy", "fastest"], "continuous"),
         (["--dtype", "float7"], "bfloat16"),
         (["--max-num-seqs", "0"], "max_num_seqs"),

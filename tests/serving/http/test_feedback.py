@@ -14,8 +14,8 @@ from scripted_engine import Catalog, scripted_model
 from test_limits import Tenants
 
 from lifecycle.errors import LifecycleError
+from lifecycle.feedback.judgements import Feedback, preferences
 from lifecycle.rlhf.pairs import read_file
-from serving.application.feedback import Feedback, preferences
 from serving.domain.errors import FeedbackUnavailable
 from serving.domain.quota import Limits
 from serving.feedback_commands import feedback as feedback_command
@@ -40,6 +40,7 @@ COMPARISON = {
     "chosen": 0,
     "models": ["parrot", "production"],
 }
+EDIT = {"kind": "edit", "messages": ASKED, "answer": "Rayleigh.", "edited": "It scatters blue light most.", "model": None}
 
 
 @pytest.fixture
@@ -76,6 +77,14 @@ def test_what_is_given_is_kept_with_the_version_that_answered(client):
     assert newest["models"] == ["parrot/1", "parrot/1"] and newest["chosen"] == 0 and newest["answers"] == ["4", "5"]
 
 
+def test_an_edit_is_a_comparison_that_the_new_text_won(client, store):
+    assert client.post(PATH, json=EDIT).status_code == 201
+    kept = client.get(PATH).json["data"][0]
+    assert (kept["kind"], kept["chosen"], kept["models"]) == ("comparison", 1, ["parrot/1", "edited"])
+    (row,) = preferences(store.all()).rows
+    assert row["chosen"][0]["content"] == EDIT["edited"] and row["rejected"][0]["content"] == EDIT["answer"]
+
+
 @pytest.mark.parametrize(
     ("param", "body"),
     [
@@ -107,6 +116,8 @@ def test_what_is_given_is_kept_with_the_version_that_answered(client):
         ("chosen", {name: value for name, value in COMPARISON.items() if name != "chosen"}),
         ("models", {**COMPARISON, "models": ["parrot"]}),
         ("answer", {**COMPARISON, "answer": "x"}),
+        ("edited", {**EDIT, "edited": EDIT["answer"]}),
+        ("edited", {name: value for name, value in EDIT.items() if name != "edited"}),
     ],
     ids=lambda value: str(value)[:50],
 )
@@ -247,7 +258,7 @@ def test_many_threads_and_processes_write_one_file(tmp_path):
     file = tmp_path / "feedback.sqlite"
     code = """
 import sys
-from serving.application.feedback import Feedback
+from lifecycle.feedback.judgements import Feedback
 from serving.infrastructure.feedback_sqlite import SqliteFeedback
 store = SqliteFeedback(sys.argv[1])
 for number in range(25):
@@ -292,7 +303,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
     file = tmp_path / "feedback.sqlite"
     code = """
 import sys
-from serving.application.feedback import Feedback
+from lifecycle.feedback.judgements import Feedback
 from serving.infrastructure.feedback_sqlite import SqliteFeedback
 store = SqliteFeedback(sys.argv[1])
 while True:
@@ -325,7 +336,7 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
 
 
 def test_a_full_database_refuses_and_keeps_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.infrastructure.feedback_sqlite.MAX_BYTES", 2**16)
+    monkeypatch.setattr("lifecycle.feedback.sqlite_file.MAX_BYTES", 2**16)
     client = create_app(Catalog(scripted_model("hi")), feedback=SqliteFeedback(tmp_path / "f.sqlite")).test_client()
     statuses = [give(client, answer="x" * 10_000).status_code for _ in range(12)]
     kept = statuses.count(201)

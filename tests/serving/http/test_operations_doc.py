@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from scripted_engine import Catalog, scripted_model
 
+from lifecycle.rlhf.commands import rlhf
 from serving.commands import serve
 from serving.feedback_commands import feedback
 from serving.infrastructure.api_keys import read_keys
@@ -35,9 +36,9 @@ def test_the_key_commands_in_their_order(tmp_path, monkeypatch):
 
 
 def test_the_options_exist():
-    commands = (serve, keys, *keys.commands.values(), *feedback.commands.values())
+    commands = (serve, rlhf, keys, *keys.commands.values(), *feedback.commands.values())
     known = {option for command in commands for one in command.params for option in one.opts}
-    assert {option for option in re.findall(r"--[a-z][a-z-]+", PAGE) if option not in known} <= {"--set", "--data"}
+    assert {option for option in re.findall(r"--[a-z][a-z-]+", PAGE) if option not in known} == set()
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(set(ROUTES)))
@@ -55,4 +56,4 @@ def test_the_feedback_shown_is_accepted():
             body = body.replace(f'"{name}"', '"parrot"')
         asked = json.loads("{" + body.replace("[...]", messages))
         assert app.test_client().post("/v1/feedback", json=asked).status_code == 201
-    assert len(bodies) == 2
+    assert len(bodies) == 3

@@ -1,0 +1,41 @@
+"""What a round of learning from feedback can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.errors import LifecycleError
+
+
+@dataclass(frozen=True)
+class FeedbackConfig:
+    """A short round at a low rate: people mark dozens of answers, not thousands, and the rest is to stay as it is."""
+
+    seed: int = 0
+    """Decides the order of the data."""
+    dtype: str = "auto"
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    save_every: int = 10
+    """Steps between two checkpoints to resume from."""
+    least: int = 8
+    """Fewest pairs that DPO, and fewest lone thumbs that KTO starts with: fewer would teach the accidents of a few answers."""
+    steps: int = 30
+    """Optimizer steps of DPO, and of KTO."""
+    batch: int = 8
+    """Pairs, or lone thumbs, per step."""
+    lr: float = 1e-4
+    """Peak learning rate."""
+    beta: float = 0.3
+    """How strongly the model is held to what it was."""
+    sft_weight: float = 1.0
+    """DPO: weight of the loss of plain imitation of the better answer."""
+
+    def __post_init__(self) -> None:
+        for name in ("save_every", "least", "steps"):
+            if not getattr(self, name) > 0:
+                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        if self.batch < 2:
+            raise LifecycleError(f"batch must be at least 2, not {self.batch}: KTO compares with the other answers of a batch")
+
+
+PRESETS = {"tiny": FeedbackConfig(), "laptop": FeedbackConfig(lr=3e-5), "gpu": FeedbackConfig(lr=1e-6)}

@@ -1,0 +1,63 @@
+"""Keeps a server at where an alias of the registry points: when it moves, the models are swapped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from lifecycle.errors import LifecycleError
+from lifecycle.registry import ModelRegistry
+from serving.application.ports import ModelCatalog
+from serving.domain.errors import ServingError
+from serving.infrastructure.catalog import BUSY
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Looks at `alias` every `seconds` and swaps the model that goes by it for the version that it points to.
+
+    `version` is the served one that begins; it gets the alias, should that have moved while it was being loaded.
+    A version that cannot be served is logged once, and the old one stays until the alias moves again.
+    """
+
+    def __init__(
+        self, catalog: ModelCatalog, registry: ModelRegistry, alias: str, version: str, seconds: float = 1.0
+    ) -> None:
+        catalog.set_alias(alias, version)
+        self._catalog, self._registry, self._alias, self._seconds = catalog, registry, alias, seconds
+        self._refused: str | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow {alias}", daemon=True)
+
+    def start(self) -> Follower:
+        """Call it after a fork, never before."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Look no more; a swap that has begun is finished."""
+        self._stopped.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Swap if the alias has moved."""
+        target = None
+        try:
+            target = self._registry.aliases().get(self._alias)
+            if target in (None, self._refused, self._catalog.get(self._alias).version):
+                return
+            model = self._catalog.swap(target, self._alias)
+            log.info("%s moved: %s answers now", self._alias, model.version)
+        except (LifecycleError, ServingError) as error:
+            if getattr(error, "code", None) == BUSY:
+                return  # the next look will do
+            self._refused = target
+            log.warning("%s moved, and the old version goes on answering: %s", self._alias, error)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            try:
+                self.look()
+            except Exception:
+                log.exception("following %s failed", self._alias)
