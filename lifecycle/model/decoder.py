@@ -2,7 +2,8 @@
 
 Parameter names and shapes are those of transformers' `LlamaForCausalLM`, so a `state_dict` goes from one to the
 other unchanged and both give the same logits. Shapes in the comments: B rows, T new tokens, S tokens seen so far
-(S = T without a cache), H query heads, K key/value heads, D = hidden_size / H.
+(S = T without a cache), H query heads, K key/value heads, D = hidden_size / H. In training documents of any lengths lie
+one after the other in a flat row of N tokens (`lifecycle.model.rows`): then [N, ...] stands for [B, T, ...].
 
 Papers: Llama 2 (arXiv 2307.09288), RMSNorm (1910.07467), RoPE (2104.09864), GQA (2305.13245), SwiGLU (2002.05202).
 """
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lifecycle.model.presets import ModelConfig
+from lifecycle.model.rows import Rows, pick
 
 IGNORE = -100
-"""Target of a position that the loss leaves out: padding, or someone else's words."""
+"""Target of a position that the loss leaves out: someone else's words."""
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of every layer, each [B, K, S, D]."""
@@ -56,7 +58,7 @@ def rotary_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D / 2]) by its position's angle: x [B, heads, T, D], cos and sin [T, D / 2]."""
+    """Turn each pair (x[i], x[i + D / 2]) by its position's angle: x [..., T, heads, D], cos and sin [T, 1, D / 2]."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
@@ -91,17 +93,19 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.num_heads * self.head_dim, config.hidden_size, bias=False)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        B, T, _ = x.shape
-        q = self.q_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, H, T, D]
-        k = self.k_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, D]
-        v = self.v_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # [B, K, T, D]
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, D]
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, D]
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, D]
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if rows is not None:
+            return self.o_proj(rows.attend(attend, q, k, v).flatten(-2)), (k, v)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)  # [B, K, S, D]
         x = attend(q, k, v)  # [B, H, T, D]
-        return self.o_proj(x.transpose(1, 2).reshape(B, T, -1)), (k, v)
+        return self.o_proj(x.transpose(1, 2).flatten(-2)), (k, v)
 
 
 class FeedForward(nn.Module):
@@ -128,15 +132,15 @@ class Block(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        attended, present = self.self_attn(self.input_layernorm(x), cos, sin, past)
+        attended, present = self.self_attn(self.input_layernorm(x), cos, sin, past, rows)
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), present
 
 
 class Trunk(nn.Module):
-    """Everything below the output layer: tokens [B, T] to hidden states [B, T, hidden_size]."""
+    """Everything below the output layer: tokens [B, T] to hidden states [B, T, hidden_size], or [N] with `rows`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -147,16 +151,17 @@ class Trunk(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: Cache | None = None, rows: Rows | None = None) -> Tensor:
         past = cache[0][0].shape[2] if cache else 0
         x = self.embed_tokens(tokens)  # [B, T, hidden_size]
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(
                 torch.get_autocast_dtype(x.device.type)
             )  # else the residual stream stays fp32 and every op casts it
-        cos, sin = (table[past : past + tokens.shape[1]].to(x.dtype) for table in (self.cos, self.sin))  # [T, D / 2]
+        where = slice(past, past + tokens.shape[-1]) if rows is None else rows.positions
+        cos, sin = (table[where].to(x.dtype)[:, None] for table in (self.cos, self.sin))  # [T, 1, D / 2]
         for index, layer in enumerate(self.layers):
-            x, present = layer(x, cos, sin, cache[index] if past else None)
+            x, present = layer(x, cos, sin, cache[index] if past else None, rows)
             if cache is not None:
                 cache[index : index + 1] = [present]
         return self.norm(x)
@@ -193,24 +198,27 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Logits [B, T, vocab_size], or with `targets` the mean loss in nats over those that are not `IGNORE`.
 
-        tokens, targets: [B, T] int64; `targets[b, t]` is the token that should follow `tokens[b, : t + 1]`. Rows
-        shorter than T are padded at the end with any token: causality keeps padding out of what comes before it.
+        tokens, targets: [B, T] int64; `targets[b, t]` is the token that should follow `tokens[b, : t + 1]`.
         cache: an empty list to be filled, or what an earlier call filled; then `tokens` is one new token per row.
         """
         if cache and tokens.shape[1] != 1:
             raise ValueError(f"with a filled cache give one new token per row, not {tokens.shape[1]}")
         if targets is not None:
-            return self.score(tokens, targets)[0] / (targets != IGNORE).sum()
+            lengths = torch.full((len(tokens),), tokens.shape[1])
+            return self.score(tokens.flatten(), targets.flatten(), lengths)[0] / (targets != IGNORE).sum()
         return self.lm_head(self.model(tokens, cache))
 
-    def score(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, tokens: Tensor, targets: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The loss in nats, summed over the targets that are not `IGNORE`, and how many of them are right.
 
-        Right is a target than which no token is likelier.
+        tokens, targets: [N] int64, documents one after the other; each sees itself alone, from position 0 on.
+        lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
+        had best be neighbours. Right is a target than which no token is likelier.
         """
-        counted = targets != IGNORE
+        counted = (targets != IGNORE).nonzero()[:, 0]  # [n]
         # The output layer never sees what does not count.
-        hidden, targets = self.model(tokens)[counted], targets[counted]  # [n, hidden_size], [n]
+        hidden = pick(self.model(tokens, rows=Rows.of(lengths, tokens.device)), counted)  # [n, hidden_size]
+        targets = targets[counted]
         losses, hits = [], []
         # In parts of which logits, their softmax and its gradient stay in a CPU's cache.
         for rows, wanted in zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):

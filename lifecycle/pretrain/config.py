@@ -23,15 +23,15 @@ class PretrainConfig:
     seed: int = 0
     """Decides the initial weights and the order of the data."""
     tokens: int = 6_000_000
-    """Training budget in tokens; padding does not count. More than the data has means more epochs."""
+    """Training budget in tokens. More than the data has means more epochs."""
     batch_tokens: int = 2048
-    """Tokens per optimizer step, with padding: rows times the longest row."""
+    """Most tokens of an optimizer step: whole documents."""
     grad_accumulation: int = 1
     """Pieces that a batch is cut into when it does not fit into memory; the gradient stays the same."""
     curriculum: bool = True
     """Keep the data's own order in the first epoch (the world tells short stories first); else shuffle everything."""
     bucket_batches: int = 32
-    """Batches' worth of documents that are shuffled and sorted by length together: rows need little padding."""
+    """Batches' worth of documents that are shuffled and sorted by length together, which attention likes."""
     lr: float = 3e-3
     """Peak learning rate of AdamW: embeddings, head, norm scales."""
     matrix_lr: float = 0.02
@@ -88,7 +88,7 @@ class PretrainConfig:
         at_once = self.batch_tokens // self.grad_accumulation
         if at_once < self.model.context_length:
             raise LifecycleError(
-                f"batch_tokens / grad_accumulation is {at_once}, less than one row of "
+                f"batch_tokens / grad_accumulation is {at_once}, less than a document of "
                 f"context_length {self.model.context_length}: raise batch_tokens or lower grad_accumulation"
             )
 

@@ -47,7 +47,7 @@ class Validation:
         nats, tokens = 0.0, 0
         for batch in self.batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-                nats += model.score(batch.tokens.to(device), batch.targets.to(device))[0].item()
+                nats += model.score(batch.tokens.to(device), batch.targets.to(device), batch.lengths)[0].item()
             tokens += batch.count
         return {"validation_loss": nats / tokens, "bits_per_byte": nats / math.log(2) / self.bytes}
 

@@ -1,7 +1,8 @@
 """From rows of tokens to batches, in an order that depends on nothing but the seed.
 
-Every row of a batch is one whole document or conversation (or a piece of one that is longer than the context): a fact
-and the question about it are never cut apart. Rows of similar length share a batch, so little is padding.
+A batch is whole documents or conversations (or pieces of those that are longer than the context), one after the other: a
+fact and the question about it are never cut apart, and nothing is padding. Those of similar length share a batch, which
+attention likes.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Batching:
     seed: int
     """Decides the order."""
     capacity: int
-    """Most tokens in a batch, with padding: rows times the longest row."""
+    """Most tokens in a batch."""
     window: int
     """Batches' worth of pieces that are shuffled and sorted by length together."""
     in_order: bool = False
@@ -57,14 +58,14 @@ class Batching:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pieces as rows, and what follows each token: tokens and targets [B, T] int64, `IGNORE` where it is not learnt."""
+    """Pieces one after the other, and what follows each token: tokens and targets [N] int64, `IGNORE` where it is not learnt."""
 
     tokens: Tensor
     targets: Tensor
+    lengths: Tensor
+    """Tokens of each piece: [pieces] int64."""
     count: int
     """Targets that count."""
-    size: int
-    """Tokens that are no padding."""
 
 
 @dataclass(frozen=True)
@@ -96,28 +97,27 @@ def plan_epoch(lengths: np.ndarray, batching: Batching, epoch: int) -> list[np.n
 
 
 def _cut(members: np.ndarray, lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
-    """Runs of length-sorted pieces with rows x longest <= capacity."""
-    found, first = [], 0
-    for index in range(len(members)):
-        if (index + 1 - first) * lengths[members[index]] > capacity:
+    """Runs of pieces with at most `capacity` tokens."""
+    found, first, tokens = [], 0, 0
+    for index, length in enumerate(lengths[members].tolist()):
+        if tokens + length > capacity and index > first:
             found.append(members[first:index])
-            first = index
+            first, tokens = index, 0
+        tokens += length
     return [*found, members[first:]]
 
 
 def collate(documents: Documents, members: np.ndarray) -> Batch:
-    """Pieces as rows, padded at the end to the longest."""
-    lengths = documents.lengths[members]
-    tokens = np.zeros((len(members), lengths.max()), dtype=np.int64)
-    targets = np.full_like(tokens, IGNORE)
-    for row, (piece, length) in enumerate(zip(members, lengths, strict=True)):
-        place = slice(documents.starts[piece], documents.ends[piece])
-        ids = documents.tokens[place]
-        tokens[row, :length], targets[row, :length] = ids[:-1], ids[1:]
-        if documents.learnt is not None:
-            targets[row, :length][~documents.learnt[place][1:]] = IGNORE
+    """Pieces one after the other."""
+    places = [slice(documents.starts[piece], documents.ends[piece]) for piece in members]
+    pieces = [documents.tokens[place].astype(np.int64) for place in places]
+    tokens = np.concatenate([piece[:-1] for piece in pieces])
+    targets = np.concatenate([piece[1:] for piece in pieces])
+    if documents.learnt is not None:
+        targets[~np.concatenate([documents.learnt[place][1:] for place in places])] = IGNORE
     counted = int(documents.targets[members].sum())
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), counted, int(lengths.sum()))
+    lengths = torch.from_numpy(documents.lengths[members].astype(np.int64))
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), lengths, counted)
 
 
 def batches(documents: Documents, batching: Batching, position: Position) -> Iterator[tuple[Batch, Position]]:

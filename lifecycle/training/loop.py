@@ -1,6 +1,6 @@
 """The training loop of our own decoder, for pretraining and supervised fine-tuning alike.
 
-One step: take a batch of whole rows, predict each next token that counts, follow the gradient once. Around it: a
+One step: take a batch of whole documents, predict each next token that counts, follow the gradient once. Around it: a
 learning rate that depends on how much of the budget is spent, and a checkpoint that an interrupted run goes on from,
 bit for bit.
 """
@@ -32,7 +32,7 @@ class Schedule:
     name: str
     """What the progress bar calls it."""
     tokens: int
-    """Budget; padding does not count. More than the data has means more epochs."""
+    """Budget. More than the data has means more epochs."""
     batching: Batching
     pieces: int
     """Batches that one optimizer step takes its gradient from."""
@@ -100,7 +100,7 @@ def train(
             _check(result, progress, schedule, checkpoints)
 
             seconds = time.perf_counter() - started
-            tokens, flops = sum(piece.size for piece in pieces), work(model, pieces)
+            tokens, flops = sum(len(piece.tokens) for piece in pieces), work(model, pieces)
             progress.advance(position, tokens, result.loss, flops, seconds, time.process_time() - cpu_started)
             record = StepRecord(
                 progress.step,
@@ -147,8 +147,10 @@ def take(stream: Iterator[tuple[Batch, Position]], count: int) -> tuple[list[Bat
 
 
 def work(model: Decoder, pieces: list[Batch]) -> float:
-    """Floating-point operations that the model itself needs for a step, without padding."""
-    return sum(piece.size * model.config.flops_per_token(piece.tokens.shape[1]) for piece in pieces)
+    """Floating-point operations that the model itself needs for a step."""
+    lengths = torch.cat([piece.lengths for piece in pieces])
+    # Attention's share grows with a document's length: on average over tokens, not documents.
+    return int(lengths.sum()) * model.config.flops_per_token(int((lengths**2).sum()) / int(lengths.sum()))
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def update(
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
     for piece in pieces:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-            nats, hits = model.score(piece.tokens.to(device), piece.targets.to(device))
+            nats, hits = model.score(piece.tokens.to(device), piece.targets.to(device), piece.lengths)
         # A sum over the targets divided by all of the step's: cutting a batch into pieces changes nothing.
         share = nats / total
         share.backward()

@@ -133,12 +133,16 @@ def test_gradient_accumulation_changes_only_rounding(setting):
     from lifecycle.training.batches import Batch
     from lifecycle.training.loop import update
 
-    tokens = torch.randint(0, 300, (6, 12), generator=torch.Generator().manual_seed(0))
-    targets = tokens.roll(-1, 1)
-    targets[1, 5:] = targets[4, 2:] = -100
-    batch = lambda rows: Batch(tokens[rows], targets[rows], int((targets[rows] != -100).sum()), 0)  # noqa: E731
+    tokens = torch.randint(0, 300, (72,), generator=torch.Generator().manual_seed(0))
+    targets = tokens.roll(-1)
+    targets[17:24] = targets[50:60] = -100
+
+    def batch(rows: slice) -> Batch:
+        wanted = targets[rows]
+        return Batch(tokens[rows], wanted, torch.full((len(wanted) // 12,), 12), int((wanted != -100).sum()))
+
     results = []
-    for pieces in ([batch(slice(0, 6))], [batch(slice(0, 1)), batch(slice(1, 6))]):
+    for pieces in ([batch(slice(0, 72))], [batch(slice(0, 12)), batch(slice(12, 72))]):
         model = Decoder(CONFIG.model, seed=1)
         result = update(model, make_optimizer(model, CONFIG), pieces, CONFIG.grad_clip, torch.device("cpu"), torch.float32)
         results.append((result.loss, result.accuracy, result.grad_norm))

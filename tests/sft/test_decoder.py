@@ -46,7 +46,7 @@ def test_loss_and_gradient_are_trls_on_the_same_conversations(trainer, rows):
 
     decoder, documents = written_out(model), as_documents(rows, CONFIG.max_length)
     batch = collate(documents, np.arange(len(documents.starts)))
-    nats, right = decoder.score(batch.tokens, batch.targets)
+    nats, right = decoder.score(batch.tokens, batch.targets, batch.lengths)
     (nats / batch.count).backward()
     torch.testing.assert_close(nats / batch.count, theirs)
     assert 0 <= right <= batch.count
@@ -66,7 +66,9 @@ def test_every_conversation_is_learnt_from_once_an_epoch_and_only_what_the_assis
     for batch, position in batches(training.documents, training.schedule.batching, Position()):
         if position.epoch:
             break
-        for ids, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        lengths = batch.lengths.tolist()
+        for ids, targets in zip(batch.tokens.split(lengths), batch.targets.split(lengths), strict=True):
+            ids, targets = ids.tolist(), targets.tolist()
             targets = targets[: max(place for place, target in enumerate(targets) if target != IGNORE) + 1]
             whole = [*ids[: len(targets)], targets[-1]]
             marks = spoken(tokenizer, whole)[1:]

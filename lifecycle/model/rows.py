@@ -1,0 +1,101 @@
+"""Documents one after the other in one flat row of tokens: nothing but attention needs to know where each begins.
+
+Every product, norm and loss works on real tokens alone. Attention works on rectangles; neighbours of similar length share
+one, and only there is a little padding, which causality keeps out of what comes before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+WASTE = 0.1
+"""Most padding in a rectangle, as a part of it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring documents that share a rectangle of `rows` x `longest` places."""
+
+    rows: int
+    longest: int
+    tokens: int
+    """Real ones."""
+    places: Tensor | None
+    """Where each token stands in the rectangle, row by row: [tokens] int64; None where it is full."""
+
+    def spread(self, x: Tensor) -> Tensor:
+        """[tokens, heads, D] to [rows, heads, longest, D], zeros where there is no token."""
+        if self.places is not None:
+            x = x.new_zeros(self.rows * self.longest, *x.shape[1:]).index_copy(0, self.places, x)
+        return x.view(self.rows, self.longest, *x.shape[1:]).transpose(1, 2)
+
+    def collect(self, x: Tensor) -> Tensor:
+        """[rows, heads, longest, D] to [tokens, heads, D]: what `spread` did, undone."""
+        x = x.transpose(1, 2).flatten(0, 1)
+        return x if self.places is None else pick(x, self.places)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the documents of a flat row of N tokens lie."""
+
+    positions: Tensor
+    """Of each token in its document: [N] int64."""
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, lengths: Tensor, device: torch.device) -> Rows:
+        """For documents of these lengths, [documents] int64 on the CPU, in the order of their tokens."""
+        places = torch.arange(int(lengths.max()))
+        inside = places < lengths[:, None]  # [documents, longest]
+        positions = places.expand_as(inside)[inside]
+        return cls(positions.to(device), tuple(_group(lengths[first:last], device) for first, last in _cut(lengths.tolist())))
+
+    def attend(self, attention: Callable[[Tensor, Tensor, Tensor], Tensor], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Every document attends to itself alone: q [N, H, D], k and v [N, K, D] to [N, H, D]."""
+        sizes = [group.tokens for group in self.groups]
+        found = []
+        for group, *parts in zip(self.groups, q.split(sizes), k.split(sizes), v.split(sizes), strict=True):
+            found.append(group.collect(attention(*map(group.spread, parts))))
+        return torch.cat(found)
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """x[index] where no index comes twice: the gradient is then a copy, for which torch would add up."""
+    return _Pick.apply(x, index)
+
+
+class _Pick(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = x.shape
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.shape).index_copy_(0, index, gradient), None
+
+
+def _group(lengths: Tensor, device: torch.device) -> Group:
+    longest, tokens = int(lengths.max()), int(lengths.sum())
+    if tokens == len(lengths) * longest:
+        return Group(len(lengths), longest, tokens, None)
+    inside = torch.arange(longest) < lengths[:, None]
+    return Group(len(lengths), longest, tokens, inside.flatten().nonzero()[:, 0].to(device))
+
+
+def _cut(lengths: list[int]) -> list[tuple[int, int]]:
+    """First and last (not included) document of each group."""
+    found, first, tokens, longest = [], 0, 0, 0
+    for number, length in enumerate(lengths):
+        if number > first and tokens + length < (1 - WASTE) * (number + 1 - first) * max(longest, length):
+            found.append((first, number))
+            first, tokens, longest = number, 0, 0
+        tokens, longest = tokens + length, max(longest, length)
+    return [*found, (first, len(lengths))]

@@ -1,0 +1,62 @@
+"""The script that measures the report card, on a registry of random models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sft.tiny import WORLD, Start
+
+from lifecycle.world import config as world
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import report_card  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> dict:
+    """Two seeds of a base and a chatting model, one of which has a cost."""
+    start = Start.make(tmp_path_factory.mktemp("card") / "registry")
+    for seed in (0, 1):
+        for stage in ("pretrain", "sft"):
+            random = start.model(stage, seed)
+            start.registry.publish(
+                stage,
+                lambda target, source=random.path: [(target / file.name).write_bytes(file.read_bytes()) for file in source.iterdir()],
+                parents=[random],
+                preset="tiny",
+                seed=seed,
+                cost={"wall_seconds": 60.0, "tokens": 1000},
+            )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(world.PRESETS, "tiny", replace(WORLD, documents=60))
+        return json.loads(json.dumps(report_card.measure(start.registry, "tiny", limit=2)))
+
+
+def test_every_version_has_rows_and_every_kind_of_model_a_summary(measured):
+    assert {(row["stage"], row["seed"]) for row in measured["rows"]} == {(stage, seed) for stage in ("pretrain", "sft") for seed in (0, 1)}
+    found = {(one["model"], one["skill"]): one for one in measured["summaries"]}
+    assert {model for model, _ in found} == {"n-gram", "base", "SFT"}
+    for (model, skill), one in found.items():
+        shares = [row["value"] for row in measured["rows"] if (row["stage"], row["skill"]) == ({"base": "pretrain", "SFT": "sft"}.get(model), skill)]
+        assert not shares or one["mean"] == pytest.approx(sum(shares) / len(shares))
+        assert one["n"] == 2 and one["low"] <= one["mean"] <= one["high"]
+
+
+def test_answers_stand_side_by_side(measured):
+    assert all(list(sample["answers"]) == ["n-gram", "base", "SFT"] for sample in measured["samples"])
+    assert len(measured["samples"]) == 2 * len({row["skill"] for row in measured["rows"]})
+
+
+def test_what_it_cost_is_told_by_stage(measured):
+    by_stage = {cost["stage"]: cost for cost in measured["costs"]}
+    assert by_stage["tokenizer"]["runs"] == 1 and by_stage["tokenizer"]["cpu_seconds"] > 0
+
+
+def test_it_can_be_shown(measured):
+    assert "| skill | n-gram | base | SFT | chance |" in report_card.render(measured)
+    assert "## Costs" in report_card.details(measured) and "## Answers side by side" in report_card.details(measured)
