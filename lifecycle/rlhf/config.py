@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lifecycle.errors import LifecycleError
+from lifecycle.rlhf.rollouts import CHOICES
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class RLHFConfig:
     """Temperature of the samples: lower finds more right answers, higher more different ones."""
     grpo_tokens: int = 112
     """Longest answer."""
+    rollouts: str = "auto"
+    """Who samples them: "engine", the one that serves; "generate", transformers; "auto": the first where it is installed."""
     reward_model_weight: float = 0.05
     """Weight of the reward model's score beside the verifier's 0 or 1."""
 
@@ -58,6 +61,8 @@ class RLHFConfig:
         for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        if self.rollouts not in CHOICES:
+            raise LifecycleError(f'unknown rollouts "{self.rollouts}": choose one of {", ".join(CHOICES)}')
         for name in ("dpo_steps", "grpo_steps"):
             if getattr(self, name) < 0:
                 raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 leaves it out")

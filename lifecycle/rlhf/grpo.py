@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 from datasets import Dataset
@@ -30,9 +31,11 @@ def run(
     """
     import torch
     from transformers import AutoModelForSequenceClassification
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     from lifecycle import trainers
+    from lifecycle.rlhf.policy_trainer import GroupRelative
+    from lifecycle.rlhf.rollouts import open_engine
 
     work = fingerprint(NAME, config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -42,8 +45,10 @@ def run(
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     judge_tokenizer = trainers.load_tokenizer(parent)
-    trainer = GRPOTrainer(
+    engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=config.grpo_prompts * config.grpo_group)
+    trainer = GroupRelative(
         model,
+        engine=engine,
         reward_funcs=[verifier_reward, judge],
         reward_processing_classes=[None, judge_tokenizer],
         args=GRPOConfig(
@@ -61,7 +66,8 @@ def run(
         train_dataset=tasks,
         processing_class=tokenizer,
     )
-    history = trainers.train(trainer)
+    with closing(engine):
+        history = trainers.train(trainer)
     metrics = {
         "verified": mean_of_last(history, "rewards/verifier_reward/mean"),
         "verified_at_start": float(history[0]["rewards/verifier_reward/mean"]),

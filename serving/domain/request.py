@@ -26,6 +26,7 @@ class SamplingParams:
     max_tokens: int = 256
     min_tokens: int = 0
     stop_token_ids: frozenset[int] = frozenset()
+    keep_stop_token: bool = False  # the stop token that ends an answer is a part of it, with its log-probability
     seed: int | None = None
     logprobs: int | None = None  # None: none; k: the chosen token's and the k likeliest
     prompt_logprobs: int | None = None  # the same for the prompt's tokens, all of which are computed then

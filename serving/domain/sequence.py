@@ -87,12 +87,14 @@ class Sequence:
         self.computed += count
 
     def append(self, token: int) -> FinishReason | None:
-        """Take a sampled token; returns why the sequence ends with it, if it does. A stop token is not kept.
+        """Take a sampled token; returns why the sequence ends with it, if it does. A stop token is not kept, unless somebody asks for it.
 
         Where there is a grammar it has allowed the stop token: at its end `min_tokens` does not hold.
         """
         sampling = self.request.sampling
         if token in sampling.stop_token_ids and (self.generated >= sampling.min_tokens or sampling.grammar):
+            if sampling.keep_stop_token:
+                self.tokens.append(token)
             return "stop"
         self.tokens.append(token)
         return "length" if self.generated >= sampling.max_tokens else None

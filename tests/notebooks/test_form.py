@@ -37,12 +37,13 @@ def outputs(path: Path) -> list[str]:
     return found
 
 
-def test_there_is_one_for_the_start_one_for_each_stage_and_one_for_tools():
+def test_there_is_one_for_the_start_one_for_each_stage_one_for_marking_and_one_for_tools():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here",
         "01_pretrain",
         "02_sft",
         "03_rlhf",
+        "03b_feedback",
         "04_deploy",
         "05_serve",
         "06_function_calling",

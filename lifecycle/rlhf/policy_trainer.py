@@ -1,0 +1,40 @@
+"""TRL's trainer of a policy, its answers sampled by a `RolloutEngine` instead of its own generate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from lifecycle.rlhf.rollouts import Rollout, RolloutEngine
+
+
+class _Rollouts:
+    """Before a class of TRL: what it calls to get answers. The engine has the weights of this very step.
+
+    It replaces a private method, as not all of TRL's trainers have its experimental `rollout_func`.
+    """
+
+    def __init__(self, *args: Any, engine: RolloutEngine, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._engine = engine
+
+    def _sample(self, prompt_ids: list[list[int]]) -> list[Rollout]:
+        with torch.no_grad():
+            self._engine.update_weights(self.accelerator.unwrap_model(self.model).state_dict())
+        return self._engine.sample(
+            prompt_ids,
+            max_tokens=self.args.max_completion_length,
+            temperature=self.args.temperature,
+            stop=[self.processing_class.eos_token_id],
+            seed=self.args.seed * 1_000_003 + self.state.global_step,
+        )
+
+
+class GroupRelative(_Rollouts, GRPOTrainer):
+    """GRPO (Shao et al., 2024): an answer is as good as it beats the mean of its group."""
+
+    def _generate_single_turn(self, prompt_ids, *_args, **_kwargs):
+        told = self._sample(prompt_ids)
+        return [one.tokens for one in told], [one.logprobs for one in told]
