@@ -218,7 +218,8 @@ class Decoder(nn.Module):
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
         had best be neighbours. Right is a target than which no token is likelier.
         """
-        filler = -len(tokens) % TOKEN_STEP  # a document of its own, of which nothing counts
+        # A document of its own, of which nothing counts; it fits into the context.
+        filler = -len(tokens) % min(TOKEN_STEP, self.config.context_length)
         if filler:
             tokens, targets = F.pad(tokens, (0, filler)), F.pad(targets, (0, filler), value=IGNORE)
             lengths = torch.cat((lengths, lengths.new_tensor([filler])))
