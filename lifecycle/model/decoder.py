@@ -218,11 +218,10 @@ class Decoder(nn.Module):
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
         had best be neighbours. Right is a target than which no token is likelier.
         """
-        # A document of its own, of which nothing counts; it fits into the context.
-        filler = -len(tokens) % min(TOKEN_STEP, self.config.context_length)
-        if filler:
-            tokens, targets = F.pad(tokens, (0, filler)), F.pad(targets, (0, filler), value=IGNORE)
-            lengths = torch.cat((lengths, lengths.new_tensor([filler])))
+        filler = -len(tokens) % TOKEN_STEP  # documents of their own, of which nothing counts
+        tokens, targets = F.pad(tokens, (0, filler)), F.pad(targets, (0, filler), value=IGNORE)
+        pieces = torch.arange(filler).split(self.config.context_length) if filler else ()
+        lengths = torch.cat((lengths, lengths.new_tensor([len(piece) for piece in pieces])))
         counted = (targets != IGNORE).nonzero()[:, 0]  # [n]
         # The output layer never sees what does not count.
         hidden = pick(self.model(tokens, rows=Rows.of(lengths, tokens.device)), counted)  # [n, hidden_size]
