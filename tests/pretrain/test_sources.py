@@ -88,7 +88,7 @@ def test_the_command_trains_on_a_text_file(tmp_path, monkeypatch):
     monkeypatch.setenv("LIFECYCLE_REGISTRY", str(tmp_path / "registry"))
     book = tmp_path / "book.txt"
     book.write_text("<|endoftext|>".join(f"Ann has {number} pears. Bob has none." for number in range(80)))
-    shape = "hidden_size=32 num_layers=1 intermediate_size=32 context_length=32 vocab_size=290"
+    shape = "hidden_size=32 num_layers=2 num_heads=4 intermediate_size=32 context_length=32 vocab_size=290"
     changes = [f"model.{word}" for word in shape.split()] + [
         "tokens=1000",
         "batch_tokens=256",
