@@ -4,7 +4,7 @@
     python benchmarks/report_card.py                  # measure, write benchmarks/report_card.{json,md}, README, picture
     python benchmarks/report_card.py --render-only    # write the README and the Markdown from the JSON again
 
-Compared are base, SFT with LoRA, SFT, DPO and GRPO, the newest version of each seed, and an n-gram model of the same text.
+Compared are base, SFT with LoRA, SFT, DPO and GRPO, of each seed the newest whole run, and an n-gram model of the same text.
 Prints the table and, last, one JSON line.
 """
 
@@ -33,18 +33,18 @@ SAMPLES = 2
 """Tasks of each skill of which the answers are shown side by side."""
 
 
-def measure(registry: ModelRegistry, preset: str, limit: int | None = None, baseline: bool = True) -> dict[str, Any]:
+def measure(registry: ModelRegistry, preset: str, limit: int | None = None) -> dict[str, Any]:
     """All rows, their summaries over seeds, sample answers and costs, with machine, date and libraries."""
     from lifecycle.evaluation import card, examination, ngram, seeds, sets
+    from lifecycle.registry.provenance import libraries
     from serving.bench.report import machine
 
     tasks_of = {skill: sets.load(skill, limit) for skill in sets.SKILLS}
-    versions = [version for name in registry.names() for version in registry.versions(name)]
-    compared = seeds.members(versions, preset)
+    compared = seeds.members(registry, preset)
     if not compared:
         raise SystemExit(f"nothing to compare: train with lifecycle run --preset {preset} --seeds 0,1,2 --lora")
     answers: dict[str, dict[int, dict[str, Answers]]] = {}
-    if baseline:
+    if "base" in compared:  # what was imported was trained on other text
         answers[ngram.NAME] = {0: _of_ngrams(registry, next(iter(compared["base"].values())), preset, tasks_of)}
     rows = []
     for model, of_seed in compared.items():
@@ -63,7 +63,7 @@ def measure(registry: ModelRegistry, preset: str, limit: int | None = None, base
         "benchmark": "report_card",
         "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
-        "libraries": dict(versions[-1].manifest.libraries),
+        "libraries": libraries(),
         "preset": preset,
         "costs": costs(registry, [version for of_seed in compared.values() for version in of_seed.values()]),
         "rows": [asdict(row) for row in rows],

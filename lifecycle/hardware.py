@@ -51,3 +51,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -
             torch.cuda.synchronize(device)
     assert result.shape == a.shape
     return count * 2 * size**3 / (time.perf_counter() - started)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory: a GPU has an error of its own for that, the CPU's allocator only a text."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

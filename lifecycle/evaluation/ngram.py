@@ -19,6 +19,7 @@ from lifecycle.world.tasks import Task
 NAME = "n-gram"
 ORDER = 5
 """Tokens of a gram: four are looked at for the fifth."""
+TEXTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,12 @@ class NGram:
     @classmethod
     def of_texts(cls, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, order: int = ORDER) -> NGram:
         """Count in texts, each between two end-of-text tokens, as pretraining sees them."""
-        end = [tokenizer.eos_token_id]
-        encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return cls.fit(np.array([*end, *(token for ids in encoded for token in (*ids, *end))]), len(tokenizer), order)
+        texts, end = list(texts), tokenizer.eos_token_id
+        pieces = [np.array([end])]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            encoded = tokenizer(texts[start : start + TEXTS_AT_ONCE], add_special_tokens=False)["input_ids"]
+            pieces += [np.array([*ids, end]) for ids in encoded]
+        return cls.fit(np.concatenate(pieces), len(tokenizer), order)
 
     def next(self, context: Sequence[int]) -> int:
         """What followed most often after the longest end of `context` that was ever seen; ties go to the lower id."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lifecycle.evaluation.card import Row
 from lifecycle.evaluation.statistics import student, wilson
-from lifecycle.registry import ModelVersion
+from lifecycle.registry import ModelRegistry, ModelVersion
 
 MODELS = {"pretrain": "base", "sft": "SFT", "rlhf-dpo": "DPO", "rlhf": "GRPO"}
 """Stages whose versions answer, in the order in which they follow each other."""
@@ -49,14 +49,26 @@ def model_name(version: ModelVersion) -> str | None:
     return LORA if lora else MODELS.get(version.manifest.stage)
 
 
-def members(versions: Iterable[ModelVersion], preset: str | None) -> dict[str, dict[int, ModelVersion]]:
-    """By kind of model and seed the newest version of a preset; `versions` come oldest first."""
-    found: dict[str, dict[int, ModelVersion]] = {}
-    for version in versions:
-        name = model_name(version)
-        if name is not None and version.manifest.preset == preset:
-            found.setdefault(name, {})[version.manifest.seed or 0] = version
-    return {name: dict(sorted(found[name].items())) for name in ORDER if name in found}
+def members(registry: ModelRegistry, preset: str | None) -> dict[str, dict[int, ModelVersion]]:
+    """By kind of model and seed: of each seed the newest run that came furthest, with all that it was made from.
+
+    So one base model stands behind what is compared, whatever else has been trained since; LoRA's is the newest on it.
+    """
+    every = [version for name in registry.names() for version in registry.versions(name)]
+    of_preset = [version for version in every if version.manifest.preset == preset and model_name(version)]
+    last: dict[int, ModelVersion] = {}
+    for stage in MODELS:  # later stages, and later versions of one, take the place of earlier ones
+        last |= {one.manifest.seed or 0: one for one in of_preset if one.manifest.stage == stage and model_name(one) != LORA}
+    found: dict[str, dict[int, ModelVersion]] = {name: {} for name in ORDER}
+    for seed, version in sorted(last.items()):
+        chain = {model_name(one): one for one in reversed(registry.lineage(version.ref)) if model_name(one)}
+        base = chain.get("base")
+        for one in of_preset:
+            if model_name(one) == LORA and base and base.ref in [parent.ref for parent in one.manifest.parents]:
+                chain[LORA] = one
+        for name, one in chain.items():
+            found[name][seed] = one
+    return {name: of_seed for name, of_seed in found.items() if of_seed}
 
 
 def summarise(model: str, skill: str, right: Mapping[int, Sequence[bool]], chance: float) -> Summary:

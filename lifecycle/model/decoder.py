@@ -30,7 +30,10 @@ Cache = list[tuple[Tensor, Tensor]]
 LOSS_ROWS = 2048
 """Positions whose loss is computed at a time."""
 
-WRITTEN_OUT_UP_TO = 384
+TOKEN_STEP = 128
+"""Products in training are over multiples of so many tokens: few shapes, as in `lifecycle.model.rows`."""
+
+WRITTEN_OUT_UP_TO = 512
 """Longest rows for which plain matrix products beat torch's fused attention on a CPU, whose bf16 gradient is slow."""
 
 
@@ -215,17 +218,23 @@ class Decoder(nn.Module):
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
         had best be neighbours. Right is a target than which no token is likelier.
         """
+        filler = -len(tokens) % TOKEN_STEP  # a document of its own, of which nothing counts
+        if filler:
+            tokens, targets = F.pad(tokens, (0, filler)), F.pad(targets, (0, filler), value=IGNORE)
+            lengths = torch.cat((lengths, lengths.new_tensor([filler])))
         counted = (targets != IGNORE).nonzero()[:, 0]  # [n]
         # The output layer never sees what does not count.
         hidden = pick(self.model(tokens, rows=Rows.of(lengths, tokens.device)), counted)  # [n, hidden_size]
-        targets = targets[counted]
+        spare = -len(counted) % TOKEN_STEP
+        hidden, targets = F.pad(hidden, (0, 0, 0, spare)), F.pad(targets[counted], (0, spare), value=IGNORE)
         losses, hits = [], []
         # In parts of which logits, their softmax and its gradient stay in a CPU's cache.
         for rows, wanted in zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
             logits = self.lm_head(rows).float()  # [LOSS_ROWS, vocab_size]
             losses.append(F.cross_entropy(logits, wanted, reduction="sum"))
             with torch.no_grad():
-                hits.append((logits.gather(1, wanted[:, None])[:, 0] >= logits.amax(dim=1)).sum())
+                likeliest = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0] >= logits.amax(dim=1)
+                hits.append((likeliest & (wanted != IGNORE)).sum())
         return torch.stack(losses).sum(), torch.stack(hits).sum()
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ModelConfig:
     """The shape of a Llama-style decoder."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     """Rows of the embedding; at least as many as the tokenizer has tokens."""
     hidden_size: int = 128
     """Width of the residual stream."""

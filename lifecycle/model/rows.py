@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 WASTE = 0.1
-"""Most padding in a rectangle, as a part of it."""
+"""Most padding in a rectangle, as a part of it, before its sides are rounded up."""
+
+ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""Numbers of rows in a rectangle; beyond the last, multiples of it."""
+
+LENGTH_STEP = 32
+"""Rows of a rectangle are multiples of this long. Few shapes is what matters: on a CPU oneDNN compiles a kernel for every
+shape it meets, which takes as long as thousands of tokens, and keeps only so many of them."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,16 @@ class _Pick(torch.autograd.Function):
 
 
 def _group(lengths: Tensor, device: torch.device) -> Group:
-    longest, tokens = int(lengths.max()), int(lengths.sum())
-    if tokens == len(lengths) * longest:
-        return Group(len(lengths), longest, tokens, None)
+    tokens, rows = int(lengths.sum()), _rounded_rows(len(lengths))
+    longest = -(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP
+    if tokens == rows * longest:
+        return Group(rows, longest, tokens, None)
     inside = torch.arange(longest) < lengths[:, None]
-    return Group(len(lengths), longest, tokens, inside.flatten().nonzero()[:, 0].to(device))
+    return Group(rows, longest, tokens, inside.flatten().nonzero()[:, 0].to(device))
+
+
+def _rounded_rows(count: int) -> int:
+    return next((rows for rows in ROW_COUNTS if rows >= count), -(-count // ROW_COUNTS[-1]) * ROW_COUNTS[-1])
 
 
 def _cut(lengths: list[int]) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ NAME = "tokenizer"
 class TokenizerConfig:
     """How large the vocabulary may grow, and on how much text."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     """Tokens, with the reserved ones and the 256 bytes."""
     documents: int = 20_000
     """Documents to count pairs in, spread evenly over the data: a sorted data set is seen from end to end."""

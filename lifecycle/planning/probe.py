@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 
-import torch
+import numpy as np
 
 from lifecycle.hardware import choose_device, choose_dtype
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.model.presets import ModelConfig
 from lifecycle.pretrain.config import PretrainConfig
-from lifecycle.training.batches import Batch
+from lifecycle.training.batches import Documents, collate
 from lifecycle.training.loop import update, work
 
 LARGEST = 40_000_000
@@ -31,8 +31,9 @@ def flops_per_second(config: PretrainConfig, seconds: float = 2.0) -> float:
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr)
     length = min(ROW, shape.context_length)
     rows = max(1, min(TOKENS, config.batch_tokens // config.grad_accumulation) // length)
-    tokens = torch.randint(shape.vocab_size, (rows, length + 1), generator=torch.Generator().manual_seed(0))
-    batch = Batch(tokens[:, :-1], tokens[:, 1:], rows * length, rows * length)
+    tokens = np.random.default_rng(0).integers(shape.vocab_size, size=rows * length + 1)
+    starts = np.arange(rows) * length
+    batch = collate(Documents(tokens, starts, starts + length + 1), np.arange(rows))
     update(model, optimizer, [batch], config.grad_clip, device, dtype)  # the first step sets things up
     done, started = 0.0, time.perf_counter()
     while not done or time.perf_counter() - started < seconds:

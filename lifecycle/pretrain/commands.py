@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lifecycle.config import choose, parse_assignments
+from lifecycle.errors import LifecycleError
 from lifecycle.pretrain.config import PRESETS, PretrainConfig, configure
 
 if TYPE_CHECKING:
@@ -32,8 +33,13 @@ CHARACTERS_PER_TOKEN = 5
     metavar="SOURCE",
     help="world, a .txt file or directory, or hf:NAME[:SUBSET].",
 )
+@click.option(
+    "--mix",
+    metavar="PERCENT:SOURCE",
+    help="Mix real text in, for example 20:books/ or 20:hf:NAME: so many percent of all characters.",
+)
 @click.option("--tokenizer", metavar="REF", help="Use this tokenizer version; by default one is trained on the data.")
-def pretrain(preset: str, assignments: tuple[str, ...], data: str, tokenizer: str | None) -> None:
+def pretrain(preset: str, assignments: tuple[str, ...], data: str, mix: str | None, tokenizer: str | None) -> None:
     """Train a base model from random weights and register it.
 
     Ctrl-C is safe: the same command goes on where it stopped. A run that is registered already is not repeated.
@@ -45,7 +51,7 @@ def pretrain(preset: str, assignments: tuple[str, ...], data: str, tokenizer: st
     from lifecycle.registry import ModelRegistry
 
     registry = ModelRegistry()
-    documents, validation, reference = corpus(data, preset, config)
+    documents, validation, reference = mixture(data, mix, preset, config) if mix else corpus(data, preset, config)
     if tokenizer:
         words = registry.load(tokenizer)
     else:
@@ -58,6 +64,20 @@ def pretrain(preset: str, assignments: tuple[str, ...], data: str, tokenizer: st
     metrics = version.manifest.metrics
     score = f"{metrics['bits_per_byte']:.3f} bits per byte"
     click.echo(f"{version.ref}: {score} after {metrics['tokens']:,} tokens, in {version.path}")
+
+
+def mixture(source: str, mix: str, preset: str, config: PretrainConfig) -> Corpus:
+    """A source with another one mixed in, "PERCENT:SOURCE". Raises LifecycleError for one that cannot be read so."""
+    from lifecycle.pretrain.sources import mixed
+
+    percent, _, added = mix.partition(":")
+    try:
+        share = float(percent)
+    except ValueError:
+        share = 0.0
+    if not added or not 0 < share < 100:
+        raise LifecycleError(f'cannot read the mixture "{mix}": write PERCENT:SOURCE, for example --mix 20:books/')
+    return mixed(corpus(source, preset, config), corpus(added, preset, config), share)
 
 
 def corpus(source: str, preset: str, config: PretrainConfig) -> Corpus:

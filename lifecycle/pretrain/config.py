@@ -11,7 +11,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.model.presets import PRESETS as MODEL_PRESETS
 from lifecycle.model.presets import ModelConfig
 
-CHOICES = {"schedule": ("cosine", "wsd"), "dtype": ("auto", "fp32", "bf16"), "publish_dtype": ("fp32", "bf16")}
+CHOICES = {"schedule": ("cosine", "wsd"), "dtype": ("auto", "fp32", "bf16"), "publish_dtype": ("fp32", "bf16"), "start": ("induction", "random")}
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,11 @@ class PretrainConfig:
     """Shape of the decoder; on the command line --set model.hidden_size=256 and so on."""
     seed: int = 0
     """Decides the initial weights and the order of the data."""
-    tokens: int = 6_000_000
+    start: str = "induction"
+    """Initial weights: "random", or the same with a circuit in the first two layers that looks things up in the context."""
+    tokens: int = 5_000_000
     """Training budget in tokens. More than the data has means more epochs."""
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     """Most tokens of an optimizer step: whole documents."""
     grad_accumulation: int = 1
     """Pieces that a batch is cut into when it does not fit into memory; the gradient stays the same."""
@@ -34,7 +36,7 @@ class PretrainConfig:
     """Batches' worth of documents that are shuffled and sorted by length together, which attention likes."""
     lr: float = 3e-3
     """Peak learning rate of AdamW: embeddings, head, norm scales."""
-    matrix_lr: float = 0.02
+    matrix_lr: float = 0.01
     """Peak learning rate of Muon: the matrices inside the blocks."""
     min_lr_ratio: float = 0.1
     """Learning rate at the end, as a part of the peak."""
@@ -58,11 +60,11 @@ class PretrainConfig:
     """"cpu", "cuda", or "auto": a GPU when there is one."""
     compile: bool = False
     """Let torch.compile fuse the model: worth its start-up time on a GPU, not on a small run."""
-    eval_every: int = 400
+    eval_every: int = 800
     """Steps between two looks at the validation loss."""
     eval_tokens: int = 20_000
     """Most validation tokens to look at."""
-    sample_every: int = 800
+    sample_every: int = 1600
     """Steps between two samples of text; 0 for none."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints to resume from."""
@@ -110,7 +112,9 @@ PRESETS = {
         batch_tokens=524_288,
         grad_accumulation=16,
         curriculum=False,
+        start="random",
         lr=1e-3,
+        matrix_lr=0.02,
         schedule="wsd",
         compile=True,
         eval_every=250,

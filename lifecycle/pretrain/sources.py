@@ -1,4 +1,4 @@
-"""Where documents come from when they do not come from the world: text files and the hub.
+"""Where documents come from when they do not come from the world, or not only: text files, the hub, mixtures.
 
 Every source gives the same three things: training documents, validation documents (both a `datasets.Dataset` with a
 column "text") and the `DataRef` that names them in the lineage.
@@ -7,10 +7,11 @@ column "text") and the `DataRef` that names them in the lineage.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, IterableDataset, concatenate_datasets, load_dataset
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.tokenizer import END_OF_TEXT
@@ -74,6 +75,49 @@ def hub(name: str, subset: str | None = None, *, characters: int) -> Corpus:
         held_out,
         DataRef(identity, digest.hexdigest(), {"documents": len(documents), "characters": characters}),
     )
+
+
+def mixed(main: Corpus, added: Corpus, percent: float) -> Corpus:
+    """All of `main` in its own order, and spread evenly between it the beginning of `added`: `percent` of all characters.
+
+    Validation documents are mixed in the same way, as far as `added` has kept some back. Raises LifecycleError when it has not
+    enough text to train on.
+    """
+    if not 0 < percent < 100:
+        raise LifecycleError(f"a mixture of {percent:g}% is none: give more than 0 and less than 100 percent")
+    one, other = main[2], added[2]
+    count, missing = _beginning_of(added[0], _share(main[0], percent))
+    if missing > 0:
+        raise LifecycleError(
+            f"{other.id} is {missing:,} characters too short to be {percent:g}% of the mixture: give more text, or mix in less"
+        )
+    train = _spread(main[0], added[0].select(range(count)))
+    validation = _spread(main[1], added[1].select(range(_beginning_of(added[1], _share(main[1], percent))[0])))
+    digest = hashlib.sha256(f"{one.hash} {other.hash} {percent:g}".encode()).hexdigest()
+    return train, validation, DataRef(f"{one.id} with {percent:g}% {other.id}", digest, {"mixed": [one.hash, other.hash]})
+
+
+def _share(main: Dataset, percent: float) -> int:
+    """Characters that have to be added to `main` to be `percent` of both."""
+    return math.ceil(sum(map(len, main["text"])) * percent / (100 - percent))
+
+
+def _beginning_of(documents: Dataset, characters: int) -> tuple[int, int]:
+    """How many documents have so many characters, or all of them; and how many characters are missing then."""
+    count = 0
+    for text in documents["text"]:
+        if characters <= 0:
+            break
+        count, characters = count + 1, characters - len(text)
+    return count, characters
+
+
+def _spread(main: Dataset, added: Dataset) -> Dataset:
+    """All documents of both, each in its own order, those of `added` evenly between those of `main`."""
+    places = [((number + 0.5) / len(main), number) for number in range(len(main))]
+    places += [((number + 0.5) / len(added), len(main) + number) for number in range(len(added))]
+    both = concatenate_datasets([main.select_columns("text"), added.select_columns("text")])
+    return both.select([number for _, number in sorted(places)])
 
 
 def _beginning(rows: IterableDataset, characters: int) -> Iterator[dict[str, str]]:

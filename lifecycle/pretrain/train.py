@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.induction import wire_induction
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.pretrain.schedule import rate_scale
@@ -40,7 +41,7 @@ def train(
     """
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    model = Decoder(config.model, config.seed).to(device)
+    model = untrained(config).to(device)
     checkpoints = Checkpoints(workspace)
     if config.compile:
         for block in model.model.layers:
@@ -64,6 +65,14 @@ def train(
 
     progress = loop.train(model, make_optimizer(model, config), documents, schedule(config), checkpoints, after_step)
     return model, progress, {"train_loss": progress.loss, **validation.measure(model, dtype)}
+
+
+def untrained(config: PretrainConfig) -> Decoder:
+    """The model before its first step."""
+    model = Decoder(config.model, config.seed)
+    if config.start == "induction":
+        wire_induction(model, config.seed)
+    return model
 
 
 def make_optimizer(model: Decoder, config: PretrainConfig) -> MuonAdamW:

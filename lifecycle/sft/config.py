@@ -20,9 +20,9 @@ class SFTConfig:
     """Decides the order of the data."""
     epochs: float = 1.0
     """Passes over the conversations."""
-    max_length: int = 256
+    max_length: int = 512
     """Longest conversation in tokens (with TRL: length of a packed row); longer ones are cut."""
-    batch_rows: int = 4
+    batch_rows: int = 2
     """An optimizer step takes at most this many times max_length tokens (with TRL: this many packed rows)."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""

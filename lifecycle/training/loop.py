@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype, peak_flops
+from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, peak_flops
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training.batches import Batch, Batching, Documents, Position, batches
@@ -82,7 +82,8 @@ def train(
     """Train `model` in place until the budget is spent; how much work it was, interruptions included.
 
     Goes on from the checkpoint when there is one. `after_step` may raise, and does so before that step is saved. Ctrl-C
-    saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the gradient is not finite.
+    saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the gradient is not finite, or a
+    step does not fit into memory.
     """
     device = choose_device(schedule.device)
     dtype = choose_dtype(schedule.dtype, device)
@@ -96,7 +97,12 @@ def train(
             started, cpu_started = time.perf_counter(), time.process_time()
             pieces, position = take(stream, schedule.pieces)
             lr = set_rates(optimizer, schedule, progress.tokens / schedule.tokens)
-            result = update(model, optimizer, pieces, schedule.grad_clip, device, dtype)
+            try:
+                result = update(model, optimizer, pieces, schedule.grad_clip, device, dtype)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise _too_large(pieces, progress, checkpoints) from error
+                raise
             _check(result, progress, schedule, checkpoints)
 
             seconds = time.perf_counter() - started
@@ -199,11 +205,23 @@ def _check(result: Result, progress: Progress, schedule: Schedule, checkpoints: 
     """Stop a run that has no future, before its weights reach a checkpoint."""
     if result.finite:
         return
-    last = checkpoints.state_file if checkpoints.state_file.exists() else "none yet"
     raise LifecycleError(
         f"the loss is {result.loss} and the gradient {result.grad_norm} at step {progress.step + 1}; nothing was published, "
-        f"last good checkpoint: {last}. Try a lower rate, for example --set lr={schedule.lr / 3:.1g}"
+        f"last good checkpoint: {_last_good(checkpoints)}. Try a lower rate, for example --set lr={schedule.lr / 3:.1g}"
     )
+
+
+def _too_large(pieces: list[Batch], progress: Progress, checkpoints: Checkpoints) -> LifecycleError:
+    tokens = max(len(piece.tokens) for piece in pieces)
+    return LifecycleError(
+        f"{tokens:,} tokens at once do not fit into memory at step {progress.step + 1}; nothing was published, last good "
+        f"checkpoint: {_last_good(checkpoints)}. Cut a step into more pieces (pretraining: --set grad_accumulation="
+        f"{2 * len(pieces)}) or make it smaller (SFT: a lower --set batch_rows=)"
+    )
+
+
+def _last_good(checkpoints: Checkpoints) -> str:
+    return str(checkpoints.state_file) if checkpoints.state_file.exists() else "none yet"
 
 
 def _progress_bar(schedule: Schedule, progress: Progress) -> tqdm:

@@ -11,13 +11,13 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 58_000
+    documents: int = 56_000
     """Pretraining documents."""
-    conversations: int = 11_000
+    conversations: int = 18_000
     """SFT conversations."""
     prompts: int = 2_000
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""
-    max_sentences: int = 5
+    max_sentences: int = 8
     """Longest story."""
 
 

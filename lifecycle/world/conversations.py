@@ -58,7 +58,7 @@ def _reading(rng: random.Random, longest: int) -> Conversation:
     """A story and up to eight questions about it, one a turn, some twice in other words; a few have no answer in the story."""
     story = write_story(rng, rng.randint(1, longest))
     asked = ask(story, rng)[: rng.randint(3, 8)] + ask(story, rng)[:2]
-    if rng.random() < 0.5:  # who hears "I don't know." more often says it to questions that the story answers
+    for _ in range(rng.choice((0, 1, 1, 2))):  # who hears "I don't know." more often says it to questions that the story answers
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     messages: list[Message] = []
     for number, question in enumerate(asked):

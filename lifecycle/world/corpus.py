@@ -24,10 +24,10 @@ from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
 SHARES = {
-    "questions": 0.30,
-    "summary": 0.12,
+    "questions": 0.28,
+    "summary": 0.10,
     "request": 0.15,
-    "sums": 0.18,
+    "sums": 0.22,
     "numbers": 0.05,
     "tools": 0.05,
     "talk": 0.04,
@@ -141,7 +141,7 @@ def _summary(story: Story, rng: random.Random) -> str:
 def _with_questions(story: Story, rng: random.Random) -> str:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
-    if rng.random() < 0.3:
+    if rng.random() < 0.6:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     return "\n".join([story.text, *(line(question.text, question.answer) for question in asked)])
 

@@ -19,15 +19,16 @@ import report_card  # noqa: E402
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> dict:
-    """Two seeds of a base and a chatting model, one of which has a cost."""
+    """Two seeds of a base and a chatting model."""
     start = Start.make(tmp_path_factory.mktemp("card") / "registry")
     for seed in (0, 1):
+        parent = None
         for stage in ("pretrain", "sft"):
             random = start.model(stage, seed)
-            start.registry.publish(
+            parent = start.registry.publish(
                 stage,
                 lambda target, source=random.path: [(target / file.name).write_bytes(file.read_bytes()) for file in source.iterdir()],
-                parents=[random],
+                parents=[parent or start.registry.load("tokenizer/1")],
                 preset="tiny",
                 seed=seed,
                 cost={"wall_seconds": 60.0, "tokens": 1000},
@@ -55,6 +56,7 @@ def test_answers_stand_side_by_side(measured):
 def test_what_it_cost_is_told_by_stage(measured):
     by_stage = {cost["stage"]: cost for cost in measured["costs"]}
     assert by_stage["tokenizer"]["runs"] == 1 and by_stage["tokenizer"]["cpu_seconds"] > 0
+    assert by_stage["sft"] == {"stage": "sft", "runs": 2, "wall_seconds": 60.0, "tokens": 1000}
 
 
 def test_it_can_be_shown(measured):

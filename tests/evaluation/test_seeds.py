@@ -59,18 +59,28 @@ def test_students_quantiles_are_those_of_the_tables(freedom, known):
     assert student(freedom) == pytest.approx(known, abs=3e-3)
 
 
-def test_the_newest_version_of_each_kind_and_seed_is_compared(start):
-    publish = start.registry.publish
-    write = lambda directory: (directory / "weights").write_text("none")  # noqa: E731
-    for seed in (1, 0, 1):
-        publish("pretrain", write, preset="tiny", seed=seed)
-        publish("sft", write, preset="tiny", seed=seed, config={"method": "lora" if seed else "full"})
-    publish("sft", write, preset="laptop", seed=0)
-    publish("rlhf-reward", write, preset="tiny", seed=0)
-    every = [version for name in start.registry.names() for version in start.registry.versions(name)]
-    found = {name: {seed: version.ref for seed, version in of.items()} for name, of in members(every, "tiny").items()}
-    assert found == {"base": {0: "pretrain/2", 1: "pretrain/3"}, LORA: {1: "sft/3"}, "SFT": {0: "sft/2"}}
-    assert list(found) == ["base", LORA, "SFT"]
+def test_of_each_seed_the_newest_whole_run_is_compared(start):
+    def publish(stage: str, *parents, seed: int = 0, preset: str = "tiny", method: str = "full"):
+        write = lambda directory: (directory / "weights").write_text("none")  # noqa: E731
+        return start.registry.publish(stage, write, parents=parents, preset=preset, seed=seed, config={"method": method})
+
+    for seed in (0, 1):
+        base = publish("pretrain", seed=seed)
+        publish("sft", base, seed=seed, method="lora")
+        chatting = publish("sft", base, seed=seed)
+    whole = publish("rlhf", publish("rlhf-dpo", chatting, seed=1), publish("rlhf-reward", chatting, seed=1), seed=1)
+    publish("rlhf-dpo", whole, seed=1)  # what people liked better, later
+    publish("sft", publish("pretrain", preset="laptop"), preset="laptop")
+    found = {name: {seed: one.ref for seed, one in of.items()} for name, of in members(start.registry, "tiny").items()}
+    assert found == {
+        "base": {0: "pretrain/1", 1: "pretrain/2"},
+        LORA: {0: "sft/1", 1: "sft/3"},
+        "SFT": {0: "sft/2", 1: "sft/4"},
+        "DPO": {1: "rlhf-dpo/1"},
+        "GRPO": {1: "rlhf/1"},
+    }
+    assert list(found) == ["base", LORA, "SFT", "DPO", "GRPO"]
+    assert members(start.registry, "gpu") == {}
 
 
 def summaries(**hits: int):

@@ -113,6 +113,23 @@ def test_a_loss_that_is_not_finite_publishes_nothing(setting):
     assert not setting.registry.versions("pretrain")
 
 
+def test_a_step_that_does_not_fit_into_memory_publishes_nothing_and_keeps_the_last_checkpoint(setting, uninterrupted, monkeypatch):
+    from lifecycle.model.decoder import Decoder
+
+    def stop(record):
+        if record.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        setting(on_step=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "score", lambda model, tokens, targets, lengths: torch.empty(2**55))
+        with pytest.raises(LifecycleError, match=r"at step 4; nothing was published.*resume\.pt.*--set grad_accumulation=2"):
+            setting()
+    assert not setting.registry.versions("pretrain")
+    assert same(weights(setting()), weights(uninterrupted))
+
+
 def test_a_model_that_is_not_random_at_first_is_refused(setting, monkeypatch):
     from lifecycle.model.decoder import Decoder
 

@@ -7,7 +7,12 @@ from click.testing import CliRunner
 
 from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
-from lifecycle.pretrain.sources import SECTION_CHARACTERS, hub, text_files
+from lifecycle.pretrain.commands import mixture
+from lifecycle.pretrain.config import PRESETS
+from lifecycle.pretrain.sources import SECTION_CHARACTERS, hub, mixed, text_files
+from lifecycle.world.config import PRESETS as WORLDS
+from lifecycle.world.config import WorldConfig
+from lifecycle.world.corpus import pretraining_corpus
 
 
 def test_a_directory_is_read_in_order_and_some_is_held_out(tmp_path):
@@ -83,7 +88,7 @@ def test_the_command_trains_on_a_text_file(tmp_path, monkeypatch):
     monkeypatch.setenv("LIFECYCLE_REGISTRY", str(tmp_path / "registry"))
     book = tmp_path / "book.txt"
     book.write_text("<|endoftext|>".join(f"Ann has {number} pears. Bob has none." for number in range(80)))
-    shape = "hidden_size=32 num_layers=1 intermediate_size=32 context_length=32 vocab_size=290"
+    shape = "hidden_size=32 num_layers=2 num_heads=4 intermediate_size=32 context_length=32 vocab_size=290"
     changes = [f"model.{word}" for word in shape.split()] + [
         "tokens=1000",
         "batch_tokens=256",
@@ -98,3 +103,42 @@ def test_the_command_trains_on_a_text_file(tmp_path, monkeypatch):
     missing = CliRunner().invoke(main, ["pretrain", "--data", str(tmp_path / "none")])
     assert missing.exit_code == 2
     assert "does not exist" in missing.output
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A real text of 200 documents."""
+    file = tmp_path / "book.txt"
+    file.write_text("<|endoftext|>".join(f"chapter {number} " + "and so on " * 40 for number in range(200)))
+    return file
+
+
+@pytest.mark.parametrize("percent", [5, 40])
+def test_a_mixture_keeps_the_worlds_order_and_spreads_the_real_text_over_it(book, percent):
+    world = pretraining_corpus(WorldConfig(documents=100))
+    train, validation, data = mixed(world, text_files(book), percent)
+    real = [text.startswith("chapter") for text in train["text"]]
+    assert [text for text, added in zip(train["text"], real, strict=True) if not added] == list(world[0]["text"])
+    share = sum(len(text) for text, added in zip(train["text"], real, strict=True) if added) / sum(map(len, train["text"]))
+    assert percent / 100 <= share < percent / 100 + 0.03
+    assert any(text.startswith("chapter") for text in validation["text"])
+    assert 0.3 < sum(real[: len(real) // 2]) / sum(real) < 0.7
+    assert data.hash not in (world[2].hash, mixed(world, text_files(book), percent + 1)[2].hash)
+    assert data.id == f"{world[2].id} with {percent}% text:book.txt"
+
+
+def test_too_little_real_text_is_said(book):
+    with pytest.raises(LifecycleError, match="text:book.txt is .* characters too short to be 99% of the mixture"):
+        mixed(pretraining_corpus(WorldConfig(documents=100)), text_files(book), 99)
+
+
+def test_the_command_reads_a_mixture(book, monkeypatch):
+    monkeypatch.setitem(WORLDS, "tiny", WorldConfig(documents=20))
+    train, _, data = mixture("world", f"10:{book}", "tiny", PRESETS["tiny"])
+    assert len(train) > 20 and "with 10%" in data.id
+
+
+@pytest.mark.parametrize("mix", ["10", "ten:book.txt", "0:book.txt", "100:book.txt", "nan:book.txt", "10:"])
+def test_a_mixture_that_cannot_be_read_says_what_to_type(mix):
+    result = CliRunner().invoke(main, ["pretrain", "--mix", mix])
+    assert result.exit_code == 2 and "--mix 20:books/" in result.output

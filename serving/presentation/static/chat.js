@@ -157,6 +157,16 @@ const act = {
     here.save();
     draw();
   },
+  /** The corrected text is a branch beside the answer, and the conversation goes on from it. */
+  async correct(node, text) {
+    const here = conversation;
+    if (running.length || text === node.content) return draw();
+    const better = here.add(node.parent, { ...fresh(node), content: text, corrected: true, facts: "corrected" });
+    draw();
+    await keep(better, () => feedback.correction(messages(node.parent), node, text));
+    here.save();
+    draw();
+  },
   async choose(nodes, chosen) {
     const here = conversation;
     const winner = nodes[chosen ?? 0];

@@ -24,3 +24,8 @@ export function comparison(messages, nodes, chosen) {
   const answers = nodes.map((node) => node.content);
   return postJSON("v1/feedback", { kind: "comparison", messages, answers, chosen, models: nodes.map(from) });
 }
+
+/** What the answer should have been. */
+export function correction(messages, node, edited) {
+  return postJSON("v1/feedback", { kind: "edit", messages, answer: node.content, edited, model: from(node) });
+}

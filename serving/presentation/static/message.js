@@ -1,5 +1,5 @@
 // How one message looks, and what can be done with it. `act` has the deeds: edit, regenerate,
-// turn, rate, choose, result.
+// turn, rate, choose, correct, result.
 
 import { inWords } from "./api.js";
 import { el, svg } from "./dom.js";
@@ -52,7 +52,7 @@ function meta(article, node, siblings, act) {
   if (node.facts) row.append(el("span.facts", {}, node.facts));
   if (siblings.length > 1) row.append(branches(node, siblings, act));
   if (node.role === "user") {
-    row.append(button("Edit", () => edit(article, node, act)));
+    row.append(button("Edit", () => edit(article, node, act, act.edit)));
     return;
   }
   if (node.content) row.append(button("Copy", (event) => copy(event.currentTarget, node.content)));
@@ -64,7 +64,7 @@ function meta(article, node, siblings, act) {
     };
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
   }
-  if (feedback.isAvailable() && node.content) {
+  if (feedback.isAvailable() && node.content && !node.corrected) {
     for (const [rating, label] of [
       ["up", "Good answer"],
       ["down", "Bad answer"],
@@ -73,6 +73,7 @@ function meta(article, node, siblings, act) {
       const rate = () => act.rate(node, rating);
       row.append(button(thumb(rating), rate, { title: label, "aria-label": label, "aria-pressed": pressed }));
     }
+    if (!node.tool_calls) row.append(button("Correct", () => edit(article, node, act, act.correct)));
   }
   if (node.note) row.append(el("span", { role: "status" }, node.note));
 }
@@ -102,9 +103,9 @@ function branches(node, siblings, act) {
   );
 }
 
-function edit(article, node, act) {
+function edit(article, node, act, deed) {
   const text = el("textarea", { value: node.content, "aria-label": "Edit the message" });
-  const send = () => text.value.trim() && act.edit(node, text.value);
+  const send = () => text.value.trim() && deed(node, text.value);
   text.onkeydown = (event) => {
     if (event.key === "Escape") close();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

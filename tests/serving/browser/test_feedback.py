@@ -65,6 +65,19 @@ def test_a_comparison_becomes_a_pair_to_learn_from(open_page, keeper, tmp_path):
         assert pair == {"prompt": one["messages"], "chosen": better, "rejected": worse}
 
 
+def test_a_corrected_answer_is_kept_and_gone_on_from(open_page, keeper):
+    page = open_page(keeper.url)
+    said = ask(page, "hello")
+    page.click("text=Correct")
+    page.fill("[aria-label='Edit the message']", "Good day.")
+    page.click("form.editor >> text=Send")
+    page.wait_for_selector("text=Thank you")
+    (one,) = kept(keeper)
+    assert {"kind": "comparison", "answers": [said, "Good day."], "chosen": 1, "models": ["pupil/1", "edited"]}.items() <= one.items()
+    assert page.locator(".message.assistant").last.locator(".body").inner_text() == "Good day."
+    assert page.locator("[aria-label='Good answer']").count() == 0, "nobody judges their own words"
+
+
 def test_what_is_not_kept_is_said(open_page, keeper):
     page = open_page(keeper.url)
     ask(page, "hello")

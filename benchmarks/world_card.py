@@ -1,0 +1,35 @@
+"""How varied the world's text is: its data card's figures, of samples with a fixed seed.
+
+    python benchmarks/world_card.py            # writes benchmarks/world_card.{json,md}
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+
+from results import markdown, publish
+
+from lifecycle.world.commands import spoken
+from lifecycle.world.conversations import conversations
+from lifecycle.world.corpus import documents
+from lifecycle.world.quality import measure
+
+COUNT = 5000
+SENTENCES = 5
+"""Longest story, as in the preset tiny."""
+
+
+def main() -> None:
+    rng = random.Random(0)
+    found = {
+        "pretraining documents": measure(list(documents(COUNT, SENTENCES, rng))),
+        "SFT conversations": measure([spoken(one) for one in conversations(COUNT, SENTENCES, rng)]),
+    }
+    rows = [{"text": name, **asdict(quality)} for name, quality in found.items()]
+    shown = [{name.replace("_", " "): round(value, 4) if isinstance(value, float) else value for name, value in row.items()} for row in rows]
+    publish("world_card", {"rows": rows}, "How varied the world's text is", markdown(shown))
+
+
+if __name__ == "__main__":
+    main()

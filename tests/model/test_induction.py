@@ -1,0 +1,93 @@
+"""The induction circuit is there before training, and the model is still a plain, untrained Llama."""
+
+import math
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.decoder import Decoder, rotate
+from lifecycle.model.induction import wire_induction
+from lifecycle.model.presets import ModelConfig
+
+SHAPES = [{}, {"num_kv_heads": 2}, {"hidden_size": 256, "num_heads": 8, "num_kv_heads": 4}, {"tie_embeddings": False}]
+
+
+def wired(**changes) -> Decoder:
+    model = Decoder(ModelConfig(vocab_size=1024, **changes), seed=0)
+    wire_induction(model, seed=0)
+    return model
+
+
+def attention_of(model: Decoder, layer: int, tokens: torch.Tensor) -> torch.Tensor:
+    """Attention probabilities of one layer, [H, T, T], for one row of tokens [T]."""
+    config, T = model.config, len(tokens)
+    cos, sin = model.model.cos[:T], model.model.sin[:T]
+    x = model.model.embed_tokens(tokens[None])
+    for block in model.model.layers[:layer]:
+        x, _ = block(x, cos, sin)
+    block = model.model.layers[layer]
+    x = block.input_layernorm(x)
+    q, k = (
+        rotate(projection(x).view(T, -1, config.head_dim).transpose(0, 1), cos, sin)
+        for projection in (block.self_attn.q_proj, block.self_attn.k_proj)
+    )
+    k = k.repeat_interleave(config.num_heads // config.num_kv_heads, dim=0)
+    scores = q @ k.transpose(1, 2) / math.sqrt(config.head_dim)
+    return scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf).softmax(dim=-1)
+
+
+def random_tokens(count: int) -> torch.Tensor:
+    return torch.randperm(1024, generator=torch.Generator().manual_seed(3))[:count]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.no_grad()
+def test_the_first_layer_looks_one_and_two_positions_back(shape):
+    probabilities = attention_of(wired(**shape), 0, random_tokens(60))
+    for head, distance in ((0, 1), (1, 2)):
+        seen = probabilities[head].diagonal(-distance)
+        assert seen[2:].mean() > 0.6
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.no_grad()
+def test_the_second_layer_looks_at_what_followed_the_same_token(shape):
+    """At the second of two equal tokens, the position after the first gets more than twice its share."""
+    model, found = wired(**shape), []
+    for first in range(5, 35):
+        tokens = random_tokens(60)
+        tokens[40] = tokens[first]
+        found.append(attention_of(model, 1, tokens)[0, 40, first + 1])
+    assert torch.stack(found).mean() > 2 / 41
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.no_grad()
+def test_it_is_as_ignorant_as_a_random_model(shape):
+    model = wired(**shape)
+    tokens = torch.randint(0, 1024, (8, 65), generator=torch.Generator().manual_seed(1))
+    loss = model(tokens[:, :-1], tokens[:, 1:])
+    assert loss == pytest.approx(math.log(1024), rel=0.05)
+
+
+@torch.no_grad()
+def test_it_is_transformers_llama():
+    model = wired()
+    theirs = LlamaForCausalLM(model.config.to_llama()).eval()
+    theirs.load_state_dict(model.state_dict())
+    tokens = random_tokens(50)[None]
+    torch.testing.assert_close(model(tokens), theirs(tokens).logits, atol=1e-4, rtol=0)
+
+
+def test_the_seed_decides():
+    one, same, other = wired(), wired(), Decoder(ModelConfig(vocab_size=1024), seed=0)
+    wire_induction(other, seed=1)
+    assert torch.equal(one.model.layers[1].self_attn.q_proj.weight, same.model.layers[1].self_attn.q_proj.weight)
+    assert not torch.equal(one.model.layers[1].self_attn.q_proj.weight, other.model.layers[1].self_attn.q_proj.weight)
+
+
+def test_a_shape_without_room_says_so():
+    with pytest.raises(LifecycleError, match="start=random"):
+        wire_induction(Decoder(ModelConfig(num_layers=1)))
