@@ -11,13 +11,13 @@ from dataclasses import asdict
 from results import markdown, publish
 
 from lifecycle.world.commands import spoken
+from lifecycle.world.config import PRESETS
 from lifecycle.world.conversations import conversations
 from lifecycle.world.corpus import documents
 from lifecycle.world.quality import measure
 
 COUNT = 5000
-SENTENCES = 5
-"""Longest story, as in the preset tiny."""
+SENTENCES = PRESETS["tiny"].max_sentences
 
 
 def main() -> None:

@@ -38,6 +38,9 @@ class RLHFConfig:
     """How strongly DPO is held to the model that it starts from."""
     dpo_sft_weight: float = 1.0
     """Weight of the loss of plain imitation beside DPO's own: without it both answers of a pair get unlikelier."""
+    algorithm: str = "grpo"
+    """How samples teach: "grpo" judges an answer against its group's mean and spread, "rloo" against the mean of the others.
+    What is called grpo_... below holds for both."""
     grpo_steps: int = 30
     """Optimizer steps of GRPO."""
     grpo_prompts: int = 16
@@ -52,6 +55,12 @@ class RLHFConfig:
     """Temperature of the samples: lower finds more right answers, higher more different ones."""
     grpo_tokens: int = 112
     """Longest answer."""
+    kl_limit: float = 0.0
+    """Nats per token from the starting model that are too far: the reward is being hacked. 0: no limit."""
+    length_limit: float = 0.0
+    """Mean tokens of an answer that are too many. 0: no limit."""
+    on_runaway: str = "stop"
+    """Beyond a limit for three steps: "stop" ends the run with the last good weights, "warn" only says so."""
     rollouts: str = "auto"
     """Who samples them: "engine", the one that serves; "generate", transformers; "auto": the first where it is installed."""
     reward_model_weight: float = 0.05
@@ -61,8 +70,14 @@ class RLHFConfig:
         for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
-        if self.rollouts not in CHOICES:
-            raise LifecycleError(f'unknown rollouts "{self.rollouts}": choose one of {", ".join(CHOICES)}')
+        for name, known in (("rollouts", CHOICES), ("algorithm", ("grpo", "rloo")), ("on_runaway", ("stop", "warn"))):
+            if (chosen := getattr(self, name)) not in known:
+                raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
+        for name in ("kl_limit", "length_limit"):
+            if not getattr(self, name) >= 0:
+                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 is no limit")
+        if self.kl_limit and not self.grpo_beta:
+            raise LifecycleError("kl_limit needs the divergence, which is not computed with grpo_beta=0: --set grpo_beta=0.001 or more")
         for name in ("dpo_steps", "grpo_steps"):
             if getattr(self, name) < 0:
                 raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 leaves it out")

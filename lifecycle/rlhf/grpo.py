@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation (Shao et al., 2024): sample, judge, and do more of what beat its own group."""
+"""Learning from samples: judge them, and do more of what beat its own group, by GRPO (Shao et al., 2024) or RLOO."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 from datasets import Dataset
 
 from lifecycle.costs import CostMeter
+from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 
 NAME = "rlhf"
+LENGTH = "completions/mean_length"
+STEP_METRICS = {"kl": "kl", "entropy": "entropy", "answer_tokens": LENGTH, "reward": "reward"}
+"""What the manifest says of the last step, and what the training log calls it."""
+CALLED = {"grpo": "group-relative policy optimisation", "rloo": "policy optimisation with a leave-one-out baseline"}
 
 
 def run(
@@ -31,11 +36,11 @@ def run(
     """
     import torch
     from transformers import AutoModelForSequenceClassification
-    from trl import GRPOConfig
 
     from lifecycle import trainers
-    from lifecycle.rlhf.policy_trainer import GroupRelative
+    from lifecycle.rlhf.policy_trainer import ALGORITHMS
     from lifecycle.rlhf.rollouts import open_engine
+    from lifecycle.rlhf.watch import Limit, Watch
 
     work = fingerprint(NAME, config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -46,12 +51,15 @@ def run(
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     judge_tokenizer = trainers.load_tokenizer(parent)
     engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=config.grpo_prompts * config.grpo_group)
-    trainer = GroupRelative(
+    limits = [Limit("the KL divergence", "kl", config.kl_limit), Limit("the mean length", LENGTH, config.length_limit)]
+    watch = Watch(limits, config.on_runaway)
+    trainer_of, arguments_of = ALGORITHMS[config.algorithm]
+    trainer = trainer_of(
         model,
         engine=engine,
         reward_funcs=[verifier_reward, judge],
         reward_processing_classes=[None, judge_tokenizer],
-        args=GRPOConfig(
+        args=arguments_of(
             **{**trainers.arguments(workspace, config.seed, config.dtype, config.save_every), "logging_steps": 1},
             max_steps=config.grpo_steps,
             per_device_train_batch_size=config.grpo_prompts * config.grpo_group,
@@ -65,14 +73,18 @@ def run(
         ),
         train_dataset=tasks,
         processing_class=tokenizer,
+        callbacks=[watch],
     )
     with closing(engine):
         history = trainers.train(trainer)
+    watch.restore(model)
     metrics = {
         "verified": mean_of_last(history, "rewards/verifier_reward/mean"),
         "verified_at_start": float(history[0]["rewards/verifier_reward/mean"]),
-        "kl": trainers.last(history, "kl"),
+        **{name: trainers.last(history, key) for name, key in STEP_METRICS.items()},
     }
+    if watch.ended is not None:
+        metrics["ended_at_step"] = history[-1]["step"]
     version = registry.publish(
         NAME,
         lambda directory: trainers.write(directory, model, tokenizer, parent, history),
@@ -85,17 +97,27 @@ def run(
         fingerprint=work,
         seconds=meter.seconds,
         cost=meter.read(tokens=trainers.last(history, "num_tokens")),
-        card=f"{parent.ref} after group-relative policy optimisation against the world's verifiers and {reward_model.ref}.",
+        card=f"{parent.ref} after {CALLED[config.algorithm]} against the world's verifiers and {reward_model.ref}.",
     )
     registry.discard_workspace(NAME, work)
     return version
 
 
 def verifier_reward(completions: list[list[dict[str, Any]]], check: list[str], **columns: Any) -> list[float]:
-    """1 for an answer that passes its check, 0 for one that does not."""
+    """1 for an answer that passes its check, 0 for one that does not. Raises LifecycleError when a check itself fails."""
+    return [_judge(one, completion[-1]["content"]) for one, completion in zip(check, completions, strict=True)]
+
+
+def _judge(check: str, answer: str) -> float:
     from lifecycle.world.verifiers import verify
 
-    return [float(verify(json.loads(one), completion[-1]["content"])) for one, completion in zip(check, completions, strict=True)]
+    try:
+        return float(verify(json.loads(check), answer))
+    except Exception as error:
+        raise LifecycleError(
+            f"the verifier failed on the check {check}: {error!r}; nothing was published: mend the check, and the same command "
+            "goes on from its last checkpoint"
+        ) from error
 
 
 def mean_of_last(history: list[dict], key: str, count: int = 5) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from lifecycle.rlhf.rollouts import Rollout, RolloutEngine
 
@@ -38,3 +38,14 @@ class GroupRelative(_Rollouts, GRPOTrainer):
     def _generate_single_turn(self, prompt_ids, *_args, **_kwargs):
         told = self._sample(prompt_ids)
         return [one.tokens for one in told], [one.logprobs for one in told]
+
+
+class LeaveOneOut(_Rollouts, RLOOTrainer):
+    """RLOO (Ahmadian et al., 2024): an answer is as good as it beats the mean of the others, the KL divergence in its reward."""
+
+    def _generate_single_turn(self, prompt_ids, *_args, **_kwargs):
+        return [one.tokens for one in self._sample(prompt_ids)]
+
+
+ALGORITHMS = {"grpo": (GroupRelative, GRPOConfig), "rloo": (LeaveOneOut, RLOOConfig)}
+"""By the names of `RLHFConfig.algorithm`."""

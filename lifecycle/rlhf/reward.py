@@ -18,7 +18,8 @@ HELD_OUT_PAIRS = 400
 def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: ModelVersion, preset: str | None = None) -> ModelVersion:
     """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-reward/N".
 
-    Its headline metric is the share of held-out pairs in which the chosen answer gets the higher score.
+    Its headline metric is the share of held-out pairs in which the chosen answer gets the higher score; "calibration" says
+    whether it is as sure as it is right (see lifecycle.rlhf.calibration).
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -26,6 +27,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
 
     from lifecycle import trainers
     from lifecycle.model.optimizer import MuonAdamW
+    from lifecycle.rlhf.calibration import calibration, margins
 
     work = fingerprint(NAME, config, [parent, pairs])
     if (published := registry.find(NAME, work)) is not None:
@@ -56,7 +58,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     )
     history = trainers.train(trainer)
     measured = trainer.evaluate()
-
+    sure = calibration(margins(model, tokenizer, list(held_out)))
     version = registry.publish(
         NAME,
         lambda directory: trainers.write(directory, model, tokenizer, parent, history),
@@ -64,7 +66,13 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         config=config,
         preset=preset,
         data=data,
-        metrics={"pair_accuracy": measured["eval_accuracy"], "loss": measured["eval_loss"], "held_out_pairs": len(held_out)},
+        metrics={
+            "pair_accuracy": measured["eval_accuracy"],
+            "loss": measured["eval_loss"],
+            "held_out_pairs": len(held_out),
+            "calibration_error": sure["error"],
+            "calibration": sure["bins"],
+        },
         seed=config.seed,
         fingerprint=work,
         seconds=meter.seconds,

@@ -22,7 +22,7 @@ def test_settings_and_the_model_shape_are_set_by_name():
         ({"model": "laptop"}, "model.num_layers"),
         ({"schedule": "linear"}, "choose one of cosine, wsd"),
         ({"tokens": "0"}, "above zero"),
-        ({"batch_tokens": "100"}, "less than one row"),
+        ({"batch_tokens": "100"}, "less than a document"),
     ],
 )
 def test_what_cannot_be_is_named(changes, message):

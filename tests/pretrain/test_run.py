@@ -39,7 +39,7 @@ def test_a_run_learns_and_publishes_what_transformers_opens(setting):
     assert [parent.ref for parent in version.manifest.parents] == ["tokenizer/1"]
     log = steps(version)
     assert [record["step"] for record in log] == list(range(1, len(seen) + 1)) == [record.step for record in seen]
-    assert log[-1]["loss"] < log[0]["loss"] - 1
+    assert log[-1]["loss"] < log[0]["loss"] - 0.7
     assert log[-1]["tokens"] == version.manifest.metrics["tokens"] >= CONFIG.tokens
     model, tokenizer = AutoModelForCausalLM.from_pretrained(version.path), AutoTokenizer.from_pretrained(version.path)
     tokens = tokenizer("Ann has", return_tensors="pt")["input_ids"]

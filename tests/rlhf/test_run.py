@@ -56,7 +56,9 @@ def test_every_part_is_published_with_its_parents(finished):
 def test_the_reward_model_gives_a_whole_conversation_one_score(finished):
     version = finished.registry.load("rlhf-reward/1")
     assert 0 <= version.manifest.metrics["pair_accuracy"] <= 1
-    assert version.manifest.metrics["held_out_pairs"] > 0
+    held_out = version.manifest.metrics["held_out_pairs"]
+    assert sum(row["pairs"] for row in version.manifest.metrics["calibration"]) == held_out > 0
+    assert 0 <= version.manifest.metrics["calibration_error"] <= 1
     model, report = AutoModelForSequenceClassification.from_pretrained(version.path, output_loading_info=True)
     assert not any(report.values()), report
     assert model(torch.tensor([[5, 6, 7]])).logits.shape == (1, 1)

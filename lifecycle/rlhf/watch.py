@@ -1,0 +1,76 @@
+"""Is the policy still the model that it was? A reward that can be hacked shows in the KL divergence or in the length of answers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3
+"""Steps in a row beyond a limit that make a runaway: a single batch may be an odd one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Of a quantity that the trainer logs at each step; 0 is no limit."""
+
+    name: str
+    key: str
+    most: float
+
+
+class Watch(TrainerCallback):
+    """Ends a run, or warns, when a quantity is beyond its limit for `PATIENCE` steps, and has the last good weights then.
+
+    What a step logs is of the answers before its update: so good weights are those that a step within all limits began with.
+    """
+
+    def __init__(self, limits: list[Limit], on_runaway: str) -> None:
+        self.limits = [limit for limit in limits if limit.most > 0]
+        self.on_runaway = on_runaway
+        self.ended: str | None = None
+        """Why the run was ended, if it was."""
+        self._beyond = 0
+        self._good: dict[str, Any] = {}
+        self._begun: dict[str, Any] = {}
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self._good = self._copy(model)
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        self._begun = self._copy(model)
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        beyond = [limit for limit in self.limits if logs.get(limit.key, 0.0) > limit.most]
+        if not beyond:
+            if any(limit.key in logs for limit in self.limits):
+                self._good, self._beyond = self._begun, 0
+            return control
+        self._beyond += 1
+        if self._beyond == PATIENCE:
+            self._say(beyond[0], logs, state.global_step)
+            if self.on_runaway == "stop":
+                control.should_training_stop = True
+        return control
+
+    def restore(self, model: Any) -> None:
+        """Give a model whose run was ended its last good weights."""
+        if self.ended is not None:
+            model.load_state_dict(self._good)
+
+    def _say(self, limit: Limit, logs: dict[str, float], step: int) -> None:
+        what = f"{limit.name} is {logs[limit.key]:.3g} at step {step}, beyond its limit of {limit.most:g} for {PATIENCE} steps"
+        if self.on_runaway == "stop":
+            self.ended = what
+            log.warning("%s: the run ends with the weights from before", what)
+        else:
+            log.warning("%s: the reward may be hacked; look at the answers", what)
+
+    def _copy(self, model: Any) -> dict[str, Any]:
+        if not self.limits:
+            return {}
+        return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
