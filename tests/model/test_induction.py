@@ -23,14 +23,14 @@ def wired(**changes) -> Decoder:
 def attention_of(model: Decoder, layer: int, tokens: torch.Tensor) -> torch.Tensor:
     """Attention probabilities of one layer, [H, T, T], for one row of tokens [T]."""
     config, T = model.config, len(tokens)
-    cos, sin = model.model.cos[:T], model.model.sin[:T]
+    cos, sin = model.model.cos[:T, None], model.model.sin[:T, None]
     x = model.model.embed_tokens(tokens[None])
     for block in model.model.layers[:layer]:
         x, _ = block(x, cos, sin)
     block = model.model.layers[layer]
-    x = block.input_layernorm(x)
+    x = block.input_layernorm(x)[0]
     q, k = (
-        rotate(projection(x).view(T, -1, config.head_dim).transpose(0, 1), cos, sin)
+        rotate(projection(x).view(T, -1, config.head_dim), cos, sin).transpose(0, 1)
         for projection in (block.self_attn.q_proj, block.self_attn.k_proj)
     )
     k = k.repeat_interleave(config.num_heads // config.num_kv_heads, dim=0)
