@@ -15,7 +15,7 @@ class WorldConfig:
     """Pretraining documents."""
     conversations: int = 18_000
     """SFT conversations."""
-    prompts: int = 2_000
+    prompts: int = 1_200
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""
     max_sentences: int = 8
     """Longest story."""
