@@ -1,7 +1,7 @@
 """Documents one after the other in one flat row of tokens: nothing but attention needs to know where each begins.
 
-Every product, norm and loss works on real tokens alone. Attention works on rectangles; neighbours of similar length share
-one, and only there is a little padding, which causality keeps out of what comes before it.
+Every product, norm and loss works on the tokens themselves and a few fillers. Attention works on rectangles; neighbours of similar length share
+one, padded to few shapes, and causality keeps the padding out of what comes before it.
 """
 
 from __future__ import annotations
