@@ -14,7 +14,7 @@ from lifecycle.model.tokenizer_stage import run as tokenizer_stage
 from lifecycle.registry import DataRef, ModelRegistry
 from lifecycle.world.config import PRESETS, WorldConfig
 
-COMMANDS = ["bench", "chat", "deploy", "feedback", "keys", "models", "pretrain", "report", "rlhf", "run", "serve", "sft", "simulate", "timeline", "world"]
+COMMANDS = ["bench", "chat", "deploy", "evaluate", "feedback", "keys", "models", "plan", "pretrain", "report", "rlhf", "run", "serve", "sft", "simulate", "timeline", "world"]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_every_command_explains_itself(name):
 def test_an_unknown_command_names_the_near_miss():
     assert 'unknown command "pretrian"' in refused("pretrian")
     assert refused("pretrian").endswith('Did you mean "pretrain"?')
-    assert "choose one of bench, chat, deploy, feedback, keys, models, pretrain" in refused("xyz")
+    assert "choose one of bench, chat, deploy, evaluate, feedback, keys, models, plan, pretrain" in refused("xyz")
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft", "rlhf", "deploy", "run"])
