@@ -18,8 +18,8 @@ class Example:
 
 EXAMPLES = (
     Example(
-        "Anna was in the park. She had a red ball.\nWho has the ball?",
-        {"type": "names", "key": "Anna", "rivals": ["nobody"]},
+        "One day Anna was in the park. She had a red ball.\nWhat colour is the ball?",
+        {"type": "names", "key": "red", "rivals": ["blue", "green", "yellow"]},
     ),
     Example("What does a cat say?", {"type": "names", "key": "meow", "rivals": []}),
     Example("What is the capital of France?", {"type": "don't know"}),

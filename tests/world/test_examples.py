@@ -10,11 +10,11 @@ from lifecycle.world.stories import tells_held_out_owner
 from lifecycle.world.verifiers import verify
 
 RIGHT = (
-    "It is Anna.",
+    "It is red.",
     "A cat says meow.",
     DONT_KNOW,
     "21 + 34 = 55.",
-    "Once Ben was in the park. Mia was in the park. Ben had a red ball.",
+    "Once Ben was in the park. Mia was in the park. Ben had a blue ball.",
     "7, 23, 41.",
     '{"person": "Mia", "place": "the shop", "thing": "a blue key"}',
     REFUSAL,
