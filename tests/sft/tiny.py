@@ -20,7 +20,7 @@ from lifecycle.registry import ModelRegistry, ModelVersion
 from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import pretraining_corpus
 
-WORLD = WorldConfig(documents=300, conversations=40, prompts=30, max_sentences=4)
+WORLD = WorldConfig(documents=300, conversations=40, prompts=30, max_sentences=2)
 SHAPE = ModelConfig(
     vocab_size=420, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=48, context_length=512
 )
