@@ -20,7 +20,7 @@ TRAINING = PretrainConfig(model=SHAPE, batch_tokens=512, bucket_batches=2, dtype
 
 
 def test_there_is_a_point_for_every_size_and_budget_and_none_is_trained_twice(tmp_path):
-    registry, shapes = ModelRegistry(tmp_path), [replace(SHAPE, num_layers=layers) for layers in (1, 2)]
+    registry, shapes = ModelRegistry(tmp_path), [replace(SHAPE, num_layers=layers) for layers in (2, 3)]
     versions = scaling.train(registry, WORLD, shapes, [600, 1200], TRAINING)
     again = scaling.train(registry, WORLD, shapes, [600, 1200], TRAINING)
     assert [version.ref for version in again] == [version.ref for version in versions]
