@@ -24,10 +24,11 @@ from transformers import (  # noqa: E402
 from transformers.trainer import TRAINER_STATE_NAME  # noqa: E402
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 
+from lifecycle.costs import CostMeter  # noqa: E402
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
 from lifecycle.model.loading import is_int8  # noqa: E402
-from lifecycle.registry import ModelVersion  # noqa: E402
+from lifecycle.registry import ModelRegistry, ModelVersion  # noqa: E402
 from lifecycle.training.resume import Interruption, between_steps  # noqa: E402
 
 LOG = "training_log.jsonl"
@@ -145,6 +146,37 @@ def write(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     write_log(directory, history)
+
+
+def publish(
+    registry: ModelRegistry,
+    name: str,
+    trained: tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict[str, Any]]],
+    meter: CostMeter,
+    *,
+    parents: list[ModelVersion],
+    config: Any,
+    fingerprint: str,
+    **facts: Any,
+) -> ModelVersion:
+    """Publish model, tokenizer and log as "name/N" with what they cost, and give the workspace back.
+
+    The first of `parents` is what training started from; `facts` are what `ModelRegistry.publish` takes besides.
+    """
+    model, tokenizer, history = trained
+    version = registry.publish(
+        name,
+        lambda directory: write(directory, model, tokenizer, parents[0], history),
+        parents=parents,
+        config=config,
+        seed=config.seed,
+        fingerprint=fingerprint,
+        seconds=meter.seconds,
+        cost=meter.read(tokens=last(history, "num_tokens")),
+        **facts,
+    )
+    registry.discard_workspace(name, fingerprint)
+    return version
 
 
 def write_log(directory: Path, history: list[dict[str, Any]]) -> None:

@@ -46,19 +46,16 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
         processing_class=tokenizer,
     )
     history = trainers.train(trainer)
-    version = registry.publish(
+    return trainers.publish(
+        registry,
         NAME,
-        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        (model, tokenizer, history),
+        meter,
         parents=[parent, thumbs],
         config=config,
         preset=preset,
         data=data,
         metrics={"loss": trainers.last(history, "loss"), "up": liked, "down": disliked},
-        seed=config.seed,
         fingerprint=work,
-        seconds=meter.seconds,
-        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after KTO on thumbs up and down that people gave to single answers.",
     )
-    registry.discard_workspace(NAME, work)
-    return version

@@ -47,19 +47,16 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         "first_margin": float(history[0]["rewards/margins"]),
         "loss": trainers.last(history, "loss"),
     }
-    version = registry.publish(
+    return trainers.publish(
+        registry,
         NAME,
-        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        (model, tokenizer, history),
+        meter,
         parents=[parent, pairs],
         config=config,
         preset=preset,
         data=data,
         metrics=metrics,
-        seed=config.seed,
         fingerprint=work,
-        seconds=meter.seconds,
-        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after direct preference optimisation: of its own answers, those that pass are preferred to those that do not.",
     )
-    registry.discard_workspace(NAME, work)
-    return version

@@ -85,22 +85,19 @@ def run(
     }
     if watch.ended is not None:
         metrics["ended_at_step"] = history[-1]["step"]
-    version = registry.publish(
+    return trainers.publish(
+        registry,
         NAME,
-        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        (model, tokenizer, history),
+        meter,
         parents=[parent, reward_model],
         config=config,
         preset=preset,
         data=data,
         metrics=metrics,
-        seed=config.seed,
         fingerprint=work,
-        seconds=meter.seconds,
-        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card=f"{parent.ref} after {CALLED[config.algorithm]} against the world's verifiers and {reward_model.ref}.",
     )
-    registry.discard_workspace(NAME, work)
-    return version
 
 
 def verifier_reward(completions: list[list[dict[str, Any]]], check: list[str], **columns: Any) -> list[float]:

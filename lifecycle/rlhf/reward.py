@@ -59,9 +59,11 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     history = trainers.train(trainer)
     measured = trainer.evaluate()
     sure = calibration(margins(model, tokenizer, list(held_out)))
-    version = registry.publish(
+    return trainers.publish(
+        registry,
         NAME,
-        lambda directory: trainers.write(directory, model, tokenizer, parent, history),
+        (model, tokenizer, history),
+        meter,
         parents=[parent, pairs],
         config=config,
         preset=preset,
@@ -73,14 +75,9 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
             "calibration_error": sure["error"],
             "calibration": sure["bins"],
         },
-        seed=config.seed,
         fingerprint=work,
-        seconds=meter.seconds,
-        cost=meter.read(tokens=trainers.last(history, "num_tokens")),
         card="A reward model: one score for a whole conversation. It does not write.",
     )
-    registry.discard_workspace(NAME, work)
-    return version
 
 
 def split(pairs: Dataset) -> tuple[Dataset, Dataset]:
