@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,27 +121,22 @@ STAGES: dict[str, Callable[..., ModelVersion]] = {
 }
 
 
-def run(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
-    """All stages, each on the version that the one before it returned; the deployed version.
+AGAIN = ("pretrain", "sft", "rlhf")
+"""What another seed trains: the same question asked once more, in the same world, and nothing to deploy."""
+
+
+def run(config: Preset, registry: ModelRegistry, preset: str, *, stages: Sequence[str] = tuple(STAGES), lora: bool = False) -> ModelVersion:
+    """These stages in order, each on the version that the one before it returned; the last one's version.
 
     With `lora` the base model is fine-tuned a second time, with low-rank adapters, to be compared and not gone on from.
     """
     version = None
-    for name in STAGES:
+    for name in stages:
         parent = {} if name in ("tokenizer", "pretrain") else {"parent": version.ref}
         if name == "sft" and lora:
             _told("sft (LoRA)", sft, with_lora(config), registry, preset, **parent)
         version = _told(name, STAGES[name], config, registry, preset, **parent)
     return version
-
-
-def run_again(config: Preset, registry: ModelRegistry, preset: str, *, lora: bool = False) -> ModelVersion:
-    """What `run` trains, with whatever other seed `config` has, and without deploying: the same question asked once more."""
-    base = _told("pretrain", pretrain, config, registry, preset)
-    if lora:
-        _told("sft (LoRA)", sft, with_lora(config), registry, preset, parent=base.ref)
-    chatting = _told("sft", sft, config, registry, preset, parent=base.ref)
-    return _told("rlhf", rlhf, config, registry, preset, parent=chatting.ref)
 
 
 def with_seed(config: Preset, seed: int) -> Preset:
@@ -182,7 +177,7 @@ def run_command(preset: str, seeds: str, lora: bool) -> None:
     run(with_seed(config, first), registry, preset, lora=lora)
     for seed in others:
         click.echo(f"seed {seed}")
-        run_again(with_seed(config, seed), registry, preset, lora=lora)
+        run(with_seed(config, seed), registry, preset, stages=AGAIN, lora=lora)
 
 
 def _seeds(words: str) -> list[int]:

@@ -103,7 +103,7 @@ def test_another_seed_asks_the_same_question_once_more(registry):
     before, moves = registry.refs(), registry.alias_moves()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lifecycle.rlhf.pairs.verify", lambda check, answer: len(answer) % 2 == 0)
-        version = pipeline.run_again(pipeline.with_seed(MINIATURE, 5), registry, "miniature", lora=True)
+        version = pipeline.run(pipeline.with_seed(MINIATURE, 5), registry, "miniature", stages=pipeline.AGAIN, lora=True)
     new = {ref: registry.load(ref).manifest for ref in set(registry.refs()) - set(before)}
     assert {manifest.seed for manifest in new.values()} == {5}
     assert sorted(new[ref].config["method"] for ref in new if new[ref].stage == "sft") == ["full", "lora"]
