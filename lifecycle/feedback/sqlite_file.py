@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -32,6 +33,7 @@ COLUMNS = "id, created, tenant, kind, messages, answers, versions, chosen, comme
 PAGE_BYTES, MAX_BYTES = 4096, 2**30
 """A database that would grow beyond this is full: whoever may give feedback must not fill the disk."""
 BUSY_SECONDS = 10.0  # how long to wait for another process that is writing
+BUSY_PAUSE = 0.01  # between two tries where SQLite does not wait by itself
 MEMORY = ":memory:"
 
 
@@ -64,6 +66,20 @@ def connect(path: Path | str) -> sqlite3.Connection:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise sqlite3.OperationalError(error.strerror) from None
+    tries_end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return _open(path)
+        except sqlite3.OperationalError as error:
+            # While one process turns the file into WAL, or the last one leaves it, SQLite tells others "busy" at once:
+            # it cannot wait for a lock that its own read lock may be in the way of.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > tries_end:
+                raise
+            time.sleep(BUSY_PAUSE)
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    """One try of `connect`."""
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level="IMMEDIATE")
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")

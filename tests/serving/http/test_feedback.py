@@ -284,7 +284,7 @@ def test_a_new_file_may_be_opened_by_many_at_the_same_moment(tmp_path):
     together, failed = threading.Barrier(8), []
 
     def open_all():
-        for number in range(10):
+        for number in range(100):
             together.wait()
             try:
                 SqliteFeedback(tmp_path / str(number)).check()
