@@ -16,8 +16,8 @@ from typing import Any
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.statistics import wilson
 from lifecycle.jsonl import read_rows
+from lifecycle.world.questions import answer_to
 from lifecycle.world.tasks import Task
-from lifecycle.world.vocabulary import PLACES, THINGS
 
 SKILLS = ("reading", "dialogue")
 """What has a word for an answer and others of its kind in the text."""
@@ -57,7 +57,10 @@ def from_tasks(tasks: Iterable[Task]) -> list[Choice]:
         others = [word for word in dict.fromkeys(told) if word in rivals]
         if others:
             words = sorted([key, *others])
-            found.append(Choice(task["messages"], tuple(map(_said, words)), words.index(key)))
+            answers = [answer_to(task["messages"][-1]["content"], word) for word in words]
+            if None in answers:
+                raise LifecycleError(f'"{task["messages"][-1]["content"]}" ends with no question of the world: give your own as lifecycle evaluate --file FILE')
+            found.append(Choice(task["messages"], tuple(answers), words.index(key)))
     return found
 
 
@@ -103,13 +106,6 @@ def _choice(row: dict[str, Any]) -> Choice:
     if not context or not isinstance(context, (str, list)):
         raise LifecycleError("the context is a text or a list of messages")
     return Choice(context, answers, right)
-
-
-def _said(word: str) -> str:
-    """The sentence in which the world's assistant answers with this word."""
-    if word in PLACES:
-        return f"In the {word}."
-    return f"It is the {word}." if word in THINGS else f"It is {word}."
 
 
 def _best(scores: Sequence[float]) -> int:

@@ -45,8 +45,9 @@ WINDOW_FREQUENCY = 0.35
 OWN, BEFORE, TWO_BEFORE, AROUND = range(4)
 WRITTEN = (BEFORE, TWO_BEFORE, AROUND, None)
 """What head h of layer 0 writes, h modulo 4; the last is left to chance."""
-COMPARED = ((OWN, BEFORE), (AROUND, BEFORE), (AROUND, AROUND), (BEFORE, AROUND))
-"""What head h of layer 1 compares, h modulo 4: of its own position, and of those before."""
+FOUND = ((OWN, BEFORE, OWN), (AROUND, BEFORE, OWN), (AROUND, OWN, AROUND), (BEFORE, AROUND, OWN))
+"""What head h of layer 1 compares, h modulo 4, of its own position and of those before, and what it takes from where they are alike:
+the token that stands there, or those before it."""
 
 
 @torch.no_grad()
@@ -121,13 +122,14 @@ def _compare(model: Decoder, spaces: Subspaces) -> None:
     """Layer 1: attend to where a subspace holds what the query's holds, and write the token that stands there."""
     config, attention = model.config, model.model.layers[1].self_attn
     D, shared = config.head_dim, config.num_heads // config.num_kv_heads
-    for head, key in enumerate(_heads(attention.k_proj.weight, D)):
-        key[spaces.slow] += MATCH * spaces.parts[COMPARED[head * shared % len(COMPARED)][1]]
-    for value in _heads(attention.v_proj.weight, D):
-        value[: len(spaces.slow)] += spaces.parts[OWN]
+    keys, values = _heads(attention.k_proj.weight, D), _heads(attention.v_proj.weight, D)
+    for head, (key, value) in enumerate(zip(keys, values, strict=True)):
+        _, compared, taken = FOUND[head * shared % len(FOUND)]
+        key[spaces.slow] += MATCH * spaces.parts[compared]
+        value[: len(spaces.slow)] += spaces.parts[taken]
     outputs = attention.o_proj.weight.T.split(D)
     for head, (query, output) in enumerate(zip(_heads(attention.q_proj.weight, D), outputs, strict=True)):
-        query[spaces.slow] += MATCH * spaces.parts[COMPARED[head % len(COMPARED)][0]]
+        query[spaces.slow] += MATCH * spaces.parts[FOUND[head % len(FOUND)][0]]
         output[: len(spaces.slow)] += COPY * spaces.parts[OWN]
 
 

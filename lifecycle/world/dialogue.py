@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import owner_is_held_out
+from lifecycle.world.questions import say
 from lifecycle.world.vocabulary import PEOPLE, PLACES, THINGS
 
 TOLD = ("I see.", "All right.", "I will remember that.")
@@ -27,7 +28,8 @@ def draw_dialogue(rng: random.Random, *, held_out: bool = False) -> Dialogue:
     person, thing = _owner(rng, held_out)
     values = [person, _owner(rng, held_out, thing)[0]] if about_thing else rng.sample(PLACES, 2)
     fact = (lambda value: f"I gave the {thing} to {value}.") if about_thing else (lambda value: f"I saw {person} in the {value}.")
-    answer = (lambda value: f"It is {value}.") if about_thing else (lambda value: f"In the {value}.")
+    kind, words = ("who has", {"thing": thing}) if about_thing else ("where person", {"person": person})
+    answer = lambda value: say(kind, value, words)  # noqa: E731
     question = f"Who has the {thing}?" if about_thing else f"Where is {person}?"
     turns = [(fact(values[0]), rng.choice(TOLD))]
     if rng.random() < 0.5:

@@ -1,19 +1,22 @@
 """Questions about a story, each with a short sentence for an answer and the one word that makes it right.
 
-No answer begins with the word that is looked for: a byte-level tokenizer writes a word in the middle of a line and at its
+An answer first repeats what is asked about and says then what is so: "The ball is red.", not "It is red.". Whoever writes it
+has the word to look for right before the one that is found, and only there has to know whether the story tells of it.
+No answer begins with a word that is looked up: a byte-level tokenizer writes a word in the middle of a line and at its
 beginning as two tokens that have nothing in common, and copying one as the other has to be learnt word by word.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import phrasing_is_held_out
 from lifecycle.world.state import World
 from lifecycle.world.stories import Story
-from lifecycle.world.vocabulary import COLOURS, FEELINGS, GOODS, NUMBERS, PEOPLE, PLACES, PRONOUN, THINGS
+from lifecycle.world.vocabulary import COLOURS, FEELINGS, GOODS, NUMBERS, PEOPLE, PLACES, THINGS
 
 DONT_KNOW = "I don't know."
 
@@ -35,6 +38,26 @@ CORES: dict[str, tuple[str, ...]] = {
     ),
 }
 """From the easiest kind of question to the hardest: what is, what a place or a number comes to, what was, what would be."""
+ANSWERS: dict[str, str] = {
+    "who has": "The {thing} is with {key}.",
+    "where person": "I think {person} is in the {key}.",
+    "where thing": "The {thing} is in the {key}.",
+    "colour": "The {thing} is {key}.",
+    "why": "I think {person} was {key}.",
+    "what has": "I think {person} has the {key}.",
+    "who with": "I think {person} is with {key}.",
+    "how many": "I think {person} has {key} {goods}.",
+    "before place": "I think {person} came from the {key}.",
+    "before holder": "The {thing} was with {key}.",
+    "before colour": "The {thing} was {key}.",
+    "what if": "The {thing} would be with {key}.",
+}
+HELD_SOMEWHERE = "The {thing} is with {holder} in the {key}."
+WANTED = "I think {person} wanted the {key}."
+EMPTY_HANDS = "I think {person} has {key}."
+NO_SUCH_THING = "The {thing} is not in the story, so I don't know."
+NO_SUCH_PERSON = "I think {person} is not in the story, so I don't know."
+NO_SUCH_GOODS = "I think {person} has no {goods} in the story, so I don't know."
 LEADS = ("", "Tell me, ", "Please say, ", "Do you know, ", "Can you say, ")
 
 
@@ -52,14 +75,40 @@ class Question:
 def ask(story: Story, rng: random.Random, *, held_out: bool = False) -> list[Question]:
     """All questions that the story answers, in random order; two things in one hand are not asked for."""
     found = []
-    for kind, answer, key, every, words in _answered(story):
+    for kind, key, every, words in _answered(story):
         rivals = tuple(rival for rival in every if rival != key and rival not in words.values())
-        found.append(Question(kind, _phrase(kind, words, rng, held_out), answer, key, rivals))
+        found.append(Question(kind, _phrase(kind, words, rng, held_out), say(kind, key, words), key, rivals))
     rng.shuffle(found)
     return found
 
 
-Answered = tuple[str, str, str, Sequence[str], dict[str, str]]  # kind, answer, key, the key's class, words of the question
+def say(kind: str, key: str, words: Mapping[str, str]) -> str:
+    """The answer to a question of this kind about these words, of which `key` is the right one."""
+    template = ANSWERS[kind]
+    if kind == "where thing" and words.get("holder"):  # two steps, and the answer says both
+        template = HELD_SOMEWHERE
+    elif kind == "why" and key not in FEELINGS:
+        template = WANTED
+    elif key == "nothing":
+        template = EMPTY_HANDS
+    return template.format(key=key, **words)
+
+
+def answer_to(text: str, key: str) -> str | None:
+    """What the world says to a question in its own words whose right answer is `key`; None for a question in other words."""
+    for kind, pattern in _QUESTIONS:
+        if match := pattern.search(text):
+            return say(kind, key, match.groupdict())
+    return None
+
+
+def _pattern(core: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\w+)", re.escape(core)) + "$", re.IGNORECASE)
+
+
+_QUESTIONS = [(kind, _pattern(core)) for kind, cores in CORES.items() for core in cores]
+
+Answered = tuple[str, str, Sequence[str], dict[str, str]]  # kind, key, the key's class, words of the question
 
 
 def _answered(story: Story) -> Iterator[Answered]:
@@ -68,48 +117,37 @@ def _answered(story: Story) -> Iterator[Answered]:
     hands = [event for event in story.events if event.kind in ("give", "drop", "take")]
     for event in hands:  # what if: only of what changed hands once
         if event.kind == "give" and sum(other.thing == event.thing for other in hands) == 1:
-            yield "what if", f"It would be {event.who}.", event.who, PEOPLE, {"thing": event.thing}
+            yield "what if", event.who, PEOPLE, {"thing": event.thing}
 
 
 def _about_things(world: World) -> Iterator[Answered]:
     for thing, holder in world.holder_of.items():
-        who, place, words = holder or "nobody", world.where(thing), {"thing": thing}
-        yield "who has", f"It is {who}.", who, (*PEOPLE, "nobody"), words
-        # Where a thing is takes two steps, and the answer says both.
-        held = f"With {holder} in the {place}." if holder else f"In the {place}."
-        yield "where thing", held, place, PLACES, words
-        yield "colour", f"It is {world.colour_of[thing]}.", world.colour_of[thing], COLOURS, words
+        words = {"thing": thing}
+        yield "who has", holder or "nobody", (*PEOPLE, "nobody"), words
+        yield "where thing", world.where(thing), PLACES, {**words, "holder": holder} if holder else words
+        yield "colour", world.colour_of[thing], COLOURS, words
         if thing in world.colour_before:
-            was = world.colour_before[thing]
-            yield "before colour", f"It was {was}.", was, COLOURS, words
+            yield "before colour", world.colour_before[thing], COLOURS, words
         if thing in world.had_before and world.had_before[thing] is not None:
-            yield "before holder", f"It was {world.had_before[thing]}.", world.had_before[thing], PEOPLE, words
+            yield "before holder", world.had_before[thing], PEOPLE, words
 
 
 def _about_people(world: World) -> Iterator[Answered]:
     for person, place in world.place_of.items():
         words = {"person": person}
-        yield "where person", f"In the {place}.", place, PLACES, words
+        yield "where person", place, PLACES, words
         if person in world.came_from:
-            yield "before place", f"In the {world.came_from[person]}.", world.came_from[person], PLACES, words
+            yield "before place", world.came_from[person], PLACES, words
         things = world.things_of(person)
-        if len(things) == 1:
-            yield "what has", f"It is the {things[0]}.", things[0], (*THINGS, "nothing"), words
-        elif not things:
-            yield "what has", "It is nothing.", "nothing", THINGS, words
+        if len(things) < 2:
+            yield "what has", things[0] if things else "nothing", (*THINGS, "nothing"), words
         company = world.with_whom(person)
         if len(world.place_of) > 1 and len(company) < 2:
-            who = company[0] if company else "nobody"
-            yield "who with", f"It is {who}.", who, (*PEOPLE, "nobody"), words
+            yield "who with", company[0] if company else "nobody", (*PEOPLE, "nobody"), words
     for (person, place), reason in world.reasons.items():
-        words = {"person": person, "place": place}
-        if reason in FEELINGS:
-            yield "why", f"Because {PRONOUN[person]} was {reason}.", reason, FEELINGS, words
-        else:
-            yield "why", f"Because {PRONOUN[person]} wanted the {reason}.", reason, THINGS, words
+        yield "why", reason, FEELINGS if reason in FEELINGS else THINGS, {"person": person, "place": place}
     for (person, goods), number in world.number_of.items():
-        words = {"person": person, "goods": goods}
-        yield "how many", f"It is {NUMBERS[number]}.", NUMBERS[number], NUMBERS, words
+        yield "how many", NUMBERS[number], NUMBERS, {"person": person, "goods": goods}
 
 
 def statements(world: World) -> list[str]:
@@ -133,9 +171,10 @@ def ask_unanswerable(story: Story, rng: random.Random, *, held_out: bool = False
         name: rng.choice([word for word in every if word not in told])
         for name, every in (("thing", THINGS), ("person", PEOPLE), ("goods", GOODS))
     }
+    missing = NO_SUCH_PERSON if "{person}" in CORES[kind][0] else NO_SUCH_THING
     if kind == "how many" and rng.random() < 0.5:  # somebody who is there, and goods that they do not have
-        words["person"] = rng.choice(list(story.world.place_of))
-    return Question(kind, _phrase(kind, words, rng, held_out), DONT_KNOW, "know", ())
+        words["person"], missing = rng.choice(list(story.world.place_of)), NO_SUCH_GOODS
+    return Question(kind, _phrase(kind, words, rng, held_out), missing.format(**words), "know", ())
 
 
 def _phrase(kind: str, words: dict[str, str], rng: random.Random, held_out: bool) -> str:

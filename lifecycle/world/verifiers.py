@@ -18,7 +18,8 @@ Check = dict[str, Any]
 _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")  # "1,055" and "55.5" whole: neither is 55
 _DENIAL = re.compile(r"\b(?:not|never)\b|n['\u2019]t\b", re.IGNORECASE)
-_DONT_KNOW = re.compile(r"i don['\u2019]t know\b(?!.*\bbut\b)[^.!?<]*[.!?]?", re.IGNORECASE)
+_WHY_NOT = r"(?:[^.!?<,]*\b(?:not|no|nothing|nobody)\b[^.!?<,]*, so )?"
+_DONT_KNOW = re.compile(_WHY_NOT + r"i don['\u2019]t know\b(?!.*\bbut\b)[^.!?<]*[.!?]?", re.IGNORECASE)
 
 
 def verify(check: Check, answer: str) -> bool:
@@ -99,7 +100,7 @@ def _spoken(answer: str) -> str:
 
 
 def _dont_know(check: Check, answer: str) -> bool:
-    """Says so and nothing else: a guess after it is still a guess."""
+    """Says so, and perhaps before it what is not told, and nothing else: a guess after it is still a guess."""
     return _DONT_KNOW.fullmatch(answer) is not None
 
 

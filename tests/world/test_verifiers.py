@@ -42,6 +42,8 @@ GOOD = "Ben was in the park. He had a red ball. Then he went to the hall."
         (STORY, GOOD.replace(" Then", "\nThen")),
         (UNKNOWN, "I don't know."),
         (UNKNOWN, "I don’t know who has the ball."),
+        (UNKNOWN, "The ball is not in the story, so I don't know."),
+        (UNKNOWN, "I think Anna has no nuts in the story, so I don't know."),
         (ENDS_IN, GOOD),
         (ENDS_WITH, GOOD),
         (TEXT, "3, 7, 12."),
@@ -109,6 +111,9 @@ def test_right(check, answer):
         (UNKNOWN, "I don't know. Anna has it."),
         (UNKNOWN, "I don't know, but it is in the park."),
         (UNKNOWN, "I don't knowingly lie."),
+        (UNKNOWN, "Anna has the ball, so I don't know."),
+        (UNKNOWN, "Ben has the ball, not Anna, so I don't know."),
+        (UNKNOWN, "The ball is not in the story, so Anna has it."),
         (UNKNOWN, "I don't know<tool_call>{}</tool_call>"),
     ],
 )
