@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -20,6 +21,10 @@ STEP_METRICS = {"kl": "kl", "entropy": "entropy", "answer_tokens": LENGTH, "rewa
 CALLED = {"grpo": "group-relative policy optimisation", "rloo": "policy optimisation with a leave-one-out baseline"}
 
 
+Reward = Callable[..., list[float]]
+"""Called as TRL calls reward functions: `completions` (lists of messages) and each column of the tasks by its name."""
+
+
 def run(
     config: RLHFConfig,
     registry: ModelRegistry,
@@ -29,10 +34,12 @@ def run(
     tasks: Dataset,
     data: DataRef,
     preset: str | None = None,
+    reward: Reward | None = None,
 ) -> ModelVersion:
     """Train on prompts with verifiers (columns "prompt" and "check") and publish "rlhf/N".
 
-    The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score.
+    The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score. Another
+    `reward` takes the verifier's place, whose verdict is then only logged; by its name a run is known.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -43,7 +50,7 @@ def run(
     from lifecycle.rlhf.unpadded import leave_padding_out
     from lifecycle.rlhf.watch import Limit, Watch
 
-    work = fingerprint(NAME, config, [parent, reward_model], data)
+    work = fingerprint(NAME if reward is None else f"{NAME} by {reward.__name__}", config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, reward_model])
@@ -58,8 +65,8 @@ def run(
     trainer = trainer_of(
         model,
         engine=engine,
-        reward_funcs=[verifier_reward, judge],
-        reward_processing_classes=[None, judge_tokenizer],
+        reward_funcs=[verifier_reward, judge] if reward is None else [verifier_reward, judge, reward],
+        reward_processing_classes=[None, judge_tokenizer] if reward is None else [None, judge_tokenizer, None],
         args=arguments_of(
             **{**trainers.arguments(workspace, config.seed, config.dtype, config.save_every), "logging_steps": 1},
             max_steps=config.grpo_steps,
@@ -69,7 +76,7 @@ def run(
             learning_rate=config.grpo_lr,
             beta=config.grpo_beta,
             temperature=config.grpo_temperature,
-            reward_weights=[1.0, config.reward_model_weight],
+            reward_weights=[1.0, config.reward_model_weight] if reward is None else [0.0, config.reward_model_weight, 1.0],
             mask_truncated_completions=True,
         ),
         train_dataset=tasks,
