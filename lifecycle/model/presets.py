@@ -1,4 +1,4 @@
-"""Sizes of the decoder: one frozen dataclass and three presets."""
+"""Sizes of the decoder: one frozen dataclass and its presets."""
 
 from __future__ import annotations
 
@@ -139,6 +139,15 @@ PRESETS = {
         num_heads=12,
         num_kv_heads=4,
         intermediate_size=2048,
+        context_length=2048,
+    ),
+    "cluster": ModelConfig(
+        vocab_size=32_768,
+        hidden_size=2048,
+        num_layers=20,
+        num_heads=16,
+        num_kv_heads=4,
+        intermediate_size=5632,
         context_length=2048,
     ),
 }
