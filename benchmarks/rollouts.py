@@ -1,9 +1,10 @@
 """Samples for GRPO: transformers' generate, in a static batch, beside the engine that serves.
 
-    python benchmarks/rollouts.py
+    python benchmarks/rollouts.py                               # random weights, answers as long as they may be
+    python benchmarks/rollouts.py --model registry/rlhf-dpo/1   # a trained version, asked what GRPO asks
 
 The same prompts, temperature and longest answer; lengths are the model's own, and only tokens up to the end of an answer
-count. Random weights of the learner's `tiny` shape, whose answers end at random, unless --model names a version directory.
+count. Random weights, of the learner's `tiny` shape, hardly ever end an answer: a static batch is then at its best.
 Runs in turn; the figures are medians. Prints a table and one JSON line, writes benchmarks/rollouts.{json,md}.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import time
 from contextlib import closing
 from pathlib import Path
@@ -25,8 +27,10 @@ from lifecycle.model.decoder import Decoder
 from lifecycle.model.loading import load_causal_lm
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.presets import preset
 from lifecycle.rlhf.generate import GenerateRollouts
 from lifecycle.rlhf.rollouts import Rollout, RolloutEngine
+from lifecycle.world.tasks import verified_prompts
 from serving.rollouts import EngineRollouts
 
 TEMPERATURE = 0.7
@@ -40,6 +44,18 @@ def random_model(directory: Path) -> Path:
         words = train_tokenizer(["the quick brown fox jumps over the lazy dog"] * 4, 320)
         save_checkpoint(Decoder(config, seed=0), config, words, target)
     return target
+
+
+def random_prompts(tokenizer: Any, count: int, tokens: int) -> list[list[int]]:
+    """So many prompts of so many tokens."""
+    draw = random.Random(0)
+    return [[draw.randrange(10, len(tokenizer)) for _ in range(tokens)] for _ in range(count)]
+
+
+def asked_by_grpo(tokenizer: Any, count: int) -> list[list[int]]:
+    """The first prompts of the `tiny` preset's reinforcement learning."""
+    tasks, _ = verified_prompts(preset("tiny").world)
+    return [tokenizer.apply_chat_template(tasks[at]["prompt"], add_generation_prompt=True, return_dict=False) for at in range(count)]
 
 
 def timed(engine: RolloutEngine, prompts: list[list[int]], weights: dict[str, torch.Tensor], stops: list[int], arguments: Any, seed: int) -> dict[str, float]:
@@ -76,10 +92,13 @@ def main() -> None:
     arguments = parser.parse_args()
     directory = arguments.model or random_model(BUILD / "models")
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    draw = random.Random(0)
-    one_each = [[draw.randrange(10, len(tokenizer)) for _ in range(arguments.prompt_tokens)] for _ in range(arguments.prompts)]
+    one_each = (
+        asked_by_grpo(tokenizer, arguments.prompts)
+        if arguments.model
+        else random_prompts(tokenizer, arguments.prompts, arguments.prompt_tokens)
+    )
     prompts = [prompt for prompt in one_each for _ in range(arguments.group)]
-    stops = [tokenizer.eos_token_id]
+    stops = [tokenizer.convert_tokens_to_ids("<|im_end|>") if arguments.model else tokenizer.eos_token_id]
     weights = load_causal_lm(directory, dtype=torch.float32).state_dict()
     engines = {"generate": GenerateRollouts, "engine": EngineRollouts}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
@@ -102,7 +121,8 @@ def main() -> None:
     model = f"`{directory.parent.name}/{directory.name}`" if arguments.model else "random weights of the `tiny` shape"
     text = markdown(rows) + (
         f"\n{len(prompts)} answers of at most {arguments.tokens} tokens to {arguments.prompts} prompts of "
-        f"{arguments.prompt_tokens} tokens, at temperature {TEMPERATURE}; {model}, by `{backend}`. The engine samples "
+        f"{statistics.mean(map(len, one_each)):.0f} tokens, at temperature {TEMPERATURE}; {model}, by `{backend}`. An answer has "
+        f"{results['engine']['tokens'] / len(prompts):.0f} tokens on average. The engine samples "
         f"**{ratio:.1f} times** as many tokens per second, and its log-probabilities are {error:.4f} nats from "
         f"those of the model in fp32, on average. Medians of {arguments.repeats} runs in turn.\n"
     )

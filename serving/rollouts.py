@@ -17,7 +17,7 @@ from serving.domain.request import Request, SamplingParams
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native.weights import check_numbers
-from serving.infrastructure.sampler import VectorSampler
+from serving.infrastructure.sampler import RolloutSampler
 from serving.infrastructure.tokenizer import HFTokenizer
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "auto": "auto"}
@@ -43,7 +43,7 @@ class EngineRollouts:
         self.backend = load_backend(directory, config)
         self._engine = EngineLoop(
             self.backend,
-            VectorSampler(tempered_logprobs=True),
+            RolloutSampler(),
             config,
             context_length=HFTokenizer(directory).context_length,
         ).start()

@@ -19,6 +19,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     from trl import KTOConfig, KTOTrainer
 
     from lifecycle import trainers
+    from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, thumbs])
     if (published := registry.find(NAME, work)) is not None:
@@ -29,9 +30,10 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     liked = sum(rows["label"])
     disliked = len(rows) - liked
     model, tokenizer = trainers.load(parent)
+    reference = trainers.load_model(parent)
     trainer = KTOTrainer(
         model,
-        ref_model=trainers.load_model(parent),
+        ref_model=reference,
         args=KTOConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.steps,
@@ -45,6 +47,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
         train_dataset=rows,
         processing_class=tokenizer,
     )
+    leave_padding_out(model, reference, dtype=config.dtype)
     history = trainers.train(trainer)
     return trainers.publish(
         registry,

@@ -15,6 +15,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers
+    from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, pairs])
     if (published := registry.find(NAME, work)) is not None:
@@ -40,6 +41,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         train_dataset=rows,
         processing_class=tokenizer,
     )
+    leave_padding_out(model, reference, dtype=config.dtype)
     history = trainers.train(trainer)
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),

@@ -40,6 +40,7 @@ def run(
     from lifecycle import trainers
     from lifecycle.rlhf.policy_trainer import ALGORITHMS
     from lifecycle.rlhf.rollouts import open_engine
+    from lifecycle.rlhf.unpadded import leave_padding_out
     from lifecycle.rlhf.watch import Limit, Watch
 
     work = fingerprint(NAME, config, [parent, reward_model], data)
@@ -75,6 +76,8 @@ def run(
         processing_class=tokenizer,
         callbacks=[watch],
     )
+    references = [] if trainer.ref_model is None else [trainer.ref_model]
+    leave_padding_out(model, judge, *references, dtype=config.dtype, temperature=config.grpo_temperature)
     with closing(engine):
         history = trainers.train(trainer)
     watch.restore(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ from lifecycle.world.verifiers import verify
 NAME = "rlhf-pairs"
 FILE = "pairs.jsonl"
 COLUMNS = ("prompt", "chosen", "rejected")
-DECISIVE = ("seed", "pair_answers", "pairs_per_prompt")
+DECISIVE = ("seed", "pair_answers", "pairs_per_prompt", "dtype", "rollouts")
 """What of the configuration decides the pairs: other learning rates do not sample anew."""
-PROMPTS_AT_ONCE = 100
+PROMPTS_AT_ONCE = 200
+SEQUENCES = 256
+"""Answers that are sampled at a time."""
+TEMPERATURE = 0.7
+LONGEST = 128
+"""Tokens of an answer."""
 
 
 def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, tasks: Dataset, data: DataRef, preset: str | None = None) -> ModelVersion:
@@ -147,24 +153,29 @@ def pair_up(answers: Sequence[str], verdicts: Sequence[bool], most: int) -> list
 
 
 def _judged(config: RLHFConfig, parent: ModelVersion, tasks: Dataset) -> Iterator[tuple[dict[str, Any], list[str], list[bool]]]:
-    """Each task with its answers and whether they pass, a hundred prompts at a time."""
+    """Each task with its answers and whether they pass, some hundreds of prompts at a time."""
     from tqdm import tqdm
 
     from lifecycle import trainers
-    from lifecycle.evaluation.answering import Answerer
-    from lifecycle.hardware import choose_device
+    from lifecycle.rlhf.rollouts import open_engine
 
-    model, tokenizer = trainers.load(parent)
-    answerer = Answerer(model.eval().to(choose_device("auto")), tokenizer, is_base=False)
-    count = config.pair_answers
-    with tqdm(total=len(tasks) * count, unit="answer", desc=NAME) as progress:
+    tokenizer, count = trainers.load_tokenizer(parent), config.pair_answers
+    ask = lambda task: tokenizer.apply_chat_template(task["prompt"], add_generation_prompt=True, return_dict=False)  # noqa: E731
+    engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=SEQUENCES)
+    with closing(engine), tqdm(total=len(tasks) * count, unit="answer", desc=NAME) as progress:
         for start in range(0, len(tasks), PROMPTS_AT_ONCE):
             some = [tasks[number] for number in range(start, min(start + PROMPTS_AT_ONCE, len(tasks)))]
-            asked = [{"skill": task["skill"], "messages": task["prompt"], "tools": None} for task in some for _ in range(count)]
-            told = answerer.answer(asked, seed=config.seed + start, batch_size=len(asked))
+            told = engine.sample(
+                [prompt for prompt in map(ask, some) for _ in range(count)],
+                max_tokens=LONGEST,
+                temperature=TEMPERATURE,
+                stop=[tokenizer.eos_token_id],
+                seed=config.seed * 1_000_003 + start,
+            )
             progress.update(len(told))
+            texts = tokenizer.batch_decode([one.tokens for one in told], skip_special_tokens=True)
             for number, task in enumerate(some):
-                answers = told[number * count : (number + 1) * count]
+                answers = [text.strip() for text in texts[number * count : (number + 1) * count]]
                 check = json.loads(task["check"])
                 yield task, answers, [verify(check, answer) for answer in answers]
 

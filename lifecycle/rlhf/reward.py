@@ -28,6 +28,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from lifecycle import trainers
     from lifecycle.model.optimizer import MuonAdamW
     from lifecycle.rlhf.calibration import calibration, margins
+    from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, pairs])
     if (published := registry.find(NAME, work)) is not None:
@@ -56,6 +57,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         processing_class=tokenizer,
         optimizers=(MuonAdamW(model, lr=config.reward_lr, matrix_lr=5 * config.reward_lr), None),
     )
+    leave_padding_out(model, dtype=config.dtype)
     history = trainers.train(trainer)
     measured = trainer.evaluate()
     sure = calibration(margins(model, tokenizer, list(held_out)))

@@ -12,6 +12,7 @@ from datasets import Dataset
 from lifecycle.costs import CostMeter
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.config import SFTConfig
+from lifecycle.training.processes import processes
 
 if TYPE_CHECKING:
     from lifecycle.training.loop import StepRecord
@@ -53,22 +54,26 @@ def run(
     trained = train(config, parent, conversations, workspace, on_step)
     seconds = trained.cost.get("wall_seconds", meter.seconds)  # of a resumed run: all of them
     write = write_adapter if config.method == "adapter" else trainers.write
-    version = registry.publish(
-        name,
-        lambda directory: write(directory, trained.model, trained.tokenizer, parent, trained.history),
-        parents=[parent],
-        config=config,
-        preset=preset,
-        data=data,
-        metrics=trained.metrics,
-        seed=config.seed,
-        fingerprint=work,
-        seconds=seconds,
-        cost=meter.read(earlier=trained.cost),
-        card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
-    )
-    registry.discard_workspace(NAME, work)
-    return version
+
+    def publish() -> ModelVersion:
+        version = registry.publish(
+            name,
+            lambda directory: write(directory, trained.model, trained.tokenizer, parent, trained.history),
+            parents=[parent],
+            config=config,
+            preset=preset,
+            data=data,
+            metrics=trained.metrics,
+            seed=config.seed,
+            fingerprint=work,
+            seconds=seconds,
+            cost=meter.read(earlier=trained.cost),
+            card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
+        )
+        registry.discard_workspace(NAME, work)
+        return version
+
+    return processes().in_turn(lambda: registry.find(name, work) or publish())
 
 
 @dataclass(frozen=True)

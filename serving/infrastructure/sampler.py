@@ -29,12 +29,8 @@ SCORED_AT_ONCE = 64
 class VectorSampler:
     """Penalties, then temperature, top-k, top-p and min-p, in transformers' order; log-probabilities are of the raw logits.
 
-    Penalties and bias come first and in vLLM's order: see `penalties.adjust`. With `tempered_logprobs` the
-    log-probabilities of sampled tokens are at the temperature that they were sampled at.
+    Penalties and bias come first and in vLLM's order: see `penalties.adjust`.
     """
-
-    def __init__(self, *, tempered_logprobs: bool = False) -> None:
-        self._tempered = tempered_logprobs
 
     def sample(self, logits: Tensor | Likeliest, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """logits [n, vocab], one draw per row. Raises FloatingPointError when a row has no finite maximum."""
@@ -54,7 +50,7 @@ class VectorSampler:
             tokens = chosen if tokens is None else tokens.index_copy(0, torch.tensor(rows, device=raw.device), chosen)
         if not torch.isfinite(best).all():
             raise FloatingPointError("the model's logits are not finite")
-        return _with_logprobs(_tempered(raw, draws) if self._tempered else raw, tokens.tolist(), draws)
+        return _with_logprobs(raw, tokens.tolist(), draws)
 
     def score(
         self, logits: Tensor, known: Mapping[int, tuple[int, int]], drawn: Sequence[int]
@@ -118,6 +114,25 @@ class VectorSampler:
         return tokens
 
 
+class RolloutSampler(VectorSampler):
+    """For rollouts, whose draws all have the same settings, a temperature and no cuts: each token and its log-probability.
+
+    Log-probabilities are at the temperature of sampling: the very probabilities that the tokens were drawn from, so that a
+    step passes over the logits three times. Greedy rollouts are a `VectorSampler`'s.
+    """
+
+    def sample(self, logits: Tensor | Likeliest, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+        """As `VectorSampler.sample`, for draws with the `sampling` of the first."""
+        if draws[0].sampling.is_greedy:
+            return super().sample(logits, draws)
+        probabilities = (logits.float() / draws[0].sampling.temperature).softmax(-1)
+        tokens = _invert(probabilities, uniforms(draws).to(logits.device))
+        logprobs = probabilities.gather(1, tokens[:, None])[:, 0].log()
+        if not torch.isfinite(logprobs).all():
+            raise FloatingPointError("the model's logits are not finite")
+        return list(map(TokenLogprob, tokens.tolist(), logprobs.tolist()))
+
+
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's maximum and where it is, the first of equals. NumPy's search is many times as fast on a CPU."""
     if logits.device.type != "cpu":
@@ -173,11 +188,6 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     threshold = uniform[:, None] * cumulative[:, -1:]
     index = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
     return index.clamp(max=weights.shape[1] - 1)
-
-
-def _tempered(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
-    temperatures = [1.0 if draw.sampling.is_greedy else draw.sampling.temperature for draw in draws]
-    return logits / torch.tensor(temperatures, dtype=torch.float32, device=logits.device)[:, None]
 
 
 def _with_logprobs(raw: Tensor, tokens: list[int], draws: Sequence[Draw]) -> list[TokenLogprob | int]:

@@ -11,7 +11,7 @@ from serving.application.ports import Draw
 from serving.domain.events import TokenLogprob
 from serving.domain.request import SamplingParams
 from serving.infrastructure import sampler as module
-from serving.infrastructure.sampler import VectorSampler, uniforms
+from serving.infrastructure.sampler import RolloutSampler, VectorSampler, uniforms
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0, -torch.inf])
 
@@ -133,3 +133,18 @@ def test_logprobs_are_of_the_raw_logits_whatever_the_temperature():
 def test_logits_that_are_no_numbers_are_an_error(temperature):
     with pytest.raises(FloatingPointError):
         sample(torch.full((1, 5), torch.nan), [Draw(SamplingParams(temperature=temperature), 0, 0)])
+
+
+def test_rollouts_draw_the_same_tokens_and_say_how_likely_they_were():
+    logits = torch.randn(300, 50, generator=torch.Generator().manual_seed(1))
+    draws = [Draw(SamplingParams(temperature=0.7, logprobs=0), seed=row, position=row % 5) for row in range(300)]
+    told = RolloutSampler().sample(logits, draws)
+    assert [one.token for one in told] == [one.token for one in sample(logits, draws)]
+    expected = (logits / 0.7).log_softmax(-1)
+    assert [one.logprob for one in told] == pytest.approx([expected[row, one.token].item() for row, one in enumerate(told)], abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_rollouts_of_logits_that_are_no_numbers_are_an_error(value):
+    with pytest.raises(FloatingPointError):
+        RolloutSampler().sample(torch.full((1, 4), value), [Draw(SamplingParams(temperature=0.7, logprobs=0), 0, 0)])
