@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, peak_flops
+from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, keep_memory, peak_flops
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training.batches import Batch, Batching, Documents, Position, batches
@@ -87,6 +87,7 @@ def train(
     any of several processes, saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the
     gradient is not finite, or a step does not fit into memory.
     """
+    keep_memory()
     device = choose_device(schedule.device)
     dtype = choose_dtype(schedule.dtype, device)
     together = processes()
