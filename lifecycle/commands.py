@@ -18,7 +18,7 @@ def stage_options(parent: str) -> Callable:
     def decorate(command: Callable) -> Callable:
         command = click.option("--parent", default=parent, show_default=True, metavar="REF", help="The version to start from.")(command)
         command = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting of the stage.")(command)
-        return click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")(command)
+        return click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop, gpu or cluster.")(command)
 
     return decorate
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import torch
 from lifecycle.errors import LifecycleError
 
 DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16}
+
+
+MALLOC_OPTIONS = {-1: 2**30, -2: 2**26, -3: 2**25}
+"""M_TRIM_THRESHOLD: free bytes that are kept. M_TOP_PAD: bytes asked for at once. M_MMAP_THRESHOLD: larger blocks are never kept."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,6 +42,17 @@ def _cpu_has_bf16() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def keep_memory() -> None:
+    """Let the C library keep memory that was freed, where it can be told to (glibc, so Linux).
+
+    By default it hands large blocks back to the system, which fills every page with zeros when the next step asks for it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for option, value in MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:

@@ -15,6 +15,7 @@ from lifecycle.deploy.config import DTYPES
 from lifecycle.errors import LifecycleError
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
+from lifecycle.training.processes import processes
 from lifecycle.world.config import WorldConfig
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def tokenizer(config: Preset, registry: ModelRegistry, preset: str) -> ModelVers
     from lifecycle.model import tokenizer_stage
 
     documents, _, data = _pretraining_corpus(config.world)
-    return tokenizer_stage.run(
-        tokenizer_stage.TokenizerConfig(vocab_size=config.pretrain.model.vocab_size), registry, documents["text"], data
-    )
+    learn = tokenizer_stage.TokenizerConfig(vocab_size=config.pretrain.model.vocab_size)
+    return processes().in_turn(lambda: tokenizer_stage.run(learn, registry, documents["text"], data))
 
 
 def pretrain(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
@@ -109,7 +109,8 @@ def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "
     from lifecycle.world.examples import EXAMPLES
 
     examples = [example.prompt for example in EXAMPLES]
-    return run(config.deploy, registry, parent=registry.load(parent), preset=preset, examples=examples, say=click.echo)
+    start = registry.load(parent)
+    return processes().in_turn(lambda: run(config.deploy, registry, parent=start, preset=preset, examples=examples, say=click.echo))
 
 
 STAGES: dict[str, Callable[..., ModelVersion]] = {
@@ -160,7 +161,7 @@ def _told(label: str, stage: Callable[..., ModelVersion], config, registry, pres
 
 
 @click.command("run")
-@click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")
+@click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop, gpu or cluster.")
 @click.option("--seeds", default="0", show_default=True, metavar="N[,N...]", help="Train once a seed; the first one's version is deployed.")
 @click.option("--lora", is_flag=True, help="Also fine-tune with LoRA, to compare.")
 def run_command(preset: str, seeds: str, lora: bool) -> None:

@@ -13,6 +13,7 @@ SLOW = (
     "serving/http/test_command.py",
     "serving/http/test_gunicorn.py",
     "sft",
+    "training/test_processes.py",
     "test_pipeline.py",
 )
 

@@ -62,7 +62,7 @@ def test_an_unknown_command_names_the_near_miss():
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft", "rlhf", "deploy", "run"])
 def test_an_unknown_preset_names_the_near_miss(registry, stage):
-    assert refused(stage, "--preset", "tinny").endswith('choose one of gpu, laptop, tiny. Did you mean "tiny"?')
+    assert refused(stage, "--preset", "tinny").endswith('choose one of cluster, gpu, laptop, tiny. Did you mean "tiny"?')
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_every_preset_builds_and_overrides_to_itself(name):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(LifecycleError, match="choose one of gpu, laptop, tiny"):
+    with pytest.raises(LifecycleError, match="choose one of cluster, gpu, laptop, tiny"):
         preset("huge")
 
 

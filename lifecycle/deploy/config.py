@@ -44,4 +44,4 @@ class DeployConfig:
             raise LifecycleError(f"top_p must be above 0 and at most 1, not {self.top_p}: 1 leaves nothing out")
 
 
-PRESETS = {"tiny": DeployConfig(), "laptop": DeployConfig(), "gpu": DeployConfig()}
+PRESETS = {"tiny": DeployConfig(), "laptop": DeployConfig(), "gpu": DeployConfig(), "cluster": DeployConfig()}

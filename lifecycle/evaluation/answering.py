@@ -21,7 +21,7 @@ TEMPERATURE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A loaded version. A base model, which never saw a chat template, continues the line that the question begins, to its end."""
+    """A loaded version. A base model, which never saw a chat template, writes the line after the question."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -36,7 +36,7 @@ class Answerer:
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         """Token ids of what the model is asked to continue."""
         if self.is_base:
-            text = "\n".join(message["content"] for message in messages)
+            text = "".join(f"{message['content']}\n" for message in messages)
             return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 

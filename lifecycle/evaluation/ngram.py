@@ -70,11 +70,11 @@ class NGram:
 
 
 def answer(model: NGram, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[Task]) -> list[str]:
-    """One answer per task, as a base model gives it: the line that the question begins is continued to its end."""
+    """One answer per task, as a base model gives it: the line after the question."""
     line_end = tokenizer.encode("\n", add_special_tokens=False)[0]
     answers = []
     for task in tasks:
-        text = "\n".join(message["content"] for message in task["messages"])
+        text = "".join(f"{message['content']}\n" for message in task["messages"])
         prompt = [tokenizer.eos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
         most = MAX_NEW_TOKENS.get(task["skill"], 48)
         answers.append(tokenizer.decode(model.continue_greedily(prompt, most, (line_end, tokenizer.eos_token_id))).strip())

@@ -38,4 +38,4 @@ class FeedbackConfig:
             raise LifecycleError(f"batch must be at least 2, not {self.batch}: KTO compares with the other answers of a batch")
 
 
-PRESETS = {"tiny": FeedbackConfig(), "laptop": FeedbackConfig(lr=3e-5), "gpu": FeedbackConfig(lr=1e-6)}
+PRESETS = {"tiny": FeedbackConfig(), "laptop": FeedbackConfig(lr=3e-5), "gpu": FeedbackConfig(lr=1e-6), "cluster": FeedbackConfig(lr=1e-6)}

@@ -17,18 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lifecycle.model.fused import IGNORE, causal_attention, cross_entropy, feed_forward, project, rms_norm, rotate
 from lifecycle.model.presets import ModelConfig
-from lifecycle.model.rows import Rows, pick
-
-IGNORE = -100
-"""Target of a position that the loss leaves out: someone else's words."""
+from lifecycle.model.rows import Rows, inverse, pick
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of every layer, each [B, K, S, D]."""
-
-
-LOSS_ROWS = 2048
-"""Positions whose loss is computed at a time."""
 
 TOKEN_STEP = 128
 """Products in training are over multiples of so many tokens: few shapes, as in `lifecycle.model.rows`."""
@@ -46,10 +40,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = (
-            x.float().square().mean(dim=-1, keepdim=True) + self.eps
-        ).rsqrt()  # [..., 1], in fp32: squares of bf16 lose much
-        return x * scale.to(x.dtype) * self.weight.to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 def rotary_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -58,12 +49,6 @@ def rotary_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     frequencies = 1.0 / config.rope_theta**exponents  # [D / 2]
     angles = torch.arange(config.context_length, dtype=torch.float32)[:, None] * frequencies  # [context_length, D / 2]
     return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D / 2]) by its position's angle: x [..., T, heads, D], cos and sin [T, 1, D / 2]."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -76,9 +61,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.device.type == "cpu" and q.dtype is torch.bfloat16 and T == S <= WRITTEN_OUT_UP_TO:
         G = H // K  # the queries that share a key, one below the other: [B * K, G * T, D]
         q, k, v = q.reshape(B * K, G * T, D), k.reshape(B * K, S, D), v.reshape(B * K, S, D)
-        mask = torch.full((T, S), float("-inf"), dtype=q.dtype).triu(1).repeat(G, 1)  # [G * T, S]
-        scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=D**-0.5)  # [B * K, G * T, S]
-        return (scores.softmax(dim=-1) @ v).view(B, H, T, D)
+        return causal_attention(q, k, v).view(B, H, T, D)
     # SDPA's `is_causal` lines the mask up at the top left, which is wrong once there is a past; a single new token
     # may look at everything, so it needs no mask.
     return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=True)
@@ -89,7 +72,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.head_dim = config.head_dim
+        self.H, self.K, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
         self.q_proj = nn.Linear(config.hidden_size, config.num_heads * self.head_dim, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, config.num_kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, config.num_kv_heads * self.head_dim, bias=False)
@@ -98,10 +81,9 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, H, D]
-        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, D]
-        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # [B, T, K, D]
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        qkv = project(x, self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)
+        turned, v = qkv.unflatten(-1, (-1, self.head_dim)).split((self.H + self.K, self.K), dim=-2)
+        q, k = rotate(turned, cos, sin).split((self.H, self.K), dim=-2)  # [B, T, H, D] and, like v, [B, T, K, D]
         if rows is not None:
             return self.o_proj(rows.attend(attend, q, k, v).flatten(-2)), (k, v)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]
@@ -121,7 +103,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return feed_forward(x, self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight)
 
 
 class Block(nn.Module):
@@ -223,19 +205,12 @@ class Decoder(nn.Module):
         pieces = torch.arange(filler).split(self.config.context_length) if filler else ()
         lengths = torch.cat((lengths, lengths.new_tensor([len(piece) for piece in pieces])))
         counted = (targets != IGNORE).nonzero()[:, 0]  # [n]
-        # The output layer never sees what does not count.
-        hidden = pick(self.model(tokens, rows=Rows.of(lengths, tokens.device)), counted)  # [n, hidden_size]
-        spare = -len(counted) % TOKEN_STEP
-        hidden, targets = F.pad(hidden, (0, 0, 0, spare)), F.pad(targets[counted], (0, spare), value=IGNORE)
-        losses, hits = [], []
-        # In parts of which logits, their softmax and its gradient stay in a CPU's cache.
-        for rows, wanted in zip(hidden.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
-            logits = self.lm_head(rows).float()  # [LOSS_ROWS, vocab_size]
-            losses.append(F.cross_entropy(logits, wanted, reduction="sum"))
-            with torch.no_grad():
-                likeliest = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0] >= logits.amax(dim=1)
-                hits.append((likeliest & (wanted != IGNORE)).sum())
-        return torch.stack(losses).sum(), torch.stack(hits).sum()
+        hidden = self.model(tokens, rows=Rows.of(lengths, tokens.device))  # [N, hidden_size]
+        # The output layer never sees what does not count, but for a few fillers.
+        index = F.pad(counted, (0, -len(counted) % TOKEN_STEP), value=len(tokens))  # [n]
+        hidden = pick(hidden, index, inverse(index, len(tokens)))  # [n, hidden_size]
+        targets = F.pad(targets, (0, 1), value=IGNORE)[index]
+        return cross_entropy(hidden, self.lm_head.weight, targets)
 
     @torch.inference_mode()
     def generate(

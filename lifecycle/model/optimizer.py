@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 class Muon(torch.optim.Optimizer):
     """`torch.optim.Muon`, with all matrices of one shape in one batch: many small products are what a CPU is slow at.
 
-    `weight_decay` is decoupled; a tall matrix's rate is scaled by sqrt(rows / columns), as in the original.
+    A tall matrix counts as its transpose, so that it shares the batch of the wide ones. `weight_decay` is decoupled; a tall
+    matrix's rate is scaled by sqrt(rows / columns), as in the original.
     """
 
     def __init__(self, matrices: list[torch.Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
@@ -21,37 +23,61 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:
         """Update all matrices that have a gradient; a closure is not supported."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.Tensor]] = {}
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    by_shape.setdefault(weight.shape, []).append(weight)
-            for shape, weights in by_shape.items():
-                update = self._direction(weights, group["momentum"])  # [n, rows, columns]
-                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                torch._foreach_add_(weights, list(update.to(weights[0].dtype).unbind()), alpha=-rate)
+            batches: dict[tuple[int, ...], list[list[torch.Tensor]]] = {}
+            for weights in _by_shape(group["params"]):
+                batches.setdefault(tuple(sorted(weights[0].shape)), []).append(weights)
+            for same_shapes in batches.values():
+                directions = [self._direction(weights, group["momentum"]) for weights in same_shapes]
+                for weights, update in zip(same_shapes, orthogonal(*directions), strict=True):
+                    self._move(weights, update, group["lr"], group["weight_decay"])
 
     def _direction(self, weights: list[torch.Tensor], momentum: float) -> torch.Tensor:
-        gradients = torch.stack([weight.grad for weight in weights])
+        gradients = torch.stack([weight.grad for weight in weights])  # [n, rows, columns]
         state = self.state[weights[0]]
         average = state.setdefault("average", torch.zeros_like(gradients))
         average.lerp_(gradients, 1 - momentum)
-        return orthogonal(gradients.lerp(average, momentum))  # Nesterov
+        return gradients.lerp_(average, momentum)  # Nesterov
+
+    def _move(self, weights: list[torch.Tensor], update: torch.Tensor, lr: float, weight_decay: float) -> None:
+        rows, columns = weights[0].shape
+        if weight_decay:
+            torch._foreach_mul_(weights, 1 - lr * weight_decay)
+        torch._foreach_add_(weights, list(update.to(weights[0].dtype).unbind()), alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
 
-def orthogonal(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """[n, rows, columns] -> the same with all singular values near 1, by Newton-Schulz iteration in bf16.
+def _by_shape(weights: list[torch.Tensor]) -> Iterable[list[torch.Tensor]]:
+    """Those that have a gradient."""
+    found: dict[torch.Size, list[torch.Tensor]] = {}
+    for weight in weights:
+        if weight.grad is not None:
+            found.setdefault(weight.shape, []).append(weight)
+    return found.values()
 
-    The coefficients (Jordan, 2024) make small singular values grow fastest; they end between about 0.7 and 1.2.
+
+def orthogonal(*stacks: torch.Tensor, steps: int = 5) -> list[torch.Tensor]:
+    """[n, rows, columns] each -> the same with all singular values near 1, by Newton-Schulz iteration in bf16.
+
+    All matrices have the same two sides, some of them swapped. The coefficients (Jordan, 2024) make small singular values
+    grow fastest; they end between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    sizes = [len(stack) for stack in stacks]
+    x = stacks[0].new_empty(sum(sizes), *sorted(stacks[0].shape[1:]), dtype=torch.bfloat16)
+    for part, stack in zip(x.split(sizes), stacks, strict=True):
+        part.copy_(_wide(stack))
+    x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return [part.mT if _is_tall(stack) else part for part, stack in zip(x.split(sizes), stacks, strict=True)]
+
+
+def _is_tall(stack: torch.Tensor) -> bool:
+    return stack.shape[1] > stack.shape[2]
+
+
+def _wide(stack: torch.Tensor) -> torch.Tensor:
+    return stack.mT if _is_tall(stack) else stack
 
 
 class MuonAdamW(torch.optim.Optimizer):

@@ -1,4 +1,4 @@
-"""Sizes of the decoder: one frozen dataclass and three presets."""
+"""Sizes of the decoder: one frozen dataclass and its presets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ModelConfig:
     """Rows of the embedding; at least as many as the tokenizer has tokens."""
     hidden_size: int = 128
     """Width of the residual stream."""
-    num_layers: int = 3
+    num_layers: int = 4
     """Blocks of attention and feed-forward."""
     num_heads: int = 4
     """Query heads; each is hidden_size / num_heads wide."""
     num_kv_heads: int = 4
     """Key and value heads; num_heads / num_kv_heads query heads share one (GQA)."""
-    intermediate_size: int = 384
+    intermediate_size: int = 256
     """Width inside the feed-forward block (SwiGLU)."""
     context_length: int = 512
     """Most tokens the model attends over."""
@@ -139,6 +139,15 @@ PRESETS = {
         num_heads=12,
         num_kv_heads=4,
         intermediate_size=2048,
+        context_length=2048,
+    ),
+    "cluster": ModelConfig(
+        vocab_size=32_768,
+        hidden_size=2048,
+        num_layers=20,
+        num_heads=16,
+        num_kv_heads=4,
+        intermediate_size=5632,
         context_length=2048,
     ),
 }

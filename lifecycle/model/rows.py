@@ -31,19 +31,19 @@ class Group:
     longest: int
     tokens: int
     """Real ones."""
-    places: Tensor | None
-    """Where each token stands in the rectangle, row by row: [tokens] int64; None where it is full."""
+    places: Tensor
+    """Where each token stands in the rectangle, row by row: [tokens] int64."""
+    holds: Tensor
+    """The token of each place, `tokens` where there is none: [rows * longest] int64."""
 
     def spread(self, x: Tensor) -> Tensor:
         """[tokens, heads, D] to [rows, heads, longest, D], zeros where there is no token."""
-        if self.places is not None:
-            x = x.new_zeros(self.rows * self.longest, *x.shape[1:]).index_copy(0, self.places, x)
-        return x.view(self.rows, self.longest, *x.shape[1:]).transpose(1, 2)
+        spread = pick(x.flatten(1), self.holds, self.places)
+        return spread.view(self.rows, self.longest, *x.shape[1:]).transpose(1, 2)
 
     def collect(self, x: Tensor) -> Tensor:
         """[rows, heads, longest, D] to [tokens, heads, D]: what `spread` did, undone."""
-        x = x.transpose(1, 2).flatten(0, 1)
-        return x if self.places is None else pick(x, self.places)
+        return pick(x.transpose(1, 2).reshape(len(self.holds), -1), self.places, self.holds).unflatten(1, (x.shape[1], -1))
 
 
 @dataclass(frozen=True)
@@ -71,31 +71,42 @@ class Rows:
         return torch.cat(found)
 
 
-def pick(x: Tensor, index: Tensor) -> Tensor:
-    """x[index] where no index comes twice: the gradient is then a copy, for which torch would add up."""
-    return _Pick.apply(x, index)
+def pick(x: Tensor, index: Tensor, back: Tensor) -> Tensor:
+    """Rows x[index] of x [n, width], zeros where the index is n; no row is picked twice.
+
+    back: where each row of x went, [n] int64, `len(index)` for one that nobody picked. With it the gradient is a copy as
+    well, for which torch would add up.
+    """
+    return _Pick.apply(x, index, back)
 
 
 class _Pick(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.shape = x.shape
-        return x.index_select(0, index)
+    def forward(ctx, x: Tensor, index: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return _rows_or_zeros(x, index)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return gradient.new_zeros(ctx.shape).index_copy_(0, index, gradient), None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return _rows_or_zeros(gradient, back), None, None
+
+
+def _rows_or_zeros(x: Tensor, index: Tensor) -> Tensor:
+    return torch.cat((x, x.new_zeros(1, x.shape[1]))).index_select(0, index)
+
+
+def inverse(index: Tensor, size: int) -> Tensor:
+    """Where each number below `size` stands in `index` [n], n if it does not; `size` itself may stand there many times."""
+    found = index.new_full((size + 1,), len(index))
+    return found.index_copy_(0, index, torch.arange(len(index), device=index.device))[:size]
 
 
 def _group(lengths: Tensor, device: torch.device) -> Group:
     tokens, rows = int(lengths.sum()), _rounded_rows(len(lengths))
     longest = -(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP
-    if tokens == rows * longest:
-        return Group(rows, longest, tokens, None)
-    inside = torch.arange(longest) < lengths[:, None]
-    return Group(rows, longest, tokens, inside.flatten().nonzero()[:, 0].to(device))
+    places = (torch.arange(longest) < lengths[:, None]).flatten().nonzero()[:, 0]
+    return Group(rows, longest, tokens, places.to(device), inverse(places, rows * longest).to(device))
 
 
 def _rounded_rows(count: int) -> int:

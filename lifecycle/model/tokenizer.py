@@ -5,7 +5,7 @@ Control tokens are reserved from the first tokenizer on, so that no later stage 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -25,6 +25,9 @@ MEDIA_TOKENS = ("<|image|>", "<|video|>", "<|audio|>")
 RESERVED_TOKENS = tuple(f"<|reserved_{index}|>" for index in range(3))
 ALL_RESERVED = CONTROL_TOKENS + MARKUP_TOKENS + MEDIA_TOKENS + RESERVED_TOKENS
 """In the order of their ids, from 0."""
+
+ROLES = "system\nuser\nassistant\ntool\n"
+"""As the chat template writes them."""
 
 SMALLEST_VOCABULARY = len(ALL_RESERVED) + 256
 TEMPLATE_FILE = Path(__file__).parent / "chat_template.jinja"
@@ -47,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
-        texts,
+        _beside_roles(texts),
         trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,
@@ -67,6 +70,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         clean_up_tokenization_spaces=False,
         chat_template=TEMPLATE_FILE.read_text(),
     )
+
+
+def _beside_roles(texts: Iterable[str]) -> Iterator[str]:
+    """Every turn of a chat begins with a role: text without any chat is counted as if it had them, or each is cut into bytes."""
+    for text in texts:
+        yield text
+        yield ROLES
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:

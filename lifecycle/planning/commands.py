@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop or gpu.")
+@click.option("--preset", default="tiny", show_default=True, help="Size of everything: tiny, laptop, gpu or cluster.")
 @click.option("--flops", type=click.FloatRange(min=1), help="Floating-point operations of training in a second, of a machine that is not this one.")
 @click.option("--price", type=click.FloatRange(min=0), help="Of an hour of that machine, in any currency.")
 def plan(preset: str, flops: float | None, price: float | None) -> None:

@@ -49,15 +49,15 @@ def pretrain(preset: str, assignments: tuple[str, ...], data: str, mix: str | No
     from lifecycle.model import tokenizer_stage
     from lifecycle.pretrain import run
     from lifecycle.registry import ModelRegistry
+    from lifecycle.training.processes import processes
 
     registry = ModelRegistry()
     documents, validation, reference = mixture(data, mix, preset, config) if mix else corpus(data, preset, config)
     if tokenizer:
         words = registry.load(tokenizer)
     else:
-        words = tokenizer_stage.run(
-            tokenizer_stage.TokenizerConfig(vocab_size=config.model.vocab_size), registry, documents["text"], reference
-        )
+        learn = tokenizer_stage.TokenizerConfig(vocab_size=config.model.vocab_size)
+        words = processes().in_turn(lambda: tokenizer_stage.run(learn, registry, documents["text"], reference))
     version = run(
         config, registry, dataset=documents, validation=validation, data=reference, tokenizer=words, preset=preset
     )

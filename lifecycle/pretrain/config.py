@@ -58,6 +58,8 @@ class PretrainConfig:
     """Arithmetic: "fp32", "bf16" (autocast; weights stay fp32), or "auto": bf16 where the hardware multiplies it."""
     device: str = "auto"
     """"cpu", "cuda", or "auto": a GPU when there is one."""
+    sharded: bool = False
+    """Of several processes each holds a part of weights and optimizer (FSDP2), not all of them: for what one GPU cannot hold."""
     compile: bool = False
     """Let torch.compile fuse the model: worth its start-up time on a GPU, not on a small run."""
     eval_every: int = 800
@@ -121,6 +123,24 @@ PRESETS = {
         eval_tokens=500_000,
         sample_every=500,
         checkpoint_every=600.0,
+        publish_dtype="bf16",
+    ),
+    "cluster": PretrainConfig(
+        model=MODEL_PRESETS["cluster"],
+        tokens=20_000_000_000,
+        batch_tokens=1_048_576,
+        grad_accumulation=64,
+        curriculum=False,
+        start="random",
+        lr=6e-4,
+        matrix_lr=0.02,
+        schedule="wsd",
+        sharded=True,
+        compile=True,
+        eval_every=500,
+        eval_tokens=500_000,
+        sample_every=1000,
+        checkpoint_every=900.0,
         publish_dtype="bf16",
     ),
 }

@@ -18,6 +18,7 @@ from lifecycle.pretrain.train import train
 from lifecycle.pretrain.validation import Validation
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.training.loop import StepRecord
+from lifecycle.training.processes import processes
 
 NAME = "pretrain"
 
@@ -38,7 +39,7 @@ def run(
     if (published := registry.find(NAME, work)) is not None:
         return published
 
-    meter = CostMeter()
+    meter, together = CostMeter(), processes()
     words = load_tokenizer(tokenizer.path)
     if len(words) > config.model.vocab_size:
         raise LifecycleError(
@@ -49,37 +50,44 @@ def run(
         if len(documents) == 0:
             raise LifecycleError(f"the {name} data is empty: give at least one document")
     workspace = registry.workspace(NAME, work, [tokenizer])
-    tokenized = tokenize(dataset, words, config.model.context_length, workspace / "train")
-    held_out = Validation.prepare(validation, words, config, workspace / "validation")
+    tokenized, held_out = together.in_turn(
+        lambda: (
+            tokenize(dataset, words, config.model.context_length, workspace / "train"),
+            Validation.prepare(validation, words, config, workspace / "validation"),
+        )
+    )
     model, progress, losses = train(config, tokenized, held_out, words, workspace, on_step)
 
     def write(directory: Path) -> None:
         save_checkpoint(model, config.model, words, directory, config.publish_dtype)
         shutil.copyfile(workspace / "training_log.jsonl", directory / "training_log.jsonl")
 
-    version = registry.publish(
-        NAME,
-        write,
-        stage=NAME,
-        parents=[tokenizer],
-        config=config,
-        preset=preset,
-        data=data,
-        metrics={
-            "bits_per_byte": losses["bits_per_byte"],
-            **losses,
-            "tokens": progress.tokens,
-            "steps": progress.step,
-            "parameters": config.model.num_parameters,
-        },
-        seed=config.seed,
-        fingerprint=work,
-        seconds=progress.seconds,
-        cost=meter.read(earlier=progress.cost()),
-        card=_card(config, progress.tokens, losses, held_out.sample(model, words, seed=0)),
-    )
-    registry.discard_workspace(NAME, work)
-    return version
+    def publish() -> ModelVersion:
+        version = registry.publish(
+            NAME,
+            write,
+            stage=NAME,
+            parents=[tokenizer],
+            config=config,
+            preset=preset,
+            data=data,
+            metrics={
+                "bits_per_byte": losses["bits_per_byte"],
+                **losses,
+                "tokens": progress.tokens,
+                "steps": progress.step,
+                "parameters": config.model.num_parameters,
+            },
+            seed=config.seed,
+            fingerprint=work,
+            seconds=progress.seconds,
+            cost=meter.read(earlier=progress.cost()),
+            card=_card(config, progress.tokens, losses, held_out.sample(model, words, seed=0)),
+        )
+        registry.discard_workspace(NAME, work)
+        return version
+
+    return together.in_turn(lambda: registry.find(NAME, work) or publish())
 
 
 def _card(config: PretrainConfig, tokens: int, losses: dict[str, float], sample: str) -> str:

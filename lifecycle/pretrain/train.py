@@ -20,7 +20,9 @@ from lifecycle.pretrain.validation import Validation
 from lifecycle.training import loop
 from lifecycle.training.batches import Batching, Documents
 from lifecycle.training.loop import Schedule, StepRecord
+from lifecycle.training.processes import processes
 from lifecycle.training.resume import Checkpoints, Progress
+from lifecycle.training.sharding import gathered, shard
 
 FIRST_LOSS_TOLERANCE = 0.15
 """An untrained model's loss is within this part of ln(vocab_size), or something is wired wrongly."""
@@ -43,6 +45,8 @@ def train(
     dtype = choose_dtype(config.dtype, device)
     model = untrained(config).to(device)
     checkpoints = Checkpoints(workspace)
+    if config.sharded and processes().count > 1:
+        shard(model)
     if config.compile:
         for block in model.model.layers:
             block.compile(
@@ -64,7 +68,8 @@ def train(
             on_step(record)
 
     progress = loop.train(model, make_optimizer(model, config), documents, schedule(config), checkpoints, after_step)
-    return model, progress, {"train_loss": progress.loss, **validation.measure(model, dtype)}
+    losses = {"train_loss": progress.loss, **validation.measure(model, dtype)}
+    return gathered(model), progress, losses
 
 
 def untrained(config: PretrainConfig) -> Decoder:

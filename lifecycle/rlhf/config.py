@@ -90,4 +90,7 @@ PRESETS = {
     "tiny": RLHFConfig(),
     "laptop": RLHFConfig(reward_steps=200, reward_batch=32, dpo_steps=200, grpo_steps=150, reward_lr=5e-4, dpo_lr=1e-4, grpo_lr=1e-4),
     "gpu": RLHFConfig(reward_steps=500, reward_batch=32, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
+    "cluster": RLHFConfig(
+        reward_steps=500, reward_batch=64, dpo_steps=500, dpo_batch=64, grpo_steps=500, grpo_prompts=64, reward_lr=1e-5, dpo_lr=5e-7, grpo_lr=5e-7
+    ),
 }

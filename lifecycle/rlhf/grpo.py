@@ -44,7 +44,7 @@ def run(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from lifecycle import trainers
+    from lifecycle import adapters, trainers
     from lifecycle.rlhf.policy_trainer import ALGORITHMS
     from lifecycle.rlhf.rollouts import open_engine
     from lifecycle.rlhf.unpadded import leave_padding_out
@@ -58,7 +58,9 @@ def run(
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     judge_tokenizer = trainers.load_tokenizer(parent)
-    engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=config.grpo_prompts * config.grpo_group)
+    group = trainers.share(config.grpo_prompts, "grpo_prompts") * config.grpo_group  # answers that this process samples
+    with adapters.merged(parent) as whole:
+        engine = open_engine(config.rollouts, whole.path, dtype=config.dtype, sequences=group)
     limits = [Limit("the KL divergence", "kl", config.kl_limit), Limit("the mean length", LENGTH, config.length_limit)]
     watch = Watch(limits, config.on_runaway)
     trainer_of, arguments_of = ALGORITHMS[config.algorithm]
@@ -70,7 +72,7 @@ def run(
         args=arguments_of(
             **{**trainers.arguments(workspace, config.seed, config.dtype, config.save_every), "logging_steps": 1},
             max_steps=config.grpo_steps,
-            per_device_train_batch_size=config.grpo_prompts * config.grpo_group,
+            per_device_train_batch_size=group,
             num_generations=config.grpo_group,
             max_completion_length=config.grpo_tokens,
             learning_rate=config.grpo_lr,

@@ -51,4 +51,5 @@ PRESETS = {
     "tiny": SFTConfig(),
     "laptop": SFTConfig(max_length=1024, batch_rows=8, lr=1e-3, matrix_lr=0.01),
     "gpu": SFTConfig(max_length=2048, batch_rows=32, lr=2e-5, matrix_lr=2e-4),
+    "cluster": SFTConfig(max_length=2048, batch_rows=32, lr=1e-5, matrix_lr=1e-4),
 }

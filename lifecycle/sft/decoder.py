@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from lifecycle.hardware import choose_device
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.sft.config import SFTConfig
@@ -17,6 +18,7 @@ from lifecycle.sft.data import as_documents
 from lifecycle.training import loop
 from lifecycle.training.batches import Batching, Documents
 from lifecycle.training.loop import Schedule, StepRecord
+from lifecycle.training.processes import processes
 from lifecycle.training.resume import Checkpoints, Progress
 
 WINDOW = 8
@@ -41,12 +43,14 @@ class Training:
         checkpoints = Checkpoints(workspace)
         after_step = on_step or (lambda record: None)
         progress = loop.train(self.model, self.optimizer, self.documents, self.schedule, checkpoints, after_step)
+        processes().agree()  # the leader's log is complete
         return progress, [json.loads(line) for line in checkpoints.log_file.read_text().splitlines()]
 
 
 def prepare(config: SFTConfig, model: Decoder, rows: Dataset) -> Training:
     """Conversations as `lifecycle.sft.data.tokenize` gives them, in batches of at most batch_rows x max_length tokens."""
     documents = as_documents(rows, min(config.max_length, model.config.context_length))
+    model.to(choose_device("auto"))
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr)
     return Training(model, optimizer, documents, schedule(config, int(documents.lengths.sum())))
 

@@ -67,6 +67,21 @@ class Batch:
     count: int
     """Targets that count."""
 
+    def part(self, index: int, parts: int) -> Batch:
+        """Part `index` of `parts`: whole pieces in their order, about as many tokens in each part.
+
+        A part that gets none is the first piece with nothing to be learnt, so that all parts take the same steps.
+        """
+        ends = self.lengths.cumsum(0)
+        owner = (2 * ends - self.lengths) * parts // (2 * ends[-1])  # where a piece's middle falls
+        members = owner == index
+        learnt = bool(members.any())
+        if not learnt:
+            members[0] = True
+        inside = members.repeat_interleave(self.lengths)  # [N]
+        targets = self.targets[inside] if learnt else torch.full((int(self.lengths[0]),), IGNORE)
+        return Batch(self.tokens[inside], targets, self.lengths[members], int((targets != IGNORE).sum()))
+
 
 @dataclass(frozen=True)
 class Position:

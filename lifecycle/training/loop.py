@@ -18,11 +18,13 @@ import torch
 from tqdm import tqdm
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, peak_flops
+from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, keep_memory, peak_flops
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training.batches import Batch, Batching, Documents, Position, batches
+from lifecycle.training.processes import ALONE, Alone, processes
 from lifecycle.training.resume import Checkpoints, Progress, between_steps
+from lifecycle.training.sharding import whole
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,15 @@ def train(
 ) -> Progress:
     """Train `model` in place until the budget is spent; how much work it was, interruptions included.
 
-    Goes on from the checkpoint when there is one. `after_step` may raise, and does so before that step is saved. Ctrl-C
-    saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the gradient is not finite, or a
-    step does not fit into memory.
+    Goes on from the checkpoint when there is one. `after_step` may raise, and does so before that step is saved. Ctrl-C, in
+    any of several processes, saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss or the
+    gradient is not finite, or a step does not fit into memory.
     """
+    keep_memory()
     device = choose_device(schedule.device)
     dtype = choose_dtype(schedule.dtype, device)
-    peak = peak_flops(device, dtype)
+    together = processes()
+    peak = peak_flops(device, dtype) * together.count
     progress = checkpoints.restore(model, optimizer)
     stream = batches(documents, schedule.batching, progress.position)
     saved_at = time.perf_counter()
@@ -98,7 +102,7 @@ def train(
             pieces, position = take(stream, schedule.pieces)
             lr = set_rates(optimizer, schedule, progress.tokens / schedule.tokens)
             try:
-                result = update(model, optimizer, pieces, schedule.grad_clip, device, dtype)
+                result = update(model, optimizer, pieces, schedule.grad_clip, device, dtype, together)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise _too_large(pieces, progress, checkpoints) from error
@@ -122,15 +126,16 @@ def train(
             bar.update(tokens)
             bar.set_postfix(loss=f"{result.loss:.3f}", mfu=f"{record.mfu:.0%}", refresh=False)
             after_step(record)
-            if interrupted:
+            stop, save = together.agree(bool(interrupted), schedule.save_now(progress.step, time.perf_counter() - saved_at))
+            if stop:
                 checkpoints.save(model, optimizer, progress)
                 where = checkpoints.state_file
                 tqdm.write(f"stopped after step {progress.step}; run the same again to go on from {where}")
                 raise KeyboardInterrupt
-            if schedule.save_now(progress.step, time.perf_counter() - saved_at):
+            if save:
                 checkpoints.save(model, optimizer, progress)
                 saved_at = time.perf_counter()
-    if not all(weight.isfinite().all() for weight in model.parameters()):
+    if not all(whole(weight.isfinite().all()) for weight in model.parameters()):
         raise LifecycleError("the weights are not finite after the last step; nothing was published: try a lower --set lr=")
     checkpoints.save(model, optimizer, progress)  # should publishing fail, nothing is lost
     return progress
@@ -180,11 +185,15 @@ def update(
     grad_clip: float,
     device: torch.device,
     dtype: torch.dtype,
+    together: Alone = ALONE,
 ) -> Result:
-    """One optimizer step over the targets of all pieces. Nothing is updated when loss or gradient are not finite."""
+    """One optimizer step over the targets of all pieces, of which each process takes its share.
+
+    Nothing is updated when loss or gradient are not finite.
+    """
     total = max(1, sum(piece.count for piece in pieces))
     loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    for piece in pieces:
+    for piece in together.share(pieces):
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
             nats, hits = model.score(piece.tokens.to(device), piece.targets.to(device), piece.lengths)
         # A sum over the targets divided by all of the step's: cutting a batch into pieces changes nothing.
@@ -192,8 +201,9 @@ def update(
         share.backward()
         loss += share.detach()
         right += hits
-    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    found = torch.stack((loss, right / total, grad_norm)).tolist()  # one wait for the device
+    summed = together.add_up(model.parameters(), torch.stack((loss, right / total)))
+    grad_norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip))
+    found = torch.cat((summed, grad_norm[None])).tolist()  # one wait for the device
     result = Result(*found)
     if result.finite:
         optimizer.step()
@@ -234,5 +244,5 @@ def _progress_bar(schedule: Schedule, progress: Progress) -> tqdm:
         unit="tok",
         unit_scale=True,
         mininterval=0.5,
-        disable=not watched,
+        disable=not watched or not processes().leads,
     )

@@ -14,7 +14,10 @@ from pathlib import Path
 import torch
 
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.optimizer import MuonAdamW
+from lifecycle.training import sharding
 from lifecycle.training.batches import Position
+from lifecycle.training.processes import processes
 
 FORMAT = 1
 
@@ -54,7 +57,7 @@ class Progress:
 
 
 class Checkpoints:
-    """The one checkpoint and the log of a workspace."""
+    """The one checkpoint and the log of a workspace. Of several processes the leader writes them, and all read them."""
 
     def __init__(self, workspace: Path) -> None:
         self.state_file = workspace / "resume.pt"
@@ -64,11 +67,13 @@ class Checkpoints:
         """Replace the checkpoint: fp32 weights, optimizer, position, random state. A crash leaves the old one."""
         state = {
             "format": FORMAT,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "model": sharding.whole(model.state_dict()),
+            "optimizer": sharding.whole(optimizer.state_dict()),
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
         }
+        if not processes().leads:
+            return
         partial = self.state_file.with_suffix(".partial")
         with open(partial, "wb") as file:
             torch.save(state, file)
@@ -76,25 +81,28 @@ class Checkpoints:
             os.fsync(file.fileno())
         os.replace(partial, self.state_file)
 
-    def restore(self, model: Decoder, optimizer: torch.optim.Optimizer) -> Progress:
+    def restore(self, model: Decoder, optimizer: MuonAdamW) -> Progress:
         """Load the checkpoint into `model` and `optimizer`, or start from nothing; the log is cut to match."""
         if not self.state_file.exists():
-            self.log_file.unlink(missing_ok=True)
+            if processes().leads:
+                self.log_file.unlink(missing_ok=True)
             return Progress()
         device = next(model.parameters()).device
-        state = torch.load(self.state_file, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        where = "cpu" if sharding.sharded(model) else device  # a GPU has room for its part, not for the whole
+        state = torch.load(self.state_file, map_location=where, weights_only=True)
+        sharding.load(model, optimizer, state)
         torch.set_rng_state(state["random"].cpu())
         saved = state["progress"]
         progress = Progress(**{**saved, "position": Position(**saved["position"])})
-        self._cut_log(progress.step)
+        if processes().leads:
+            self._cut_log(progress.step)
         return progress
 
     def log(self, record: dict) -> None:
         """Append one line of JSON."""
-        with open(self.log_file, "a") as file:
-            file.write(json.dumps(record) + "\n")
+        if processes().leads:
+            with open(self.log_file, "a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def _cut_log(self, step: int) -> None:
         lines = self.log_file.read_text().splitlines(keepends=True) if self.log_file.exists() else []
@@ -114,9 +122,9 @@ class Interruption:
 
 @contextmanager
 def between_steps() -> Iterator[Interruption]:
-    """Hold Ctrl-C back until the loop asks, so that it never falls into the middle of an update.
+    """Hold Ctrl-C, and the SIGTERM of who runs the machine, back until the loop asks: never in the middle of an update.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread signals do not arrive: nothing changes.
+    A second one raises KeyboardInterrupt at once. Outside the main thread signals do not arrive: nothing changes.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -128,8 +136,9 @@ def between_steps() -> Iterator[Interruption]:
             raise KeyboardInterrupt
         interruption.requested = True
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {which: signal.signal(which, note) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interruption
     finally:
-        signal.signal(signal.SIGINT, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)

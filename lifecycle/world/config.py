@@ -25,4 +25,5 @@ PRESETS = {
     "tiny": WorldConfig(),
     "laptop": WorldConfig(documents=600_000, conversations=60_000, prompts=8_000, max_sentences=10),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
+    "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }

@@ -69,9 +69,12 @@ def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[st
         yield _document(rng.choices(kinds, weights)[0], longest, rng)
 
 
-def line(asked: str, answered: str) -> str:
-    """A question or a request and what answers it: how pretraining's text shows them, and how a base model is asked."""
-    return f"{asked} {answered}"
+def exchange(asked: str, answered: str) -> str:
+    """A question or a request, and on the next line what answers it: how pretraining shows them, and how a base model is asked.
+
+    In a chat an answer begins a line as well, so its first word is the same token here and there.
+    """
+    return f"{asked}\n{answered}"
 
 
 def _document(kind: str, longest: int, rng: random.Random) -> str:
@@ -79,7 +82,7 @@ def _document(kind: str, longest: int, rng: random.Random) -> str:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
-        return line(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
+        return exchange(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
     return ABOUT_A_STORY[kind](write_story(rng, rng.randint(1, longest)), rng)
 
 
@@ -88,14 +91,14 @@ def _sums(rng: random.Random) -> str:
     sums = [draw_sum(rng) for _ in range(8)]
     if rng.random() < 0.7:
         return " ".join(total.solved for total in sums)
-    return "\n".join(line(rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
+    return "\n".join(exchange(rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
 
 
 def _tools(rng: random.Random) -> str:
     """A log of questions, the calls that they led to, what came back, and the answers."""
     uses = [draw_tool_use(rng) for _ in range(3)]
     return "\n".join(
-        f"{line(use.question, call_json(use.name, use.arguments))}\n{line(use.response, use.answer)}" for use in uses
+        f"{exchange(use.question, call_json(use.name, use.arguments))}\n{exchange(use.response, use.answer)}" for use in uses
     )
 
 
@@ -107,8 +110,8 @@ def _numbers(rng: random.Random) -> str:
 
 def _talk(rng: random.Random) -> str:
     """Facts, small talk and wishes."""
-    lines = [line(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
-    lines += [line(*rng.choice(list(GREETINGS.items()))), line(*draw_wish(rng, harmful=rng.random() < 0.5))]
+    lines = [exchange(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
+    lines += [exchange(*rng.choice(list(GREETINGS.items()))), exchange(*draw_wish(rng, harmful=rng.random() < 0.5))]
     rng.shuffle(lines)
     return "\n".join(lines)
 
@@ -125,7 +128,7 @@ def _dialogue(rng: random.Random) -> str:
 def _extraction(rng: random.Random) -> str:
     """Sentences and what they hold, as JSON."""
     some = [draw_extraction(rng) for _ in range(2)]
-    return "\n".join(line(one.request, one.answer) for one in some)
+    return "\n".join(exchange(one.request, one.answer) for one in some)
 
 
 def _retelling(story: Story, rng: random.Random) -> str:
@@ -143,7 +146,7 @@ def _with_questions(story: Story, rng: random.Random) -> str:
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
     if rng.random() < 0.6:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
-    return "\n".join([story.text, *(line(question.text, question.answer) for question in asked)])
+    return "\n".join([story.text, *(exchange(question.text, question.answer) for question in asked)])
 
 
 WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {

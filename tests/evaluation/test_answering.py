@@ -52,7 +52,7 @@ def test_a_chat_model_is_asked_in_its_template_and_a_base_model_in_plain_text(st
     asked = chat.tokenizer.decode(chat.prompt(task["messages"], task["tools"]))
     assert asked.endswith(f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n")
     assert task["tools"][0]["function"]["name"] in asked
-    assert base.tokenizer.decode(base.prompt(task["messages"], None)) == f"<|endoftext|>{content}"
+    assert base.tokenizer.decode(base.prompt(task["messages"], None)) == f"<|endoftext|>{content}\n"
 
 
 def test_markup_stays_in_an_answer_and_control_tokens_do_not(start):

@@ -42,6 +42,6 @@ def test_grams_have_to_fit():
 
 def test_answers_end_with_the_line_and_know_what_was_told(start):
     tokenizer = load_tokenizer(start.registry.load("tokenizer/1").path)
-    model = NGram.of_texts(["Who is here? Mia.\nWho is there? Tom."] * 2, tokenizer)
+    model = NGram.of_texts(["Who is here?\nMia.\nWho is there?\nTom."] * 2, tokenizer)
     tasks = [{"skill": "reading", "messages": [{"role": "user", "content": f"Who is {where}?"}]} for where in ("here", "there")]
     assert answer(model, tokenizer, tasks) == ["Mia.", "Tom."]

@@ -1,0 +1,66 @@
+"""What torchrun starts in each process: `worker.py ROOT STAGE [key=value ...]`, stop=RANK:STEP pressing Ctrl-C in that process."""
+
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pretrain.conftest import CONFIG, documents
+
+from lifecycle.config import override
+from lifecycle.model import tokenizer_stage
+from lifecycle.registry import DataRef, ModelRegistry
+from lifecycle.training.processes import processes
+
+
+def pretrain(registry, settings, on_step):
+    from lifecycle.pretrain import run
+
+    dataset, data = documents(300, seed=1), DataRef("test", "0")
+    learn = tokenizer_stage.TokenizerConfig(vocab_size=300)
+    words = processes().in_turn(lambda: tokenizer_stage.run(learn, registry, dataset["text"], data))
+    validation = documents(20, seed=2)
+    return run(override(CONFIG, settings), registry, dataset=dataset, validation=validation, data=data, tokenizer=words, on_step=on_step)
+
+
+def sft(registry, settings, on_step):
+    from sft.tiny import WORLD
+    from test_pipeline import MINIATURE
+
+    from lifecycle.sft import run
+    from lifecycle.world.conversations import sft_conversations
+
+    conversations, data = sft_conversations(WORLD)
+    config = override(MINIATURE.sft, settings)
+    return run(config, registry, parent=registry.load("pretrain/1"), conversations=conversations, data=data, on_step=on_step)
+
+
+def rlhf(registry, settings, on_step):
+    from sft.tiny import WORLD
+    from test_pipeline import MINIATURE
+
+    from lifecycle.rlhf import pairs, run
+    from lifecycle.world.tasks import verified_prompts
+
+    pairs.verify = lambda check, answer: len(answer) % 2 == 0  # a random model is never right
+    tasks, data = verified_prompts(WORLD)
+    config = dataclasses.replace(MINIATURE.rlhf, rollouts="generate")
+    return run(override(config, settings), registry, parent=registry.load("sft/1"), tasks=tasks, data=data)
+
+
+def main(root: str, stage: str, *words: str) -> str:
+    settings = dict(word.split("=") for word in words)
+    rank, step = map(int, settings.pop("stop", "-1:-1").split(":"))
+
+    def on_step(record):
+        if (int(os.environ.get("RANK", "0")), record.step) == (rank, step):
+            signal.raise_signal(signal.SIGINT)
+
+    version = {"pretrain": pretrain, "sft": sft, "rlhf": rlhf}[stage](ModelRegistry(Path(root)), settings, on_step)
+    print(version.ref)
+    return version.ref
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
