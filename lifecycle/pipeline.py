@@ -167,7 +167,8 @@ def _told(label: str, stage: Callable[..., ModelVersion], config, registry, pres
 def run_command(preset: str, seeds: str, lora: bool) -> None:
     """Train and deploy: tokenizer, pretrain, sft, rlhf, deploy.
 
-    Ctrl-C is safe; the same command goes on where it stopped and skips what is registered already.
+    Ctrl-C is safe; the same command goes on where it stopped and skips what is registered already. At the end it says what
+    each stage took, beside what was foretold.
     """
     config = preset_named(preset)
     first, *others = _seeds(seeds)
@@ -179,6 +180,18 @@ def run_command(preset: str, seeds: str, lora: bool) -> None:
     for seed in others:
         click.echo(f"seed {seed}")
         run(with_seed(config, seed), registry, preset, stages=AGAIN, lora=lora)
+    click.echo(took(config, registry, preset), nl=False)
+
+
+def took(config: Preset, registry: ModelRegistry, preset: str) -> str:
+    """What each stage took, by its manifest, beside what `lifecycle plan` foretells on this machine."""
+    from lifecycle.planning.commands import compared
+    from lifecycle.planning.forecast import forecast
+    from lifecycle.planning.probe import flops_per_second
+
+    together = processes()
+    plans = forecast(config, flops_per_second(config.pretrain) * together.count, together.count)
+    return compared(plans, registry, preset)
 
 
 def _seeds(words: str) -> list[int]:

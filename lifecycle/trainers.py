@@ -12,6 +12,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when the libraries below are imported
 
 import torch  # noqa: E402
+from peft import PeftModel  # noqa: E402
 from transformers import (  # noqa: E402
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -27,8 +28,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 from lifecycle.costs import CostMeter  # noqa: E402
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
-from lifecycle.model.loading import is_int8  # noqa: E402
+from lifecycle.model.loading import is_adapter, is_int8  # noqa: E402
 from lifecycle.registry import ModelRegistry, ModelVersion  # noqa: E402
+from lifecycle.training.processes import processes  # noqa: E402
 from lifecycle.training.resume import Interruption, between_steps  # noqa: E402
 
 LOG = "training_log.jsonl"
@@ -41,14 +43,20 @@ def load(version: ModelVersion) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
 
 
 def load_model(version: ModelVersion) -> PreTrainedModel:
-    """A version's model, in fp32 and in training mode."""
+    """A version's model, in fp32 and in training mode; an adapter on its base, of which the adapter alone is trained."""
+    from lifecycle import adapters
+
+    if is_adapter(version.path):
+        return adapters.put_on(load_model(adapters.base_of(version)), version)
     require_floats(version)
     return AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32).train()
 
 
 def load_tokenizer(version: ModelVersion) -> PreTrainedTokenizerBase:
-    """A version's tokenizer, for which a turn's end is the end."""
-    tokenizer = AutoTokenizer.from_pretrained(version.path)
+    """A version's tokenizer, for which a turn's end is the end; of an adapter its base's."""
+    from lifecycle import adapters
+
+    tokenizer = AutoTokenizer.from_pretrained(adapters.base_of(version).path)
     if END_OF_TURN in tokenizer.get_vocab():
         tokenizer.eos_token = END_OF_TURN
     return tokenizer
@@ -70,6 +78,13 @@ def require_floats(version: ModelVersion) -> None:
         parents = version.manifest.parents
         instead = f"start from its parent {parents[0].ref} instead: --parent {parents[0].ref}" if parents else "import it in floating point"
         raise LifecycleError(f"{version.ref} holds int8 weights, and only weights in floating point can be trained or deployed: {instead}")
+
+
+def share(batch: int, name: str) -> int:
+    """Each process's part of a batch, as TRL's trainers want it. Raises LifecycleError for one that cannot be shared out evenly."""
+    if batch % (count := processes().count):
+        raise LifecycleError(f"{name} is {batch}, which {count} processes cannot share out evenly: --set {name}={-(-batch // count) * count}")
+    return batch // count
 
 
 def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[str, Any]:
@@ -97,9 +112,12 @@ class _StopBetweenSteps(TrainerCallback):
 
     def __init__(self, interrupted: Interruption) -> None:
         self.interrupted = interrupted
+        self.stopped = False
+        """Whether somebody pressed Ctrl-C, in this or in another process."""
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.interrupted.requested:
+        (self.stopped,) = processes().agree(self.interrupted.requested)
+        if self.stopped:
             control.should_save = control.should_training_stop = True
         return control
 
@@ -126,9 +144,10 @@ def train(trainer: Trainer) -> list[dict[str, Any]]:
     """
     with between_steps() as interrupted, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.add_callback(_StopBetweenSteps(interrupted))
+        stop = _StopBetweenSteps(interrupted)
+        trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=_last_checkpoint(Path(trainer.args.output_dir)))
-        if interrupted.requested:
+        if stop.stopped or interrupted.requested:
             raise KeyboardInterrupt
     history = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
     lost = next((entry for entry in history if not _finite(entry)), None)
@@ -139,7 +158,15 @@ def train(trainer: Trainer) -> list[dict[str, Any]]:
 
 
 def write(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: ModelVersion, history: list) -> None:
-    """Fill a version directory: weights, tokenizer, the parent's generation config, the training log."""
+    """Fill a version directory: weights, tokenizer, the parent's generation config, the training log.
+
+    Of an adapter what PEFT saves and the log; `parent` is its base then.
+    """
+    if isinstance(model, PeftModel):
+        from lifecycle import adapters
+
+        adapters.write(directory, model, parent)
+        return write_log(directory, history)
     # generate() during evaluation may have changed the model's own; the parent's is what was meant.
     if (Path(parent.path) / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(parent.path)
@@ -161,22 +188,29 @@ def publish(
 ) -> ModelVersion:
     """Publish model, tokenizer and log as "name/N" with what they cost, and give the workspace back.
 
-    The first of `parents` is what training started from; `facts` are what `ModelRegistry.publish` takes besides.
+    The first of `parents` is what training started from, before which an adapter's base is put; `facts` are what `ModelRegistry.publish` takes besides.
     """
+    from lifecycle import adapters
+
     model, tokenizer, history = trained
-    version = registry.publish(
-        name,
-        lambda directory: write(directory, model, tokenizer, parents[0], history),
-        parents=parents,
-        config=config,
-        seed=config.seed,
-        fingerprint=fingerprint,
-        seconds=meter.seconds,
-        cost=meter.read(tokens=last(history, "num_tokens")),
-        **facts,
-    )
-    registry.discard_workspace(name, fingerprint)
-    return version
+    parents = adapters.parents_of(model, parents)
+
+    def publish() -> ModelVersion:
+        version = registry.publish(
+            name,
+            lambda directory: write(directory, model, tokenizer, parents[0], history),
+            parents=parents,
+            config=config,
+            seed=config.seed,
+            fingerprint=fingerprint,
+            seconds=meter.seconds,
+            cost=meter.read(tokens=last(history, "num_tokens")),
+            **facts,
+        )
+        registry.discard_workspace(name, fingerprint)
+        return version
+
+    return processes().in_turn(lambda: registry.find(name, fingerprint) or publish())
 
 
 def write_log(directory: Path, history: list[dict[str, Any]]) -> None:

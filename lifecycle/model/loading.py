@@ -42,6 +42,11 @@ def is_int8(directory: str | Path) -> bool:
     return all(marked.get(key) == QUANTIZATION[key] for key in ("quant_method", "format"))
 
 
+def is_adapter(directory: str | Path) -> bool:
+    """Whether a directory holds what PEFT saves of an adapter, and no model."""
+    return (Path(directory) / "adapter_config.json").is_file() and not (Path(directory) / "config.json").is_file()
+
+
 def load_config(directory: str | Path) -> Any:
     """transformers' config of a checkpoint, without the mark of its quantisation, at which transformers would stop."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
@@ -57,7 +62,7 @@ def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> 
     Raises LifecycleError for an adapter, and when an int8 checkpoint's tensors are not those of its config.json.
     """
     directory = Path(directory)
-    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+    if is_adapter(directory):
         raise LifecycleError(
             f"{directory} holds an adapter and no model: serve it on its base, or train it merged with --set method=lora"
         )

@@ -19,13 +19,13 @@ class ModelConfig:
     """Rows of the embedding; at least as many as the tokenizer has tokens."""
     hidden_size: int = 128
     """Width of the residual stream."""
-    num_layers: int = 4
+    num_layers: int = 3
     """Blocks of attention and feed-forward."""
     num_heads: int = 4
     """Query heads; each is hidden_size / num_heads wide."""
     num_kv_heads: int = 4
     """Key and value heads; num_heads / num_kv_heads query heads share one (GQA)."""
-    intermediate_size: int = 256
+    intermediate_size: int = 384
     """Width inside the feed-forward block (SwiGLU)."""
     context_length: int = 512
     """Most tokens the model attends over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,9 @@ TOKENS_PER_MESSAGE = 10
 SAMPLED = 200
 """Conversations, and preference pairs, that are drawn to learn how long they are."""
 PROCESS_BYTES = 600 * 2**20
-"""What the libraries take before there is a model."""
+"""What the libraries take before there is a model, and the CPU's kernels with it."""
+DOCUMENT_BYTES, CONVERSATION_BYTES = 2_550, 14_200
+"""What a document of the world takes while it is told and tokenised, and a conversation; measured with the tiny preset's."""
 PACE = {"pretrain": 1.0, "sft": 1.0, "rlhf-pairs": 0.2, "rlhf-reward": 1.0, "rlhf-dpo": 1.0, "rlhf": 0.5}
 """Arithmetic in a second beside pretraining's: who samples waits for one token after the other."""
 
@@ -39,8 +42,11 @@ class StagePlan:
     """At most resident, on the machine or the GPU that trains."""
 
 
-def forecast(config: Preset, flops_per_second: float) -> list[StagePlan]:
-    """Every stage that takes time, on a machine that trains with so many floating-point operations in a second."""
+def forecast(config: Preset, flops_per_second: float, processes: int = 1) -> list[StagePlan]:
+    """Every stage that takes time, on machines that train with so many floating-point operations in a second, all together.
+
+    Memory is that of one of `processes` that share out each step.
+    """
     shape, rlhf = config.pretrain.model, config.rlhf
     talk = min(tokens_per_conversation(config.world), config.sft.max_length)
     answer = tokens_per_answer(config.world)
@@ -59,20 +65,31 @@ def forecast(config: Preset, flops_per_second: float) -> list[StagePlan]:
     plans = []
     for stage, tokens, passes, batch in stages:
         flops = tokens * passes * shape.flops_per_token(min(round(talk), shape.context_length))
-        memory = training_bytes(shape, int(batch)) + (4 * shape.num_parameters if stage in ("rlhf-dpo", "rlhf") else 0)
+        parts = processes if stage == "pretrain" and config.pretrain.sharded else 1
+        memory = training_bytes(shape, math.ceil(batch / processes), parts) + data_bytes(config.world, stage)
+        if stage in ("rlhf-dpo", "rlhf"):
+            memory += 4 * shape.num_parameters
         plans.append(StagePlan(stage, round(tokens), flops, flops / (flops_per_second * PACE[stage]), memory))
     return plans
 
 
-def training_bytes(shape: ModelConfig, tokens: int) -> int:
+def data_bytes(world: WorldConfig, stage: str) -> int:
+    """Bytes of the world's text in the process that runs the stages: documents stay, conversations are given back."""
+    conversations = CONVERSATION_BYTES * world.conversations if stage == "sft" else 0
+    return DOCUMENT_BYTES * world.documents + conversations
+
+
+def training_bytes(shape: ModelConfig, tokens: int, parts: int = 1) -> int:
     """Bytes to train on `tokens` at once: the process, weights and gradients and two averages in fp32, and activations.
+
+    `parts` is the number of processes over which weights, gradients and averages are spread.
 
     Activations, as in Korthikanti et al. (2022) but in fp32 and with SwiGLU: what each block keeps for its gradient, and
     the logits with theirs.
     """
     block = 10 * shape.hidden_size + 4 * shape.intermediate_size
     per_token = 4 * (shape.num_layers * block + 2 * shape.vocab_size)
-    return PROCESS_BYTES + 16 * shape.num_parameters + tokens * per_token
+    return PROCESS_BYTES + 16 * shape.num_parameters // parts + tokens * per_token
 
 
 def tokens_per_conversation(world: WorldConfig) -> float:

@@ -15,6 +15,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers
+    from lifecycle.model.loading import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, pairs])
@@ -24,14 +25,14 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     meter = CostMeter()
     rows, data = read(pairs)
     model, tokenizer = trainers.load(parent)
-    reference = trainers.load_model(parent)
+    references = [] if is_adapter(parent.path) else [trainers.load_model(parent)]  # beside an adapter TRL keeps a copy of it
     trainer = DPOTrainer(
         model,
-        ref_model=reference,
+        ref_model=references[0] if references else None,
         args=DPOConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.dpo_steps,
-            per_device_train_batch_size=config.dpo_batch,
+            per_device_train_batch_size=trainers.share(config.dpo_batch, "dpo_batch"),
             learning_rate=config.dpo_lr,
             warmup_steps=0.1,
             beta=config.dpo_beta,
@@ -41,7 +42,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         train_dataset=rows,
         processing_class=tokenizer,
     )
-    leave_padding_out(model, reference, dtype=config.dtype)
+    leave_padding_out(model, *references, dtype=config.dtype)
     history = trainers.train(trainer)
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),

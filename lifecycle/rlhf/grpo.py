@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -20,6 +21,10 @@ STEP_METRICS = {"kl": "kl", "entropy": "entropy", "answer_tokens": LENGTH, "rewa
 CALLED = {"grpo": "group-relative policy optimisation", "rloo": "policy optimisation with a leave-one-out baseline"}
 
 
+Reward = Callable[..., list[float]]
+"""Called as TRL calls reward functions: `completions` (lists of messages) and each column of the tasks by its name."""
+
+
 def run(
     config: RLHFConfig,
     registry: ModelRegistry,
@@ -29,21 +34,23 @@ def run(
     tasks: Dataset,
     data: DataRef,
     preset: str | None = None,
+    reward: Reward | None = None,
 ) -> ModelVersion:
     """Train on prompts with verifiers (columns "prompt" and "check") and publish "rlhf/N".
 
-    The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score.
+    The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score. Another
+    `reward` takes the verifier's place, whose verdict is then only logged; by its name a run is known.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from lifecycle import trainers
+    from lifecycle import adapters, trainers
     from lifecycle.rlhf.policy_trainer import ALGORITHMS
     from lifecycle.rlhf.rollouts import open_engine
     from lifecycle.rlhf.unpadded import leave_padding_out
     from lifecycle.rlhf.watch import Limit, Watch
 
-    work = fingerprint(NAME, config, [parent, reward_model], data)
+    work = fingerprint(NAME if reward is None else f"{NAME} by {reward.__name__}", config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, reward_model])
@@ -51,25 +58,27 @@ def run(
     model, tokenizer = trainers.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
     judge_tokenizer = trainers.load_tokenizer(parent)
-    engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=config.grpo_prompts * config.grpo_group)
+    group = trainers.share(config.grpo_prompts, "grpo_prompts") * config.grpo_group  # answers that this process samples
+    with adapters.merged(parent) as whole:
+        engine = open_engine(config.rollouts, whole.path, dtype=config.dtype, sequences=group)
     limits = [Limit("the KL divergence", "kl", config.kl_limit), Limit("the mean length", LENGTH, config.length_limit)]
     watch = Watch(limits, config.on_runaway)
     trainer_of, arguments_of = ALGORITHMS[config.algorithm]
     trainer = trainer_of(
         model,
         engine=engine,
-        reward_funcs=[verifier_reward, judge],
-        reward_processing_classes=[None, judge_tokenizer],
+        reward_funcs=[verifier_reward, judge] if reward is None else [verifier_reward, judge, reward],
+        reward_processing_classes=[None, judge_tokenizer] if reward is None else [None, judge_tokenizer, None],
         args=arguments_of(
             **{**trainers.arguments(workspace, config.seed, config.dtype, config.save_every), "logging_steps": 1},
             max_steps=config.grpo_steps,
-            per_device_train_batch_size=config.grpo_prompts * config.grpo_group,
+            per_device_train_batch_size=group,
             num_generations=config.grpo_group,
             max_completion_length=config.grpo_tokens,
             learning_rate=config.grpo_lr,
             beta=config.grpo_beta,
             temperature=config.grpo_temperature,
-            reward_weights=[1.0, config.reward_model_weight],
+            reward_weights=[1.0, config.reward_model_weight] if reward is None else [0.0, config.reward_model_weight, 1.0],
             mask_truncated_completions=True,
         ),
         train_dataset=tasks,

@@ -28,7 +28,7 @@ COLUMNS = ("prompt", "chosen", "rejected")
 DECISIVE = ("seed", "pair_answers", "pairs_per_prompt", "dtype", "rollouts")
 """What of the configuration decides the pairs: other learning rates do not sample anew."""
 PROMPTS_AT_ONCE = 200
-SEQUENCES = 256
+SEQUENCES = 128
 """Answers that are sampled at a time."""
 TEMPERATURE = 0.7
 LONGEST = 128

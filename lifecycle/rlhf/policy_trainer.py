@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+from lifecycle.adapters import checkpoint_weights
 from lifecycle.rlhf.rollouts import Rollout, RolloutEngine
 
 
@@ -22,7 +23,7 @@ class _Rollouts:
 
     def _sample(self, prompt_ids: list[list[int]]) -> list[Rollout]:
         with torch.no_grad():
-            self._engine.update_weights(self.accelerator.unwrap_model(self.model).state_dict())
+            self._engine.update_weights(checkpoint_weights(self.accelerator.unwrap_model(self.model)))
         return self._engine.sample(
             prompt_ids,
             max_tokens=self.args.max_completion_length,

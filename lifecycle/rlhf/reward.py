@@ -46,7 +46,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         args=RewardConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.reward_steps,
-            per_device_train_batch_size=config.reward_batch,
+            per_device_train_batch_size=trainers.share(config.reward_batch, "reward_batch"),
             per_device_eval_batch_size=len(held_out),  # TRL averages over batches, however small the last one is
             learning_rate=config.reward_lr,
             warmup_steps=0.1,

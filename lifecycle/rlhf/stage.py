@@ -6,8 +6,9 @@ from datasets import Dataset
 
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
 from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.training.processes import processes
 
-PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto", "import")
+PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto", "import", "adapter")
 
 
 def run(
@@ -22,18 +23,23 @@ def run(
 ) -> ModelVersion:
     """Publish "rlhf-pairs/N", "rlhf-reward/N", "rlhf-dpo/N" and "rlhf/N", and return the last.
 
+    Of an adapter the adapter is trained further and published alone; the reward model is a whole one.
     `given` are preference pairs to take in place of sampled ones. `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
     not repeated. Raises LifecycleError for a parent of the wrong stage and for one whose answers make no pairs.
     """
-    from lifecycle import trainers
+    from lifecycle import adapters, trainers
     from lifecycle.rlhf import dpo, grpo, pairs, reward
 
     trainers.require_stage(parent, "rlhf", PARENTS)
-    if given is None:
-        judged = pairs.run(config, registry, parent=parent, tasks=tasks, data=data, preset=preset)
-    else:
-        judged = pairs.keep(*given, registry, preset=preset)
-    judge = reward.run(config, registry, parent=parent, pairs=judged, preset=preset)
+    with adapters.merged(parent) as whole:
+
+        def take() -> ModelVersion:
+            if given is not None:
+                return pairs.keep(*given, registry, preset=preset)
+            return pairs.run(config, registry, parent=whole, tasks=tasks, data=data, preset=preset)
+
+        judged = processes().in_turn(take)
+        judge = reward.run(config, registry, parent=whole, pairs=judged, preset=preset)
     policy = parent
     if config.dpo_steps:
         policy = dpo.run(config, registry, parent=parent, pairs=judged, preset=preset)

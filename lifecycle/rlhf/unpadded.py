@@ -22,9 +22,10 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype
-from lifecycle.model.decoder import IGNORE, LOSS_ROWS, TOKEN_STEP, Trunk
+from lifecycle.model.decoder import IGNORE, TOKEN_STEP, Trunk
+from lifecycle.model.fused import LOSS_ROWS
 from lifecycle.model.presets import ModelConfig
-from lifecycle.model.rows import Rows, pick
+from lifecycle.model.rows import Rows, inverse, pick
 
 
 def leave_padding_out(*models: PreTrainedModel, dtype: str, temperature: float = 1.0) -> None:
@@ -85,7 +86,7 @@ class _Flat:
             hidden, places = self._hidden(input_ids[:, :-1], attention_mask[:, :-1].bool() & needed)
             of_counted = counted.flatten()[places].nonzero()[:, 0]
             places = places[of_counted]
-            found = self._output_layer(model.get_output_embeddings(), pick(hidden, of_counted), wanted.flatten()[places])
+            found = self._output_layer(model.get_output_embeddings(), pick(hidden, of_counted, inverse(of_counted, len(hidden))), wanted.flatten()[places])
         shape = counted.shape
         padded = {name: x.new_zeros(shape.numel()).index_copy(0, places, x).view(shape) for name, x in found.items()}
         loss = -padded["log_probs"].sum() / counted.sum().clamp(min=1)
@@ -101,7 +102,7 @@ class _Flat:
             hidden, places = self._hidden(input_ids, mask)
             where = torch.empty(mask.numel(), dtype=torch.long).index_copy(0, places, torch.arange(len(places)))
             ends = where[torch.arange(len(mask)) * mask.shape[1] + last]
-            return SequenceClassifierOutput(logits=model.score(pick(hidden, ends)).float())
+            return SequenceClassifierOutput(logits=model.score(pick(hidden, ends, inverse(ends, len(hidden)))).float())
 
     def _hidden(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states [N, hidden_size] of the places of ids [B, T] that `mask` has, and these places in the batch: [N].

@@ -68,7 +68,7 @@ def tokenize(conversations: Dataset, tokenizer: PreTrainedTokenizerBase) -> Data
     if not any(any(row["assistant_masks"]) for row in rows):
         raise LifecycleError(
             "no conversation has an assistant's turn that the chat template marks: "
-            "the template needs {% generation %} around the assistant's text"
+            "the template needs {% generation %} around the assistant's text, as lifecycle/model/chat_template.jinja has it"
         )
     return Dataset.from_list(rows)
 

@@ -53,12 +53,11 @@ def run(
     meter = CostMeter()
     trained = train(config, parent, conversations, workspace, on_step)
     seconds = trained.cost.get("wall_seconds", meter.seconds)  # of a resumed run: all of them
-    write = write_adapter if config.method == "adapter" else trainers.write
 
     def publish() -> ModelVersion:
         version = registry.publish(
             name,
-            lambda directory: write(directory, trained.model, trained.tokenizer, parent, trained.history),
+            lambda directory: trainers.write(directory, trained.model, trained.tokenizer, parent, trained.history),
             parents=[parent],
             config=config,
             preset=preset,
@@ -137,17 +136,6 @@ def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Data
     return Trained(model, trainer.processing_class, history, metrics, {"tokens": tokens})
 
 
-def write_adapter(directory: Path, model, tokenizer, parent: ModelVersion, history: list) -> None:
-    """Fill a version directory with what PEFT saves and the training log; the tokenizer is the base's."""
-    from lifecycle.trainers import write_log
-
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = parent.ref  # else the path on this machine
-    model.save_pretrained(directory, save_embedding_layers=False)  # they have not changed
-    (directory / "README.md").unlink(missing_ok=True)  # PEFT's card, which knows less than the registry's
-    write_log(directory, history)
-
-
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
     """A ready trainer of TRL: packing, assistant-only loss, Muon beside AdamW or LoRA adapters."""
     from peft import LoraConfig
@@ -164,7 +152,7 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
         # Not assistant_only_loss: TRL takes the mask from the column "assistant_masks" when rows are tokenised already.
         packing=True,
         max_length=config.max_length,
-        per_device_train_batch_size=config.batch_rows,
+        per_device_train_batch_size=trainers.share(config.batch_rows, "batch_rows"),
         num_train_epochs=config.epochs,
         learning_rate=config.lr,
         lr_scheduler_type="linear",

@@ -13,7 +13,7 @@ class WorldConfig:
     """Same seed, same texts, same hash."""
     documents: int = 56_000
     """Pretraining documents."""
-    conversations: int = 18_000
+    conversations: int = 22_000
     """SFT conversations."""
     prompts: int = 1_200
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""

@@ -129,9 +129,9 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
-    "reading": (0.38, _reading),
+    "reading": (0.35, _reading),
     "writing": (0.17, _writing),
-    "sums": (0.13, _sums),
+    "sums": (0.16, _sums),
     "numbers": (0.07, _numbers),
     "tool use": (0.11, _tool_use),
     "without the tool": (0.02, _without_the_tool),

