@@ -2,8 +2,8 @@
 
 On a CPU a matrix product in bf16 is so fast that a step of training goes by in everything between the products: each small
 operation reads and writes all activations, and autograd multiplies their number. The functions here join what belongs
-together, save only what the gradient needs and compute in fp32 where bf16 would lose digits. Each is its textbook formula,
-and its test compares it with that formula left to autograd.
+together and save only what the gradient needs. Each is its textbook formula, and its test compares it with that formula left
+to autograd. In bf16 on a CPU what stands between the products is one function of kernels.cpp each, if there is a compiler.
 
 Shapes: N tokens, E = hidden_size, V = vocab_size, B rows, T positions, D = head width. A leading [N] may be [B, T].
 """
@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from lifecycle.model import kernels
 
 IGNORE = -100
 """Target of a position that the loss leaves out: someone else's words."""
@@ -57,6 +59,11 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if kernels.can_run(x):
+            x, y, scale = x.contiguous(), torch.empty_like(x), x.new_empty(x.shape[:-1] + (1,), dtype=torch.float32)
+            kernels.run("rms_norm", x, weight.float(), y, scale, scale.numel(), x.shape[-1], eps)
+            ctx.save_for_backward(x, weight, scale)
+            return y
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_wide(x.dtype))  # squares of bf16 lose much
         scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # [..., 1]
         ctx.save_for_backward(x, weight, scale)
@@ -65,6 +72,11 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
+        if kernels.can_run(x, gradient):
+            by_x, n, width = torch.empty_like(x), scale.numel(), x.shape[-1]
+            by_weight = scale.new_zeros(torch.get_num_threads(), width)
+            kernels.run("rms_norm_backward", gradient.contiguous(), x, weight.float(), scale, by_x, by_weight, n, width)
+            return by_x, by_weight.sum(0).to(weight.dtype), None
         w, s = weight.to(x.dtype), scale.to(x.dtype)
         products = (gradient * x).flatten(0, -2)  # [N, E]
         by_weight = (s.view(1, -1) @ products)[0]
@@ -84,18 +96,29 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin)
+        return _turn(x, cos, sin, 1.0)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turn(gradient, cos, -sin), None, None
+        return _turn(gradient, cos, sin, -1.0), None, None
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, direction: float) -> Tensor:
+    if kernels.can_run(x, cos, sin):
+        return _turn_by_kernel(x, cos, sin, direction)
+    sin = direction * sin
     a, b = x.chunk(2, dim=-1)
     swapped = torch.cat((b, a), dim=-1)
     return (x * torch.cat((cos, cos), dim=-1)).addcmul_(swapped, torch.cat((-sin, sin), dim=-1))
+
+
+def _turn_by_kernel(x: Tensor, cos: Tensor, sin: Tensor, direction: float) -> Tensor:
+    heads, D = x.shape[-2:]
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    kernels.run("rotate", x, cos, sin, y, x.numel() // (heads * D), heads, D // 2, len(cos), direction)
+    return y
 
 
 def feed_forward(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -108,22 +131,38 @@ class _FeedForward(torch.autograd.Function):
     def forward(ctx, x: Tensor, *weights: Tensor) -> Tensor:
         gate, up, down = (weight.to(x.dtype) for weight in weights)
         before, other = F.linear(x, gate), F.linear(x, up)  # [N, width] each
-        opened = F.silu(before)
-        inner = opened * other
-        ctx.save_for_backward(x, gate, up, down, before, other, opened, inner)
+        inner = _gated(before, other)
+        ctx.save_for_backward(x, gate, up, down, before, other, inner)
         ctx.dtype = weights[0].dtype
         return F.linear(inner, down)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:
-        x, gate, up, down, before, other, opened, inner = (saved.flatten(0, -2) for saved in ctx.saved_tensors)
+        x, gate, up, down, before, other, inner = (saved.flatten(0, -2) for saved in ctx.saved_tensors)
         shape, gradient = gradient.shape, gradient.flatten(0, -2)
         by_inner = gradient @ down  # [N, width]
-        by_other = opened * by_inner
-        by_before = torch.ops.aten.silu_backward(by_inner.mul_(other), before)
+        by_before, by_other = _gated_backward(by_inner, before, other)
         by_x = torch.addmm(by_before @ gate, by_other, up).view(shape)
         by_weights = by_before.t() @ x, by_other.t() @ x, gradient.t() @ inner
         return by_x, *(by_weight.to(ctx.dtype) for by_weight in by_weights)
+
+
+def _gated(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, [N, width]."""
+    if not kernels.can_run(gate):
+        return F.silu(gate) * up
+    result = torch.empty_like(gate)
+    kernels.run("swiglu", gate, up, result, gate.numel() // gate.shape[-1], gate.shape[-1])
+    return result
+
+
+def _gated_backward(gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """With silu(x) = x * sigmoid(x): silu' = sigmoid * (1 + x * (1 - sigmoid))."""
+    if not kernels.can_run(gate):
+        return torch.ops.aten.silu_backward(gradient * up, gate), gradient * F.silu(gate)
+    by_gate, by_up = torch.empty_like(gate), torch.empty_like(up)
+    kernels.run("swiglu_backward", gradient, gate, up, by_gate, by_up, *gate.shape)
+    return by_gate, by_up
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -139,8 +178,7 @@ class _CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        mask = _mask(q.shape[1], k.shape[1], q.dtype, q.device)
-        p = torch.baddbmm(mask, q, k.mT, alpha=q.shape[-1] ** -0.5).softmax(dim=-1)  # [batches, G * T, T]
+        p = _causal_softmax(q @ k.mT, q.shape[-1] ** -0.5)  # [batches, G * T, T]
         ctx.save_for_backward(q, k, v, p)
         return p @ v
 
@@ -148,12 +186,25 @@ class _CausalAttention(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, p = ctx.saved_tensors
         by_v = p.mT @ gradient
-        by_scores = torch.ops.aten._softmax_backward_data(gradient @ v.mT, p, -1, p.dtype)
-        by_q, by_k = (
-            torch.baddbmm(q.new_empty(()), scores, other, beta=0, alpha=q.shape[-1] ** -0.5)
-            for scores, other in ((by_scores, k), (by_scores.mT, q))
-        )
-        return by_q, by_k, by_v
+        by_scores = _causal_softmax_backward(gradient @ v.mT, p, q.shape[-1] ** -0.5)
+        return by_scores @ k, by_scores.mT @ q, by_v
+
+
+def _causal_softmax(scores: Tensor, factor: float) -> Tensor:
+    """softmax(factor * scores + mask) over the last dimension."""
+    batches, rows, T = scores.shape
+    if not kernels.can_run(scores):
+        return scores.mul_(factor).add_(_mask(rows, T, scores.dtype, scores.device)).softmax(dim=-1)
+    kernels.run("causal_softmax", scores, batches * rows, T, factor)
+    return scores
+
+
+def _causal_softmax_backward(gradient: Tensor, p: Tensor, factor: float) -> Tensor:
+    batches, rows, T = p.shape
+    if not kernels.can_run(p):
+        return torch.ops.aten._softmax_backward_data(gradient, p, -1, p.dtype).mul_(factor)
+    kernels.run("causal_softmax_backward", gradient, p, batches * rows, T, factor)
+    return gradient
 
 
 @lru_cache(maxsize=32)
@@ -173,33 +224,13 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tens
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """With p = exp(logits - largest) and its sum s: nats = largest + ln(s) - logit of the target, and by logits p / s - 1 there.
-
-    The gradient is kept times s, row by row, and divided where rows are short: in the hidden states.
-    """
-
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
         w = weight.to(hidden.dtype)
-        counted, targets = targets != IGNORE, targets.clamp(min=0)[:, None]
-        sums, nats, hits = [], [], []
-        by_logits = F.linear(hidden, w)  # [N, V]: logits, which their gradient replaces
-        for part, index in zip(by_logits.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
-            logits = part.to(_wide(part.dtype), copy=True)  # [LOSS_ROWS, V]
-            largest, wanted = logits.amax(dim=1, keepdim=True), logits.gather(1, index)  # [LOSS_ROWS, 1] each
-            p = torch.sub(logits, largest, out=logits).exp_()
-            total = p.sum(dim=1, keepdim=True)
-            sums.append(total)
-            nats.append(largest + total.log() - wanted)
-            hits.append(wanted >= largest)
-            if learn:
-                part.copy_(p.scatter_add_(1, index, -total))
-        if learn:
-            factor = counted[:, None] / torch.cat(sums)  # [N, 1]
-            by_hidden = (by_logits @ w * factor).to(hidden.dtype)
-            by_weight = by_logits.t() @ (hidden * factor).to(hidden.dtype)
-            ctx.save_for_backward(by_hidden, by_weight.to(weight.dtype))
-        nats, hits = (torch.cat(parts)[:, 0][counted].sum() for parts in (nats, hits))
+        logits = F.linear(hidden, w)  # [N, V]
+        nats, hits = (_nats_by_kernel if kernels.can_run(logits) else _nats)(logits, targets, learn)
+        if learn:  # now they are their own gradient
+            ctx.save_for_backward(logits @ w, (logits.t() @ hidden).to(weight.dtype))
         ctx.mark_non_differentiable(hits)
         return nats, hits
 
@@ -207,3 +238,27 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_hidden, by_weight = ctx.saved_tensors
         return by_hidden * gradient.to(by_hidden.dtype), by_weight * gradient, None, None
+
+
+def _nats(logits: Tensor, targets: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
+    """With s = sum(exp(logits)): nats = ln(s) - logit of the target, and their gradient exp(logits) / s, less 1 at the target.
+
+    Where `learn` is set the gradient replaces the logits.
+    """
+    counted, index = (targets != IGNORE)[:, None], targets.clamp(min=0)[:, None]
+    nats, hits = logits.new_zeros((), dtype=_wide(logits.dtype)), counted.new_zeros((), dtype=torch.int64)
+    for rows, counts, target in zip(*(x.split(LOSS_ROWS) for x in (logits, counted, index)), strict=True):
+        p = rows.to(_wide(rows.dtype), copy=True)  # [LOSS_ROWS, V]
+        largest, wanted = p.amax(dim=1, keepdim=True), p.gather(1, target)  # [LOSS_ROWS, 1] each
+        total = p.sub_(largest).exp_().sum(dim=1, keepdim=True)
+        nats += (largest + total.log() - wanted)[counts].sum()
+        hits += (wanted >= largest)[counts].sum()
+        if learn:
+            rows.copy_(p.div_(total).scatter_add_(1, target, -torch.ones_like(total)).mul_(counts))
+    return nats, hits
+
+
+def _nats_by_kernel(logits: Tensor, targets: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
+    nats, hits = logits.new_empty(len(logits), dtype=torch.float32), torch.empty_like(targets)
+    kernels.run("cross_entropy", logits, targets.contiguous(), nats, hits, *logits.shape, int(learn))
+    return nats.sum(), hits.sum()

@@ -284,7 +284,8 @@ class Scheduler:
 
     def _admit(self, sequence_id: str) -> None:
         sequence = self._waiting.pop(sequence_id)
-        self._queue = None
+        first = self._queue is not None and self._queue[0].id == sequence_id
+        self._queue = self._queue[1:] if first else None  # a long queue is not looked at anew for each that leaves it in turn
         sequence.admit(self.pool.open(sequence_id, sequence.chain))
         self._running[sequence_id] = sequence
         if not sequence.preemptions:

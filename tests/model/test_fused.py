@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lifecycle.model import fused
+from lifecycle.model import fused, kernels
 from lifecycle.model.rows import inverse, pick
 
 
@@ -56,8 +56,19 @@ def test_value_and_gradient_are_the_formulas(ours, formula, inputs):
     assert torch.autograd.gradcheck(ours, inputs)
 
 
+@pytest.fixture(params=["kernels", "torch"])
+def arithmetic(request, monkeypatch):
+    """What computes in bf16: compiled kernels where they can be had, or torch."""
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    elif kernels.library() is None:
+        pytest.skip("no C++ compiler")
+
+
 @pytest.mark.parametrize(("ours", "formula", "inputs"), CASES.values(), ids=CASES)
-def test_in_bfloat16_both_are_right_up_to_rounding(ours, formula, inputs):
+def test_in_bfloat16_both_are_right_up_to_rounding(ours, formula, inputs, arithmetic):
+    for tensor in inputs:
+        tensor.grad = None
     exact = formula(*inputs)
     exact.square().sum().backward()
     expected = [tensor.grad.clone() for tensor in inputs]
@@ -86,6 +97,45 @@ def test_the_loss_is_cross_entropy_and_its_gradient(rows):
     )
     with torch.no_grad():
         assert fused.cross_entropy(hidden, weight, targets)[0] == nats
+
+
+def test_the_loss_in_bfloat16_is_right_up_to_rounding(arithmetic):
+    hidden, weight = numbers(70, 16, dtype=torch.bfloat16), numbers(200, 16, seed=1, dtype=torch.bfloat16)
+    targets = torch.randint(0, 200, (70,), generator=torch.Generator().manual_seed(2))
+    targets[::3] = fused.IGNORE
+    expected = F.cross_entropy(hidden.float() @ weight.float().T, targets, reduction="sum")
+    nats, hits = fused.cross_entropy(hidden, weight, targets)
+    right = (hidden @ weight.T).gather(1, targets.clamp(min=0)[:, None])[:, 0] >= (hidden @ weight.T).amax(1)
+    assert hits == (right & (targets != fused.IGNORE)).sum()
+    torch.testing.assert_close(nats, expected, rtol=1e-2, atol=0)
+    pairs = zip(*(torch.autograd.grad(loss, (hidden, weight)) for loss in (nats, expected)), strict=True)
+    assert all((got - want).norm() < 0.02 * want.norm() for got, want in pairs)
+
+
+@pytest.mark.parametrize("T", [1, 31, 32, 65])
+def test_kernels_attend_as_torch_does(T, monkeypatch):
+    inputs = [numbers(2, rows, 8, seed=T, dtype=torch.bfloat16) for rows in (2 * T, T, T)]
+
+    def results() -> list[Tensor]:
+        out = fused.causal_attention(*inputs)
+        return [out, *torch.autograd.grad(out.square().sum(), inputs)]
+
+    fast = results()
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    assert all((one - other).norm() <= 0.02 * other.norm() + 0.02 for one, other in zip(fast, results(), strict=True))
+
+
+def test_a_number_that_is_none_stays_visible_in_the_loss(arithmetic):
+    hidden, weight = numbers(3, 16, dtype=torch.bfloat16), numbers(40, 16, seed=1, dtype=torch.bfloat16)
+    with torch.no_grad():
+        hidden[1, 0] = torch.nan
+    assert fused.cross_entropy(hidden, weight, torch.tensor([1, 2, 3]))[0].isnan()
+
+
+def test_without_a_compiler_torch_computes(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    assert kernels.library.__wrapped__() is None
 
 
 def test_a_loss_of_nothing_is_zero():

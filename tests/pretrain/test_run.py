@@ -168,7 +168,7 @@ def test_gradient_accumulation_changes_only_rounding(setting):
 
 def test_a_tokenizer_larger_than_the_model_is_refused(setting):
     small = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, vocab_size=290))
-    with pytest.raises(LifecycleError, match="--set model.vocab_size=299"):
+    with pytest.raises(LifecycleError, match="--set model.vocab_size=300"):
         setting(small)
 
 
