@@ -72,7 +72,7 @@ def _free_text(grammar: ToolGrammar, special: Mapping[str, int]) -> list[str]:
     if marker in special:
         return [f"called: text {_marker(marker, special)} call", *rules]
     before = f"(TEXT? <[{others}]>)*" if others else ""
-    literal = re.sub(r"(\W)", r"\\\1", marker)
+    literal = re.sub(r"([^\w<>])", r"\\\1", marker)  # an escaped "<" is the beginning of a word
     return [f"called: {before} opened call", *rules, rf"opened[lazy]: /(.|\n)*{literal}/"]
 
 

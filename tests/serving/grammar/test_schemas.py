@@ -12,6 +12,7 @@ import pytest
 from serving.bench.schemas import draw, draw_tool
 from serving.domain.errors import InvalidRequest
 from serving.domain.grammar import Grammar, Tool, ToolCallForm, ToolGrammar
+from serving.infrastructure.lark import lark
 from serving.infrastructure.tool_call_forms import COMPACT, form_of
 
 TEXTUAL = ToolCallForm("[CALL]", "[/CALL]")
@@ -115,3 +116,12 @@ def test_a_keyword_that_cannot_be_kept_is_named(grammars, keyword):
 def test_the_form_of_calls_is_told_from_the_template():
     assert form_of(None) == form_of("plain") == COMPACT
     assert form_of(r"'<tool_call>\n{\"name\": \"'").before_name.startswith("\n")
+
+
+@pytest.mark.parametrize("marker", ["<tool_call>", "[TOOL_CALLS]"])
+def test_a_marker_that_is_no_token_is_text_like_any_other(marker):
+    from llguidance import LLMatcher
+
+    form = ToolCallForm(marker, "")
+    told = lark(ToolGrammar((Tool("add", '{"type": "object"}'),), form), special={})
+    assert LLMatcher.validate_grammar(told) == ""
