@@ -54,7 +54,7 @@ def library() -> ctypes.CDLL | None:
             _build(file)
         return ctypes.CDLL(str(file))
     except (OSError, subprocess.SubprocessError) as error:
-        log.info("training without kernels.cpp, about half as fast: %s", error)
+        log.info("training without kernels.cpp, which is slower: %s", error)
         return None
 
 
