@@ -89,7 +89,7 @@ def test_it_is_served_on_its_base_and_answers_differently(finished):
     config = ServingConfig(dtype="float32", kv_memory_mb=4)
     catalog = build_catalog(["sft/1"], config, finished.registry, adapters={"taught": "adapter/1", "reinforced": "rlhf/1"})
     try:
-        said = {name: answer(catalog, name) for name in ("sft", "taught", "reinforced")}
+        said = {name: likelihoods(catalog, name) for name in ("sft", "taught", "reinforced")}
     finally:
         for model in catalog.engines():
             model.engine.close()
@@ -98,11 +98,12 @@ def test_it_is_served_on_its_base_and_answers_differently(finished):
     assert told.version == "rlhf/1" and told.lineage[-1] == "tokenizer/1"
 
 
-def answer(catalog, name: str) -> str:
-    """What a served model writes after a fixed beginning, greedily."""
-    options = Options(temperature=0.0, max_tokens=24, ignore_eos=True)
+def likelihoods(catalog, name: str) -> tuple[float, ...]:
+    """Of what a served model writes after a fixed beginning, greedily: log-probabilities of its tokens, in nats."""
+    options = Options(temperature=0.0, max_tokens=24, ignore_eos=True, logprobs=0)
     generation = GenerateText(["Anna has a red ball. "], options).start(catalog.get(name))
-    return "".join(delta.text for update in generation.updates(5.0) for delta in update if isinstance(delta, TextDelta))
+    deltas = [delta for update in generation.updates(5.0) for delta in update if isinstance(delta, TextDelta)]
+    return tuple(round(token.logprob, 3) for delta in deltas for token in delta.logprobs)
 
 
 def test_a_report_card_takes_it_for_what_it_is_with_its_base(finished):
