@@ -19,6 +19,11 @@ TEMPERATURE = 0.7
 """Of the sampled stories; everything else is answered greedily."""
 
 
+def in_lines(messages: Sequence[dict[str, Any]]) -> str:
+    """A conversation for a model of plain text: a line for each message, and the next one is for the answer."""
+    return "".join(f"{message['content']}\n" for message in messages)
+
+
 @dataclass(frozen=True, slots=True)
 class Answerer:
     """A loaded version. A base model, which never saw a chat template, writes the line after the question."""
@@ -36,8 +41,7 @@ class Answerer:
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         """Token ids of what the model is asked to continue."""
         if self.is_base:
-            text = "".join(f"{message['content']}\n" for message in messages)
-            return [self.tokenizer.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
+            return [self.tokenizer.bos_token_id, *self.tokenizer.encode(in_lines(messages), add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 
     def answer(self, tasks: Sequence[Task], *, seed: int = 0, batch_size: int = 150) -> list[str]:

@@ -57,9 +57,10 @@ def from_tasks(tasks: Iterable[Task]) -> list[Choice]:
         others = [word for word in dict.fromkeys(told) if word in rivals]
         if others:
             words = sorted([key, *others])
-            answers = [answer_to(task["messages"][-1]["content"], word) for word in words]
+            asked = task["messages"][-1]["content"]
+            answers = [answer_to(asked, word) for word in words]
             if None in answers:
-                raise LifecycleError(f'"{task["messages"][-1]["content"]}" ends with no question of the world: give your own as lifecycle evaluate --file FILE')
+                raise LifecycleError(f'"{asked}" ends with no question of the world: give your own as lifecycle evaluate --file FILE')
             found.append(Choice(task["messages"], tuple(answers), words.index(key)))
     return found
 

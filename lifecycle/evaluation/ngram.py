@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation.answering import MAX_NEW_TOKENS
+from lifecycle.evaluation.answering import MAX_NEW_TOKENS, in_lines
 from lifecycle.world.tasks import Task
 
 NAME = "n-gram"
@@ -74,8 +74,7 @@ def answer(model: NGram, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[Tas
     line_end = tokenizer.encode("\n", add_special_tokens=False)[0]
     answers = []
     for task in tasks:
-        text = "".join(f"{message['content']}\n" for message in task["messages"])
-        prompt = [tokenizer.eos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
+        prompt = [tokenizer.eos_token_id, *tokenizer.encode(in_lines(task["messages"]), add_special_tokens=False)]
         most = MAX_NEW_TOKENS.get(task["skill"], 48)
         answers.append(tokenizer.decode(model.continue_greedily(prompt, most, (line_end, tokenizer.eos_token_id))).strip())
     return answers

@@ -151,6 +151,17 @@ class Trunk(nn.Module):
                 cache[index : index + 1] = [present]
         return self.norm(x)
 
+    def flat(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden states of documents one after the other: tokens [N] to [N + fillers, hidden_size].
+
+        lengths: tokens of each document, [documents] int64 on the CPU. The fillers are documents of their own, which make
+        the number of rows a multiple of `TOKEN_STEP`.
+        """
+        filler = -len(tokens) % TOKEN_STEP
+        pieces = torch.arange(filler).split(self.cos.shape[0]) if filler else ()
+        lengths = torch.cat((lengths, lengths.new_tensor([len(piece) for piece in pieces])))
+        return self(F.pad(tokens, (0, filler)), rows=Rows.of(lengths, tokens.device))
+
 
 class Decoder(nn.Module):
     """The language model: next-token logits, or their loss against given targets."""
@@ -200,16 +211,13 @@ class Decoder(nn.Module):
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
         had best be neighbours. Right is a target than which no token is likelier.
         """
-        filler = -len(tokens) % TOKEN_STEP  # documents of their own, of which nothing counts
-        tokens, targets = F.pad(tokens, (0, filler)), F.pad(targets, (0, filler), value=IGNORE)
-        pieces = torch.arange(filler).split(self.config.context_length) if filler else ()
-        lengths = torch.cat((lengths, lengths.new_tensor([len(piece) for piece in pieces])))
-        counted = (targets != IGNORE).nonzero()[:, 0]  # [n]
-        hidden = self.model(tokens, rows=Rows.of(lengths, tokens.device))  # [N, hidden_size]
+        hidden = self.model.flat(tokens, lengths)
+        counted = (targets != IGNORE).nonzero()[:, 0]
         # The output layer never sees what does not count, but for a few fillers.
-        index = F.pad(counted, (0, -len(counted) % TOKEN_STEP), value=len(tokens))  # [n]
-        hidden = pick(hidden, index, inverse(index, len(tokens)))  # [n, hidden_size]
-        targets = F.pad(targets, (0, 1), value=IGNORE)[index]
+        spare = -len(counted) % TOKEN_STEP
+        index = F.pad(counted, (0, spare), value=len(hidden))  # [n]
+        targets = F.pad(targets[counted], (0, spare), value=IGNORE)  # [n]
+        hidden = pick(hidden, index, inverse(index, len(hidden)))  # [n, hidden_size]
         return cross_entropy(hidden, self.lm_head.weight, targets)
 
     @torch.inference_mode()

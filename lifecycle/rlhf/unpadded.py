@@ -25,7 +25,7 @@ from lifecycle.hardware import choose_device, choose_dtype
 from lifecycle.model.decoder import IGNORE, TOKEN_STEP, Trunk
 from lifecycle.model.fused import LOSS_ROWS
 from lifecycle.model.presets import ModelConfig
-from lifecycle.model.rows import Rows, inverse, pick
+from lifecycle.model.rows import inverse, pick
 
 
 def leave_padding_out(*models: PreTrainedModel, dtype: str, temperature: float = 1.0) -> None:
@@ -105,20 +105,16 @@ class _Flat:
             return SequenceClassifierOutput(logits=model.score(pick(hidden, ends, inverse(ends, len(hidden)))).float())
 
     def _hidden(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [N, hidden_size] of the places of ids [B, T] that `mask` has, and these places in the batch: [N].
+        """Hidden states of the places of ids [B, T] that `mask` has, a few fillers behind them, and these places in the batch: [N].
 
-        Rows go by length, which attention likes; what fills the last few positions up is a conversation of its own.
+        Rows go by length, which attention likes.
         """
         lengths = mask.sum(1)
         order = lengths.argsort(stable=True)
         order = order[lengths[order] > 0]
         row, column = mask[order].nonzero(as_tuple=True)
         places = order[row] * mask.shape[1] + column
-        filler = -len(places) % TOKEN_STEP
-        tokens = F.pad(ids.flatten()[places], (0, filler))
-        pieces = [len(piece) for piece in torch.arange(filler).split(self.trunk.cos.shape[0])] if filler else []
-        rows = Rows.of(torch.cat((lengths[order], lengths.new_tensor(pieces))), tokens.device)
-        return self.trunk(tokens, rows=rows), places
+        return self.trunk.flat(ids.flatten()[places], lengths[order]), places
 
     def _output_layer(self, layer: torch.nn.Module, hidden: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Of each token [n] wanted after hidden [n, hidden_size]; in parts that stay in a CPU's cache."""
