@@ -183,7 +183,7 @@ class ServedModel:
     parent: str | None = None  # name of the model whose engine it is
     embed: Embed | None = None  # None: it makes no vectors
     watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
-    sees: frozenset[str] = frozenset()  # kinds of `Media` that its messages may hold
+    sees: frozenset[str] = frozenset()  # kinds of media that it takes: "image", "video"
 
 
 class ModelCatalog(Protocol):

@@ -17,9 +17,10 @@ PICTURE = {"type": "image"}
 class RenderChat:
     """Messages (and tools) in, a prompt out.
 
-    `messages` are plain dicts as chat templates take them: `content` is text, or a list of parts where there is a picture
-    or a clip in it; the `arguments` of a tool call are an object. `tools` is empty when the model may not call any.
-    `variables` go to the template as they are. `media` are what the parts of type image and video show, in their order.
+    `messages` are plain dicts as chat templates take them: `content` is text, the `arguments` of a tool call are an
+    object. `tools` is empty when the model may not call any. `variables` go to the template as they are. The `content` of
+    a message that shows something is a list of parts {"type": "text", "text": ...}, {"type": "image"} and
+    {"type": "video"}; `media` are what these show, in their order over all messages.
     """
 
     messages: list[dict[str, Any]]
