@@ -35,6 +35,7 @@ from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
+from serving.infrastructure.vision.architecture import sees
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,9 @@ def build_engine(
     up. Raises LifecycleError.
     """
     directory = Path(version_dir)
-    tokenizer = HFTokenizer(directory)
-    backend = load_backend(directory, config)
+    tokenizer = open_tokenizer(directory)
+    example = tokenizer.example() if tokenizer.sees else None
+    backend = load_backend(directory, config, example)
     drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:
         observer = open_recorder(record)
@@ -87,8 +89,20 @@ def build_engine(
         default_sampling=default_sampling(directory),
         lineage=tuple(lineage),
         watch=watch,
-        embed=Embedder(directory, config),
+        embed=Embedder(directory, config) if example is None else None,
+        sees=tokenizer.sees,
     )
+
+
+def open_tokenizer(directory: Path) -> HFTokenizer:
+    """One that takes pictures, too, where the checkpoint is of a model that sees. Raises LifecycleError."""
+    if not sees(directory):
+        return HFTokenizer(directory)
+    try:
+        from serving.infrastructure.vision.tokenizer import VisionTokenizer
+    except ImportError as error:
+        raise LifecycleError(f"{directory} holds a model that sees, which needs: pip install -e '.[vision]' ({error})") from None
+    return VisionTokenizer(directory)
 
 
 def build_drafter(

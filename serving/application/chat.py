@@ -31,7 +31,7 @@ class GenerateChat:
         return admit(
             kind,
             model,
-            [self.prompt.tokens(model)],
+            [self.prompt.prompt(model)],
             self._constrained(model.tokenizer.tool_call_form),
             tenant=self.tenant,
             parse_tools=bool(self.prompt.tools),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from serving.application.generation import Generation, Options, admit
 from serving.application.ports import ServedModel
 from serving.domain.errors import InvalidRequest
+from serving.domain.request import Prompt
 
 DEFAULT_MAX_TOKENS = 16  # what OpenAI's completions do
 
@@ -30,7 +31,7 @@ class GenerateText:
         return admit(
             "cmpl",
             model,
-            prompts,
+            [Prompt(prompt) for prompt in prompts],
             self.options,
             tenant=self.tenant,
             parse_tools=False,

@@ -121,6 +121,8 @@ class StepRunner:
                     likeliest_suffices=sampling.likeliest_suffices,
                     ahead=ahead,
                     adapter=sequence.request.adapter,
+                    media=sequence.request.media,
+                    positions=sequence.request.positions,
                 )
             )
         started = time.perf_counter()

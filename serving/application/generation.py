@@ -12,7 +12,7 @@ from serving.application.deltas import Delta, Usage
 from serving.application.ports import ServedModel, TokenStream
 from serving.domain.errors import ContextLengthExceeded, InvalidRequest
 from serving.domain.grammar import Constraint
-from serving.domain.request import Request, SamplingParams
+from serving.domain.request import Prompt, Request, SamplingParams
 
 FAN_IN_SECONDS = 0.02  # how long one of several mailboxes may keep the others waiting
 SEED_SPACE = 2**63
@@ -99,7 +99,7 @@ class Generation:
 def admit(
     kind: str,
     model: ServedModel,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[Prompt],
     options: Options,
     *,
     tenant: str,
@@ -113,14 +113,14 @@ def admit(
     Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises
     `ContextLengthExceeded`, and what `EnginePort.submit` raises.
     """
-    samplings = [sampling_params(model, len(prompt), options, default_max_tokens, prompt_param) for prompt in prompts]
+    samplings = [sampling_params(model, len(prompt.tokens), options, default_max_tokens, prompt_param) for prompt in prompts]
     rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None)
     if score_prompts:
         samplings = [replace(sampling, prompt_logprobs=options.logprobs) for sampling in samplings]
-    generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), list(prompts))
+    generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), [prompt.tokens for prompt in prompts])
     try:
         for prompt, sampling in zip(prompts, samplings, strict=True):
-            own = replace(rules, scored_prompt=prompt) if score_prompts else rules
+            own = replace(rules, scored_prompt=prompt.tokens) if score_prompts else rules
             for copy in range(options.n):
                 stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options.priority)
                 generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, own))
@@ -179,17 +179,19 @@ def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:
 
 
 def _submit(
-    generation: Generation, prompt: tuple[int, ...], sampling: SamplingParams, tenant: str, priority: int
+    generation: Generation, prompt: Prompt, sampling: SamplingParams, tenant: str, priority: int
 ) -> TokenStream:
     number = len(generation.choices)
     return generation.model.engine.submit(
         Request(
             id=f"{generation.id}-{number}",
-            prompt_tokens=prompt,
+            prompt_tokens=prompt.tokens,
             sampling=sampling,
             arrival=time.monotonic(),
             tenant=tenant,
             priority=priority,
             adapter=generation.model.adapter,
+            media=prompt.media,
+            positions=prompt.positions,
         )
     )

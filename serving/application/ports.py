@@ -11,7 +11,8 @@ from serving.application.watch import EngineWatch
 from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.grammar import ToolCallForm
-from serving.domain.request import Request, SamplingParams
+from serving.domain.media import Media, Placement
+from serving.domain.request import Prompt, Request, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class TokenizerPort(Protocol):
     stop_token_ids: frozenset[int]
     tool_call_form: ToolCallForm
     """How the model writes a tool call."""
+    clips_as_pictures: bool
+    """Whether a clip is shown to the model as its frames, each a picture."""
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -145,6 +148,9 @@ class TokenizerPort(Protocol):
 
     def encode_rendered(self, text: str) -> list[int]:
         """Tokens of a rendered template, which brings all its special tokens itself."""
+
+    def place(self, text: str, media: Sequence[Media]) -> Prompt:
+        """The same with pictures and clips where the template left their placeholders. Raises `InvalidRequest`."""
 
     def render_chat(
         self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
@@ -177,6 +183,7 @@ class ServedModel:
     parent: str | None = None  # name of the model whose engine it is
     embed: Embed | None = None  # None: it makes no vectors
     watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
+    sees: frozenset[str] = frozenset()  # kinds of media that it takes: "image", "video"
 
 
 class ModelCatalog(Protocol):
@@ -225,7 +232,8 @@ class SequenceSlice:
     sequence is sampled greedily from logits as they are, `likeliest_suffices`. `ahead` asks a backend that `goes_ahead`
     for so many more tokens, each computed from the likeliest one before it; it is the same in all slices of a step, and
     not 0 only where each has one token and its likeliest suffices. The table covers them.
-    `adapter` is the id of one that the backend was given.
+    `adapter` is the id of one that the backend was given. `media` are all of the prompt's pictures, and `positions` the
+    prompt's, as those of a `Prompt`.
     """
 
     id: str
@@ -236,6 +244,8 @@ class SequenceSlice:
     likeliest_suffices: bool = False
     ahead: int = 0
     adapter: str | None = None
+    media: Sequence[Placement] = ()
+    positions: Any = None
 
 
 @dataclass(frozen=True, slots=True)

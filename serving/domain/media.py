@@ -1,8 +1,9 @@
-"""A picture or a clip that somebody sent, decoded: the same whatever the format it came in."""
+"""A picture or a clip that somebody sent, decoded: the same whatever the format it came in; and its place in a prompt."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -18,3 +19,41 @@ class Media:
     digest: str
     frames: tuple[Any, ...]
     times: tuple[float, ...] = (0.0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture is in a prompt, and what the model's vision tower is given of it.
+
+    `digest` names what the tower is given: equal digests are equal embeddings. `spans` are the (first, after the last)
+    positions of its placeholder tokens, in order; several where a picture is cut into tiles. `inputs` are the tower's
+    arguments, tensors whose first dimension is one that pictures may share.
+    """
+
+    digest: str
+    spans: tuple[tuple[int, int], ...]
+    inputs: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def start(self) -> int:
+        """Position of the first placeholder."""
+        return self.spans[0][0]
+
+    @property
+    def stop(self) -> int:
+        """Position after the last placeholder."""
+        return self.spans[-1][1]
+
+    @property
+    def size(self) -> int:
+        """Placeholders, each of which has an embedding."""
+        return sum(stop - start for start, stop in self.spans)
+
+    def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """What lies in positions `start` to `stop`: (position, first embedding, how many) of each run."""
+        before = 0
+        for first, last in self.spans:
+            low, high = max(first, start), min(last, stop)
+            if low < high:
+                yield low, before + low - first, high - low
+            before += last - first

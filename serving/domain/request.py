@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.domain.grammar import Constraint
+from serving.domain.media import Placement
 
 GREEDY_BELOW = 1e-5
 """Temperatures that would overflow float32 mean greedy."""
@@ -50,6 +52,18 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model reads: tokens, and the pictures among them, in the order of their places.
+
+    `positions` [3, tokens] says where each token is for a model that counts time, height and width apart; None is 0, 1, 2, ...
+    """
+
+    tokens: tuple[int, ...]
+    media: tuple[Placement, ...] = ()
+    positions: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to complete. `arrival` is in seconds of the engine's monotonic clock; smaller `priority` is sooner."""
 
@@ -60,7 +74,9 @@ class Request:
     priority: int = 0
     tenant: str = "default"
     deadline: float | None = None
-    media: tuple[tuple[int, str], ...] = ()
-    """(position of the first placeholder token, content hash) of each image or sound in the prompt."""
+    media: tuple[Placement, ...] = ()
+    """The pictures in the prompt, in the order of their places."""
+    positions: Any = field(default=None, repr=False, compare=False)
+    """As those of a `Prompt`."""
     adapter: str | None = None
     """Id of a low-rank adapter that the engine has been given; None is the base model."""

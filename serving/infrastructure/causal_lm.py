@@ -34,10 +34,13 @@ class CausalLM:
             return self.model(**known, logits_to_keep=rows).logits
         return self.model(**known).logits[:, rows]
 
-    def reference(self, tokens: Sequence[int]) -> Tensor:
-        """[tokens, vocab]: what follows each of `tokens` by transformers' own eager attention, without any cache."""
+    def reference(self, tokens: Sequence[int], **media: Tensor) -> Tensor:
+        """[tokens, vocab]: what follows each of `tokens` by transformers' own eager attention, without any cache.
+
+        `media` are further arguments of the model's forward.
+        """
         with self.attention("eager"):
-            return self.logits(input_ids=self.ids([tokens]), use_cache=False)[0]
+            return self.logits(input_ids=self.ids([tokens]), **media, use_cache=False)[0]
 
     @torch.inference_mode()
     def own_cache(self) -> tuple[str, Any] | None:
@@ -50,12 +53,17 @@ class CausalLM:
     @contextmanager
     def attention(self, name: str) -> Iterator[None]:
         """Another attention implementation for a while."""
-        before = self.model.config._attn_implementation
-        self.model.set_attn_implementation(name)
+        before = self.config._attn_implementation
+        self.set_attention(name)
         try:
             yield
         finally:
-            self.model.set_attn_implementation(before)
+            self.set_attention(before)
+
+    def set_attention(self, name: str) -> None:
+        """Of the language model; a vision tower beside it keeps its own."""
+        part = next((key for key in self.model.config.sub_configs if getattr(self.model.config, key) is self.config), None)
+        self.model.set_attn_implementation(name if part is None else {part: name})
 
     def update_weights(self, state_dict: Mapping[str, Any]) -> None:
         """Copy new parameters in. Raises ValueError when names are unknown or missing (tied ones may be missing).

@@ -31,6 +31,8 @@ class ServingConfig(SchedulerConfig):
     "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
     kv_cache_dtype: CacheDtype = "auto"
     """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
+    picture_cache_mb: int = 64
+    """Most memory in MiB for what a model that sees has made of pictures, kept for whoever shows the same ones again."""
     speculative: Speculative = "off"
     """Who guesses tokens for the model to check: "ngram" looks them up in the text so far, "draft" asks a smaller model."""
     draft_model: str = ""
@@ -57,6 +59,8 @@ class ServingConfig(SchedulerConfig):
             make_policy(self.policy, self)
         except UnknownPolicy as error:
             raise LifecycleError(error.message) from None
+        if self.picture_cache_mb < 0:
+            raise LifecycleError(f"picture_cache_mb must be at least 0, not {self.picture_cache_mb}; change it with --set KEY=VALUE")
         if self.adapters and self.backend == "native":
             raise LifecycleError("the native kernels apply no adapters: leave --backend out, or say --backend packed")
         self._check_drafter()

@@ -15,14 +15,16 @@ from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype
 from lifecycle.model.int8 import round_linears
 from lifecycle.model.loading import is_int8, load_causal_lm, load_config
+from serving.domain.request import Prompt
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.backend import BLOCK, NativeBackend
 from serving.infrastructure.native.library import NativeUnavailable
 from serving.infrastructure.native.weights import Checkpoint, check_numbers
 from serving.infrastructure.padded_backend import PaddedTorchBackend
-from serving.infrastructure.pool_size import kv_bytes
+from serving.infrastructure.pool_size import MEBIBYTE, kv_bytes
 from serving.infrastructure.torch_backend import PackedTorchBackend
+from serving.infrastructure.vision.architecture import load_seeing, sees
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,10 @@ SAMPLING = {
 Backend = NativeBackend | PackedTorchBackend | PaddedTorchBackend
 
 
-def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
+def load_backend(directory: str | Path, config: ServingConfig, example: Prompt | None = None) -> Backend:
     """The model of a checkpoint directory, checked and with its KV pool; the log says which backend took it and why.
+
+    `example` is a prompt with a picture, for a model that sees.
 
     Raises LifecycleError when there is no model, it cannot be driven in the way asked for, its weights are not numbers, or
     the device is missing.
@@ -49,6 +53,8 @@ def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
     directory, device = Path(directory), choose_device(config.device)
     hint = "" if config.backend == "auto" else "; try --backend auto"
     try:
+        if example is not None:
+            return load_packed_with_sight(directory, config, device, example)
         if config.backend == "auto" and config.adapters:
             log.info("no native backend for %s: it applies no LoRA adapters", directory)
         elif config.backend in ("auto", "native"):
@@ -67,6 +73,25 @@ def load_backend(directory: str | Path, config: ServingConfig) -> Backend:
         return choose_backend(load_model(directory, config, device), config)
     except (UnsupportedArchitecture, NativeUnavailable) as error:
         raise LifecycleError(f"cannot serve {directory}: {error}{hint}") from None
+
+
+def load_packed_with_sight(
+    directory: Path, config: ServingConfig, device: torch.device, example: Prompt
+) -> PackedTorchBackend:
+    """A model that sees has no other backend. Raises UnsupportedArchitecture when its pictures cannot be packed."""
+    if config.backend not in ("auto", "packed"):
+        raise UnsupportedArchitecture(f"only the packed backend shows a model pictures, not {config.backend}")
+    if "int8" in (config.dtype, config.kv_cache_dtype):
+        raise UnsupportedArchitecture("a model that sees is not served in int8; use --set dtype=auto kv_cache_dtype=auto")
+    model = load_model(directory, config, device)
+    pool = {
+        "block_size": config.block_size,
+        "num_blocks": config.num_blocks,
+        "kv_bytes": kv_bytes(config.kv_memory_mb, model.device),
+    }
+    packed = PackedTorchBackend(model, **pool, example=example, picture_bytes=config.picture_cache_mb * MEBIBYTE)
+    log.info("packed backend for %s: packed sequences get the logits of each alone, with a picture too", type(model).__name__)
+    return packed
 
 
 def load_native(directory: Path, config: ServingConfig, device: torch.device) -> NativeBackend:
@@ -96,7 +121,9 @@ def load_model(directory: Path, config: ServingConfig, device: torch.device) -> 
     """By transformers, on the device and in the arithmetic asked for; the decoder's matrices in int8 where that is it."""
     int8 = arithmetic(directory, config)
     with opening(directory):
-        model = load_causal_lm(directory, dtype=choose_dtype("auto" if config.dtype == "int8" else config.dtype, device))
+        dtype = choose_dtype("auto" if config.dtype == "int8" else config.dtype, device)
+        load = load_seeing if sees(directory) else load_causal_lm
+        model = load(directory, dtype=dtype)
     for name, weight in model.named_parameters():
         check_numbers(name, weight)
     if int8:

@@ -15,6 +15,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
+from serving.domain.media import Media
+from serving.domain.request import Prompt
 from serving.infrastructure.tool_call_forms import form_of
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
@@ -41,6 +43,8 @@ class HFTokenizer:
         self.vocab_size: int = getattr(config, "vocab_size", None) or len(self._tokenizer)
         self.stop_token_ids = self._stop_tokens(Path(directory))
         self.tool_call_form = form_of(self._tokenizer.chat_template)
+        self.clips_as_pictures = False
+        self.sees: frozenset[str] = frozenset()
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -93,6 +97,14 @@ class HFTokenizer:
     def encode_rendered(self, text: str) -> list[int]:
         """Tokens of a rendered template, which brings all its special tokens itself."""
         return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def example(self) -> Prompt:
+        """A prompt with a picture between two texts, to try a model with."""
+        raise NotImplementedError("a model of texts has no pictures")
+
+    def place(self, text: str, media: Sequence[Media]) -> Prompt:
+        """Raises InvalidRequest: a model of texts sees nothing."""
+        raise InvalidRequest("this model reads text only: leave pictures and clips out of the messages", param="messages")
 
     def render_chat(
         self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None

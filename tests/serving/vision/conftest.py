@@ -1,0 +1,120 @@
+"""One engine per family, and what transformers answers without any of this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from serving.application.generation import Options, admit
+from serving.application.ports import ServedModel, TokenStream
+from serving.application.rendering import RenderChat
+from serving.composition import ServingConfig, build_engine
+from serving.domain.events import Finished
+from serving.domain.media import Media
+from serving.infrastructure.vision.architecture import load_seeing
+from serving.infrastructure.vision.processor import picture_processor
+
+from .families import FAMILIES, character_tokenizer
+
+TOKENS = 8
+PATIENCE = 20.0  # seconds until a missing event is a failure
+CONFIG = {
+    "dtype": "float32",
+    "block_size": 8,
+    "num_blocks": 128,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 32,
+    "prefill_chunk": 10,  # no picture fits into one chunk
+}
+
+
+def picture(seed: int, height: int = 40, width: int = 30) -> Media:
+    """Noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Media("image", f"noise {seed}", (pixels,))
+
+
+def chat(*parts: str | Media, before: tuple[dict[str, Any], ...] = ()) -> RenderChat:
+    """One question of texts and pictures, after the messages `before` it."""
+    written = [{"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind} for part in parts]
+    media = tuple(part for part in parts if isinstance(part, Media))
+    return RenderChat([*before, {"role": "user", "content": written}], media=media)
+
+
+@dataclass
+class Seeing:
+    """transformers' model and processor, and ours served with small blocks and chunks."""
+
+    model: Any
+    processor: Any
+    served: ServedModel
+
+    def generate(self, asked: RenderChat) -> list[int]:
+        """transformers' own greedy answer."""
+        images = [Image.fromarray(frame) for one in asked.media for frame in one.frames]
+        inputs = self.processor(
+            text=[asked.text(self.served)],
+            images=[images] if images else None,
+            return_tensors="pt",
+            add_special_tokens=False,
+        )
+        inputs = {name: one for name, one in inputs.items() if name not in ("rows", "cols")}
+        output = self.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        return output[0, inputs["input_ids"].shape[1] :].tolist()
+
+    def start(self, asked: RenderChat) -> TokenStream:
+        options = Options(temperature=0.0, max_tokens=TOKENS, ignore_eos=True)
+        generation = admit(
+            "test",
+            self.served,
+            [asked.prompt(self.served)],
+            options,
+            tenant="default",
+            parse_tools=False,
+            default_max_tokens=TOKENS,
+            prompt_param="messages",
+        )
+        return generation.choices[0].stream
+
+    def answers(self, *asked: RenderChat) -> list[list[int]]:
+        """What our engine answers, all of them at once."""
+        return [collect(stream)[0] for stream in [self.start(one) for one in asked]]
+
+
+def collect(stream: TokenStream) -> tuple[list[int], Finished]:
+    tokens: list[int] = []
+    while True:
+        events = stream.next(PATIENCE)
+        assert events, "no event in time"
+        for event in events:
+            if isinstance(event, Finished):
+                assert event.reason == "length", event.error
+                return tokens, event
+            tokens += event.tokens
+
+
+def seeing(name: str, directory: Any, **config: Any) -> Seeing:
+    FAMILIES[name].save(directory)
+    served = build_engine(directory, ServingConfig(**{**CONFIG, **config}))
+    processor = picture_processor(directory, name, character_tokenizer())
+    torch.manual_seed(0)
+    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served)
+
+
+@pytest.fixture(scope="package", params=FAMILIES)
+def family(request, tmp_path_factory):
+    found = seeing(request.param, tmp_path_factory.mktemp(request.param))
+    yield found
+    found.served.engine.close()
+
+
+@pytest.fixture(scope="package")
+def idefics(tmp_path_factory):
+    found = seeing("idefics3", tmp_path_factory.mktemp("idefics"))
+    yield found
+    found.served.engine.close()
