@@ -32,6 +32,7 @@ class VisionTokenizer(HFTokenizer):
         super().__init__(directory)
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
         self._processor = picture_processor(Path(directory), config.model_type, self._tokenizer)
+        self._placeholder: int = config.image_token_id
         model = skeleton(config)
         self._arguments = frozenset(inspect.signature(model.get_image_features).parameters)
         self._rope: Callable[..., Any] | None = next(
@@ -65,7 +66,7 @@ class VisionTokenizer(HFTokenizer):
             raise InvalidRequest(f"this model cannot be shown one of the pictures: {error}", param="messages") from error
         [expanded], _ = self._processor.get_text_with_replacements([text], [written for _, written in pictures])
         tokens = tuple(self.encode_rendered(expanded))
-        spans = self._spans(tokens, [written.count(token) for _, written in pictures])
+        spans = self._spans(tokens, [self.encode_rendered(written).count(self._placeholder) for _, written in pictures])
         placed = tuple(
             Placement(digest(inputs), own, inputs) for (inputs, _), own in zip(pictures, spans, strict=True)
         )
@@ -102,7 +103,7 @@ class VisionTokenizer(HFTokenizer):
 
     def _spans(self, tokens: Sequence[int], sizes: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
         """The runs of placeholders that belong to each picture, which has so many of them."""
-        places = [at for at, token in enumerate(tokens) if token == self._processor.image_token_id]
+        places = [at for at, token in enumerate(tokens) if token == self._placeholder]
         if len(places) != sum(sizes):
             raise InvalidRequest("the text holds tokens that stand for pictures: leave them out", param="messages")
         rest = iter(places)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -70,10 +71,12 @@ class Family:
     pictures: Any
     processor: dict[str, Any] = field(default_factory=dict)
     mark: str = "<image>"
+    names: dict[str, str] = field(default_factory=dict)
+    """What the processor calls some special tokens."""
 
     def save(self, directory: Path) -> Path:
         """A version directory."""
-        tokenizer = character_tokenizer()
+        tokenizer = character_tokenizer(self.names)
         tokenizer.chat_template = TEMPLATE.replace("MARK", self.mark)
         tokenizer.save_pretrained(directory)
         self.pictures.save_pretrained(directory)
@@ -100,12 +103,12 @@ TEMPLATE = (
 )
 
 
-def character_tokenizer() -> PreTrainedTokenizerFast:
+def character_tokenizer(names: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
     """A token for each character, and the families' special ones."""
     tokenizer = Tokenizer(models.BPE(vocab=IDS, merges=[], unk_token="<unk>"))
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", extra_special_tokens=names or {})
 
 
 def _siglip(model_type: str, pictures: Any) -> Family:
@@ -125,6 +128,22 @@ def _qwen(model_type: str, text: dict[str, Any], tower: dict[str, Any]) -> Famil
     return Family(model_type, settings, Qwen2VLImageProcessorPil(**QWEN_PICTURES), mark=mark)
 
 
+BIDIRECTIONAL = Family(
+    "gemma3",
+    {
+        "text_config": {**TEXT, "sliding_window": 64},
+        "vision_config": {**TOWER, "image_size": 32, "vision_use_head": False},
+        "mm_tokens_per_image": 4,
+        "image_token_id": IDS["<image>"],
+        "boi_token_id": IDS["<|vision_start|>"],
+        "eoi_token_id": IDS["<|vision_end|>"],
+    },
+    Gemma3ImageProcessorPil(size={"height": 32, "width": 32}),
+    {"image_seq_length": 4},
+    "<|vision_start|>",
+    {"image_token": "<image>", "boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>"},
+)
+"""A picture's tokens see those that follow them in it."""
 PINPOINTS = [[16, 16], [16, 32], [32, 16], [32, 32]]
 FAMILIES = {
     "idefics3": _siglip("idefics3", Idefics3ImageProcessorPil(**TILES)),
