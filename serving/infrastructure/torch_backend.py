@@ -90,6 +90,8 @@ class PackedTorchBackend:
 
         Raises LifecycleError when it does not fit, or a layer does not see a step's tokens as they are packed.
         """
+        if self._sight is not None:
+            self._sight.refuse(weights.layers)
         self._adapted.add(adapter_id, weights)
         serving, self._kv = self._kv, PagedKV(blocks_needed(self.block_size), self.block_size)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,11 @@ class Seeing:
     def start(self, asked: RenderChat) -> TokenStream:
         return self.submit(asked.prompt(self.served))
 
-    def submit(self, prompt: Prompt) -> TokenStream:
+    def submit(self, prompt: Prompt, adapter: str | None = None) -> TokenStream:
         options = Options(temperature=0.0, max_tokens=TOKENS, ignore_eos=True)
         generation = admit(
             "test",
-            self.served,
+            replace(self.served, adapter=adapter),
             [prompt],
             options,
             tenant="default",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -73,6 +74,13 @@ class Family:
     mark: str = "<image>"
     names: dict[str, str] = field(default_factory=dict)
     """What the processor calls some special tokens."""
+    trait: str = ""
+    """What is special, for the table of `docs/model-families.md`."""
+    clips: str = "refused without torchvision"
+
+    @property
+    def architecture(self) -> str:
+        return MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[self.model_type]
 
     def save(self, directory: Path) -> Path:
         """A version directory."""
@@ -119,13 +127,14 @@ def _siglip(model_type: str, pictures: Any) -> Family:
         "image_token_id": IDS["<image>"],
         "pad_token_id": 1,
     }
-    return Family(model_type, settings, pictures, {"image_seq_len": 4})
+    options = {"image_seq_len": 4}
+    return Family(model_type, settings, pictures, options, trait="pictures in tiles", clips="as their frames")
 
 
-def _qwen(model_type: str, text: dict[str, Any], tower: dict[str, Any]) -> Family:
+def _qwen(model_type: str, trait: str, text: dict[str, Any], tower: dict[str, Any]) -> Family:
     settings = {"text_config": {**TEXT, **text}, "vision_config": {**QWEN_TOWER, **tower}, **QWEN_IDS}
     mark = "<|vision_start|><|image_pad|><|vision_end|>"
-    return Family(model_type, settings, Qwen2VLImageProcessorPil(**QWEN_PICTURES), mark=mark)
+    return Family(model_type, settings, Qwen2VLImageProcessorPil(**QWEN_PICTURES), mark=mark, trait=trait)
 
 
 BIDIRECTIONAL = Family(
@@ -160,12 +169,17 @@ FAMILIES = {
         },
         LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}, image_grid_pinpoints=PINPOINTS),
         {"num_image_tokens": 4, "vision_feature_select_strategy": "full"},
+        trait="a lone picture in tiles",
     ),
     "qwen2_5_vl": _qwen(
-        "qwen2_5_vl", {"rope_parameters": ROPE}, {"depth": 2, "window_size": 16, "fullatt_block_indexes": [1]}
+        "qwen2_5_vl",
+        "positions in three dimensions",
+        {"rope_parameters": ROPE},
+        {"depth": 2, "window_size": 16, "fullatt_block_indexes": [1]},
     ),
     "qwen3_vl": _qwen(
         "qwen3_vl",
+        "positions in three dimensions, pictures enter several layers",
         {"rope_parameters": {**ROPE, "mrope_interleaved": True}},
         {"depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16},
     ),

@@ -14,14 +14,14 @@ from .families import BIDIRECTIONAL, FAMILIES
 
 
 def test_a_text_that_writes_placeholders_itself(family):
-    mark = family.processor.image_token
+    mark = family.served.tokenizer.mark
     with pytest.raises(InvalidRequest, match="stands for a picture"):
         chat(f"what is {mark}", picture(1)).prompt(family.served)
 
 
 def test_a_placeholder_without_a_picture_is_a_token_like_any_other(family):
     """Nothing takes its place, and nobody else's step fails."""
-    asked = [RenderChat([{"role": "user", "content": family.processor.image_token * 3}]), chat(picture(1), "?")]
+    asked = [RenderChat([{"role": "user", "content": family.served.tokenizer.mark * 3}]), chat(picture(1), "?")]
     assert family.answers(*asked)[1] == family.generate(asked[1])
 
 
