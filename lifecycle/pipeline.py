@@ -30,6 +30,14 @@ def _pretraining_corpus(world: WorldConfig):
     return pretraining_corpus(world)
 
 
+@functools.lru_cache(maxsize=1)
+def _conversations(world: WorldConfig):
+    """Told once for fine-tuning and for what RLHF rehearses."""
+    from lifecycle.world.conversations import sft_conversations
+
+    return sft_conversations(world)
+
+
 def tokenizer(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersion:
     """Learn the vocabulary from the world's pretraining text."""
     from lifecycle.model import tokenizer_stage
@@ -53,10 +61,9 @@ def pretrain(config: Preset, registry: ModelRegistry, preset: str) -> ModelVersi
 def sft(config: Preset, registry: ModelRegistry, preset: str, parent: str = "pretrain@latest") -> ModelVersion:
     """From a base model to one that chats."""
     from lifecycle.sft import run
-    from lifecycle.world.conversations import sft_conversations
 
     start = registry.load(parent)
-    conversations, data = sft_conversations(config.world)
+    conversations, data = _conversations(config.world)
     return run(config.sft, registry, parent=start, conversations=conversations, data=data, preset=preset)
 
 
@@ -77,7 +84,16 @@ def rlhf(
     if preferences != "sampled":
         given = preference_pairs(config.world) if preferences == "world" else read_file(preferences)
     tasks, reference = verified_prompts(config.world)
-    return run(config.rlhf, registry, parent=start, tasks=tasks, data=reference, given=given, preset=preset)
+    return run(
+        config.rlhf,
+        registry,
+        parent=start,
+        tasks=tasks,
+        data=reference,
+        given=given,
+        conversations=_conversations(config.world),
+        preset=preset,
+    )
 
 
 def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str | None = None, marks: str = "feedback") -> ModelVersion:

@@ -55,6 +55,10 @@ class RLHFConfig:
     """Temperature of the samples: lower finds more right answers, higher more different ones."""
     grpo_tokens: int = 112
     """Longest answer."""
+    rehearsal_batch: int = 8
+    """Conversations of supervised fine-tuning that GRPO learns on in every step, so that what no reward asks for is kept."""
+    rehearsal_weight: float = 0.3
+    """Weight of their loss beside GRPO's own; 0 leaves them out."""
     kl_limit: float = 0.0
     """Nats per token from the starting model that are too far: the reward is being hacked. 0: no limit."""
     length_limit: float = 0.0
@@ -67,15 +71,15 @@ class RLHFConfig:
     """Weight of the reward model's score beside the verifier's 0 or 1."""
 
     def __post_init__(self) -> None:
-        for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "save_every"):
+        for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "rehearsal_batch", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
         for name, known in (("rollouts", CHOICES), ("algorithm", ("grpo", "rloo")), ("on_runaway", ("stop", "warn"))):
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
-        for name in ("kl_limit", "length_limit"):
+        for name, off in (("kl_limit", "is no limit"), ("length_limit", "is no limit"), ("rehearsal_weight", "leaves it out")):
             if not getattr(self, name) >= 0:
-                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 is no limit")
+                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 {off}")
         if self.kl_limit and not self.grpo_beta:
             raise LifecycleError("kl_limit needs the divergence, which is not computed with grpo_beta=0: --set grpo_beta=0.001 or more")
         for name in ("dpo_steps", "grpo_steps"):

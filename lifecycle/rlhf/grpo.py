@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -13,8 +14,11 @@ from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.training.processes import processes
 
 NAME = "rlhf"
+REHEARSED_TOKENS = 512
+"""Longest part of a conversation that is rehearsed."""
 LENGTH = "completions/mean_length"
 STEP_METRICS = {"kl": "kl", "entropy": "entropy", "answer_tokens": LENGTH, "reward": "reward"}
 """What the manifest says of the last step, and what the training log calls it."""
@@ -35,11 +39,13 @@ def run(
     data: DataRef,
     preset: str | None = None,
     reward: Reward | None = None,
+    conversations: tuple[Dataset, DataRef] | None = None,
 ) -> ModelVersion:
     """Train on prompts with verifiers (columns "prompt" and "check") and publish "rlhf/N".
 
     The reward of an answer is 1 or 0 from its verifier plus `reward_model_weight` times the reward model's score. Another
-    `reward` takes the verifier's place, whose verdict is then only logged; by its name a run is known.
+    `reward` takes the verifier's place, whose verdict is then only logged; by its name a run is known. Some `conversations` are learnt on in every step, as
+    `rehearsal_weight` says, lest the reward's gain be everything else's loss.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -50,6 +56,8 @@ def run(
     from lifecycle.rlhf.unpadded import leave_padding_out
     from lifecycle.rlhf.watch import Limit, Watch
 
+    if conversations is not None and config.rehearsal_weight:
+        data = _both(data, conversations[1])
     work = fingerprint(NAME if reward is None else f"{NAME} by {reward.__name__}", config, [parent, reward_model], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
@@ -67,6 +75,7 @@ def run(
     trainer = trainer_of(
         model,
         engine=engine,
+        rehearsal=_rehearsal(config, conversations, tokenizer),
         reward_funcs=[verifier_reward, judge] if reward is None else [verifier_reward, judge, reward],
         reward_processing_classes=[None, judge_tokenizer] if reward is None else [None, judge_tokenizer, None],
         args=arguments_of(
@@ -109,6 +118,28 @@ def run(
         metrics=metrics,
         fingerprint=work,
         card=f"{parent.ref} after {CALLED[config.algorithm]} against the world's verifiers and {reward_model.ref}.",
+    )
+
+
+def _both(tasks: DataRef, conversations: DataRef) -> DataRef:
+    digest = hashlib.sha256(f"{tasks.hash} {conversations.hash}".encode()).hexdigest()
+    return DataRef(f"{tasks.id} rehearsing {conversations.id}", digest, tasks.detail)
+
+
+def _rehearsal(config: RLHFConfig, conversations: tuple[Dataset, DataRef] | None, tokenizer: Any) -> Any:
+    from lifecycle import trainers
+    from lifecycle.rlhf.rehearsal import Rehearsal
+
+    if conversations is None or not config.rehearsal_weight:
+        return None
+    return Rehearsal.of(
+        conversations[0],
+        tokenizer,
+        steps=config.grpo_steps,
+        batch=trainers.share(config.rehearsal_batch, "rehearsal_batch"),
+        longest=REHEARSED_TOKENS,
+        weight=config.rehearsal_weight,
+        seed=config.seed * 1009 + processes().rank,  # every process has conversations of its own
     )
 
 

@@ -8,18 +8,29 @@ import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from lifecycle.adapters import checkpoint_weights
+from lifecycle.rlhf.rehearsal import Rehearsal
 from lifecycle.rlhf.rollouts import Rollout, RolloutEngine
 
 
 class _Rollouts:
-    """Before a class of TRL: what it calls to get answers. The engine has the weights of this very step.
+    """Before a class of TRL: what it calls to get answers, and what is learnt beside them. The engine has this very step's weights.
 
     It replaces a private method, as not all of TRL's trainers have its experimental `rollout_func`.
     """
 
-    def __init__(self, *args: Any, engine: RolloutEngine, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: RolloutEngine, rehearsal: Rehearsal | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._engine = engine
+        self._rehearsal = rehearsal
+
+    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().compute_loss(model, *args, **kwargs)
+        if self._rehearsal is None or not self.model.training:
+            return loss
+        with self.accelerator.autocast():
+            rehearsed = self._rehearsal.loss(self.accelerator.unwrap_model(model), self.state.global_step)
+        self._metrics["train"]["rehearsal"].append(rehearsed.item())
+        return loss + rehearsed
 
     def _sample(self, prompt_ids: list[list[int]]) -> list[Rollout]:
         with torch.no_grad():

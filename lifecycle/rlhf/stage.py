@@ -19,12 +19,13 @@ def run(
     tasks: Dataset,
     data: DataRef,
     given: tuple[Dataset, DataRef] | None = None,
+    conversations: tuple[Dataset, DataRef] | None = None,
     preset: str | None = None,
 ) -> ModelVersion:
     """Publish "rlhf-pairs/N", "rlhf-reward/N", "rlhf-dpo/N" and "rlhf/N", and return the last.
 
     Of an adapter the adapter is trained further and published alone; the reward model is a whole one.
-    `given` are preference pairs to take in place of sampled ones. `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
+    `given` are preference pairs to take in place of sampled ones, `conversations` what GRPO rehearses. `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
     not repeated. Raises LifecycleError for a parent of the wrong stage and for one whose answers make no pairs.
     """
     from lifecycle import adapters, trainers
@@ -44,5 +45,7 @@ def run(
     if config.dpo_steps:
         policy = dpo.run(config, registry, parent=parent, pairs=judged, preset=preset)
     if config.grpo_steps:
-        policy = grpo.run(config, registry, parent=policy, reward_model=judge, tasks=tasks, data=data, preset=preset)
+        policy = grpo.run(
+            config, registry, parent=policy, reward_model=judge, tasks=tasks, data=data, preset=preset, conversations=conversations
+        )
     return policy

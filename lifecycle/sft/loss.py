@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from trl import SFTTrainer
+
+from lifecycle.model.decoder import IGNORE
+
+
+def answer_logits(language_model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits [n, vocab] of the places whose next token is labelled, and these labels [n]; labels [B, T] are -100 elsewhere."""
+    if hasattr(language_model, "get_base_model"):  # PEFT: its adapters sit inside the model that it wraps
+        language_model = language_model.get_base_model()
+    labels = inputs["labels"][:, 1:]  # [B, T - 1]
+    counted = labels != IGNORE
+    trunk = getattr(language_model, language_model.base_model_prefix)
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    hidden = trunk(**given, use_cache=False).last_hidden_state[:, :-1][counted]  # [n, hidden_size]
+    return language_model.get_output_embeddings()(hidden), labels[counted]
 
 
 class AnswerLossTrainer(SFTTrainer):
@@ -20,16 +35,8 @@ class AnswerLossTrainer(SFTTrainer):
         self, model, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None
     ) -> Any:
         """Mean cross-entropy in nats over the labels that are not -100; a scalar that is 0 when there are none."""
-        language_model = self.accelerator.unwrap_model(model)
-        if hasattr(language_model, "get_base_model"):  # PEFT: its adapters sit inside the model that it wraps
-            language_model = language_model.get_base_model()
-        labels = inputs["labels"][:, 1:]  # [B, T - 1]
-        counted = labels != -100
-        trunk = getattr(language_model, language_model.base_model_prefix)
-        given = {name: value for name, value in inputs.items() if name != "labels"}
         with self.accelerator.autocast():  # which the unwrapped model has lost
-            hidden = trunk(**given, use_cache=False).last_hidden_state[:, :-1][counted]  # [n, hidden_size]
-            logits, wanted = language_model.get_output_embeddings()(hidden), labels[counted]
+            logits, wanted = answer_logits(self.accelerator.unwrap_model(model), inputs)
         total = F.cross_entropy(logits.float(), wanted, reduction="sum")
         loss = total / (num_items_in_batch if num_items_in_batch is not None else max(1, len(wanted)))
         with torch.no_grad():

@@ -35,10 +35,10 @@ def judged(start):
     return start
 
 
-def learn(judged, config=CONFIG):
+def learn(judged, config=CONFIG, conversations=None):
     tasks, data = verified_prompts(WORLD)
     parent, judge = judged.registry.load("sft/1"), judged.registry.load("rlhf-reward/1")
-    return grpo.run(config, judged.registry, parent=parent, reward_model=judge, tasks=tasks, data=data)
+    return grpo.run(config, judged.registry, parent=parent, reward_model=judge, tasks=tasks, data=data, conversations=conversations)
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])

@@ -6,26 +6,15 @@ A CPU that cannot run them, or a machine without a compiler, raises `NativeUnava
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
 import platform
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterable
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from lifecycle.compiling import CannotCompile, Library, cpu_flags
 
 KERNELS = Path(__file__).parent / "kernels"
-COMMON_FLAGS = ("-O3", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-mprefer-vector-width=512")
-"""Never -ffast-math: it would make every number near zero exactly zero in the whole process."""
-DIGEST = 32
-"""Bytes of sha256 that stand behind a library in its file; the loader ignores them."""
 
 
 class NativeUnavailable(Exception):
@@ -54,13 +43,6 @@ LEVELS = (
 """Best first."""
 
 
-def cpu_flags() -> frozenset[str]:
-    """What the CPU says it can do; empty where nobody can be asked."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
-
-
 def levels_here() -> list[Level]:
     """The instruction sets that this CPU has, best first."""
     flags = cpu_flags()
@@ -80,9 +62,10 @@ def best_level() -> Level:
 @lru_cache
 def load(level: Level) -> ctypes.CDLL:
     """The library for an instruction set, built if it is not there. Raises NativeUnavailable."""
-    file = cache_directory() / f"{_identity(level)}.so"
-    if not _is_whole(file):
-        _build(level, file)
+    try:
+        file = sources(level).compiled()
+    except CannotCompile as error:
+        raise NativeUnavailable(str(error)) from None
     try:
         library = ctypes.CDLL(str(file))
     except OSError as error:
@@ -94,55 +77,11 @@ def load(level: Level) -> ctypes.CDLL:
     return library
 
 
-def cache_directory() -> Path:
-    """Where built libraries are kept: XDG_CACHE_HOME/llm-lifecycle/native, below ~/.cache by default."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-lifecycle" / "native"
-
-
-def _sources() -> Iterable[Path]:
-    return sorted(KERNELS.iterdir())
-
-
-def _identity(level: Level) -> str:
-    digest = hashlib.sha256(repr((level.name, COMMON_FLAGS, level.flags, platform.machine())).encode())
-    for source in _sources():
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return f"{level.name}-{digest.hexdigest()[:16]}"
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether a library is all there: a cut one would be loaded, and kill the process when it is called."""
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return False
-    whole = hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
-    if not whole:
-        log.warning("%s is damaged and will be built again", file)
-    return whole
-
-
-def _build(level: Level, file: Path) -> None:
-    """Compile beside the final name and move it there: two processes that build at once do not see each other's halves."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise NativeUnavailable("there is no C++ compiler: install g++, or set CXX")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as directory:
-            built = Path(directory) / "kernels.so"
-            command = [compiler, *COMMON_FLAGS, *level.flags, str(KERNELS / "step.cpp"), "-o", str(built)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-            if done.returncode:
-                message = (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise NativeUnavailable(f"{compiler} cannot build the kernels for {level.name}: {message}")
-            with open(built, "r+b") as library:
-                content = library.read()
-                library.write(hashlib.sha256(content).digest())
-            os.replace(built, file)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NativeUnavailable(f"the kernels cannot be built in {file.parent}: {error}") from None
-    log.info("built the kernels for %s with %s", level.name, compiler)
+def sources(level: Level) -> Library:
+    """What the library of an instruction set is made from."""
+    step = KERNELS / "step.cpp"
+    included = [source for source in sorted(KERNELS.iterdir()) if source != step]
+    return Library(level.name, step, level.flags, included, platform.machine())
 
 
 # -- The structures of step.cpp, field by field ---------------------------------------------------------------------------

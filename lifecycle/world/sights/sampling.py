@@ -1,0 +1,199 @@
+"""Which pictures there are: composed at random for a skill, and kept where the split allows what they combine."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from lifecycle.config import choose
+from lifecycle.world.sights import words
+from lifecycle.world.sights.holdout import (
+    colour_is_held_out,
+    count_is_held_out,
+    couple_is_held_out,
+    place_is_held_out,
+    writing_is_held_out,
+)
+from lifecycle.world.sights.scene import Colour, Ground, Item, Scene
+from lifecycle.world.sights.sprites import FACES
+
+STEP = 64  # extents are whole parts of this, so that sprites are few at the usual size
+CONTRAST = 110  # least distance of a ground's colours from a shape's or a writing's, in RGB
+TILT = {"drawing": (-15, -8, 0, 0, 8, 15), "shape": (-10, 0, 10), "writing": (-5, 0, 0, 5)}
+
+
+def scenes(seed: int, split: str = "train", kinds: Sequence[str] | None = None) -> Iterator[Scene]:
+    """An endless stream of pictures; the same for the same arguments.
+
+    `split` is "train" (nothing that is held out), "test" (each has a held-out combination for what its kind asks), "unseen"
+    (drawings that no other split shows) or "other_style" (training's combinations, drawn in Noto Color Emoji). `kinds`
+    are some of `KINDS`; without them, all that the split has. Raises LifecycleError for unknown names.
+    """
+    possible = choose("split", split, SPLITS)
+    for kind in kinds or ():
+        choose("kind of picture", kind, dict.fromkeys(possible))
+    return _endless(kinds or possible, split, random.Random(f"sights {split} {seed}"))
+
+
+def _endless(kinds: Sequence[str], split: str, rng: random.Random) -> Iterator[Scene]:
+    while True:
+        yield _scene(rng.choice(kinds), split, rng)
+
+
+def held_out(scene: Scene) -> set[str]:
+    """The skills for which this picture combines what training never combines."""
+    found = set()
+    for item in scene.items:
+        if item.kind == "writing":
+            return {"digits"} if writing_is_held_out(item.word) else set()
+        if item.place and place_is_held_out(item.word, item.place):
+            found |= {"object", "position"}
+        if item.kind == "shape" and colour_is_held_out(item.word, item.colour):
+            found.add("colour")
+    number = Counter(item.word for item in scene.items)
+    if any(count_is_held_out(word, count) for word, count in number.items()):
+        found.add("count")
+    if any(couple_is_held_out(*couple) for couple in itertools.combinations(number, 2)):
+        found.add("relation")
+    return found
+
+
+def _scene(kind: str, split: str, rng: random.Random) -> Scene:
+    names = words.UNSEEN if split == "unseen" else words.SEEN
+    style = "noto" if split == "other_style" else "openmoji"
+    while True:
+        items = KINDS[kind](_Palette(names, style, shapes=split in ("train", "test")), rng)
+        scene = Scene(kind, items, draw_ground(items, rng), rng.getrandbits(32))
+        held = held_out(scene)
+        if split == "unseen" or (kind in held if split == "test" else not held):
+            return scene
+
+
+class _Palette:
+    """What may be drawn, and a hand that draws it."""
+
+    def __init__(self, names: Sequence[str], style: str, *, shapes: bool) -> None:
+        self.names, self.style, self.shapes = names, style, shapes
+
+    def draw(self, number: int, rng: random.Random, shapes: float) -> list[tuple[str, str, str]]:
+        """`number` different things as (kind, word, look), each a shape with the given probability."""
+        drawings, forms = rng.sample(self.names, number), rng.sample(words.SHAPES, number)
+        found = []
+        for drawing, form in zip(drawings, forms, strict=True):
+            shape = self.shapes and rng.random() < shapes
+            found.append(("shape", form, rng.choice(list(words.COLOURS))) if shape else ("drawing", drawing, self.style))
+        return found
+
+
+def put(thing: tuple[str, str, str], x: float, y: float, extent: float, rng: random.Random) -> Item:
+    """This thing about there, moved as little as keeps it inside, tilted a little."""
+    extent = round(extent * STEP) / STEP
+    x, y = (round(min(max(at, extent / 2), 1 - extent / 2), 3) for at in (x, y))
+    return Item(*thing, x, y, extent, rng.choice(TILT[thing[0]]))
+
+
+def _object(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """One thing anywhere, or two that may overlap a little."""
+    if rng.random() < 0.7:
+        (thing,), (x, y) = palette.draw(1, rng, 0.1), rng.choice(list(words.PLACES.values()))
+        return (put(thing, x + rng.uniform(-0.1, 0.1), y + rng.uniform(-0.1, 0.1), rng.uniform(0.35, 0.7), rng),)
+    one, other = palette.draw(2, rng, 0.1)
+    ends = [(0.3, rng.uniform(0.35, 0.65)), (0.7, rng.uniform(0.35, 0.65))]
+    if rng.random() < 0.5:
+        ends = [(y, x) for x, y in ends]
+    return tuple(put(thing, *end, rng.uniform(0.38, 0.5), rng) for thing, end in zip((one, other), ends, strict=True))
+
+
+def _count(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """One to five of the same, and up to two of another thing."""
+    one, other = palette.draw(2, rng, 0.3)
+    things = [one] * rng.randint(1, 5) + [other] * rng.choice((0, 0, 0, 1, 2))
+    return _spread(things, rng, (0.2, 0.28))
+
+
+def _colour(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """A shape alone and large, or up to three shapes, or one beside drawings."""
+    number = rng.randint(1, 3)
+    things = palette.draw(number, rng, 1.0)
+    if number == 1:
+        return (put(things[0], rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7), rng.uniform(0.35, 0.65), rng),)
+    things[1:] = [thing if rng.random() < 0.7 else other for thing, other in zip(things[1:], palette.draw(number, rng, 0)[1:], strict=True)]
+    return _spread(things, rng, (0.22, 0.3))
+
+
+def _position(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """One or two things, each clearly in one of the nine places."""
+    return _spread(palette.draw(rng.choice((1, 1, 2)), rng, 0.25), rng, (0.24, 0.34))
+
+
+def _relation(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """Two or three things apart from each other; two far apart may differ in size."""
+    things = palette.draw(rng.choice((2, 3, 3)), rng, 0.25)
+    if len(things) == 3 or rng.random() < 0.4:
+        return _spread(things, rng, (0.22, 0.3))
+    ends = [(0.24, rng.uniform(0.25, 0.75)), (0.76, rng.uniform(0.25, 0.75))]
+    if rng.random() < 0.5:
+        ends = [(y, x) for x, y in ends]
+    rng.shuffle(ends)
+    extents = (rng.uniform(0.4, 0.46), rng.uniform(0.22, 0.27))
+    return tuple(put(thing, *end, extent, rng) for thing, end, extent in zip(things, ends, extents, strict=True))
+
+
+def _digits(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+    """A number of one to four digits, or a short word."""
+    if rng.random() < 0.7:
+        digits = rng.randint(1, 4)
+        text = str(rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
+    else:
+        text = rng.choice(words.WRITTEN)
+    least, most = {1: (0.35, 0.55), 2: (0.45, 0.7)}.get(len(text), (0.7, 0.92))
+    look = f"{rng.choice(list(words.COLOURS))} {rng.choice(FACES)}"
+    extent = rng.uniform(least, most)
+    return (put(("writing", text, look), rng.uniform(0.35, 0.65), rng.uniform(0.25, 0.75), extent, rng),)
+
+
+def _spread(things: Sequence[tuple[str, str, str]], rng: random.Random, extents: tuple[float, float]) -> tuple[Item, ...]:
+    """Each thing in a place of its own."""
+    places = rng.sample(list(words.PLACES.values()), len(things))
+    return tuple(
+        put(thing, x + rng.uniform(-0.02, 0.02), y + rng.uniform(-0.02, 0.02), rng.uniform(*extents), rng)
+        for thing, (x, y) in zip(things, places, strict=True)
+    )
+
+
+KINDS: dict[str, Callable[[_Palette, random.Random], tuple[Item, ...]]] = {
+    "object": _object,
+    "count": _count,
+    "colour": _colour,
+    "position": _position,
+    "relation": _relation,
+    "digits": _digits,
+}
+"""By the skill that a picture is composed for; most pictures answer questions of other skills as well."""
+SPLITS: dict[str, tuple[str, ...]] = {
+    "train": tuple(KINDS),
+    "test": tuple(KINDS),
+    "unseen": ("object",),
+    "other_style": ("object", "count", "position", "relation"),
+}
+"""With the kinds of pictures that each has."""
+
+
+def draw_ground(items: Sequence[Item], rng: random.Random) -> Ground:
+    """Plain or a gradient, light under drawings, and far from the colour of every shape and writing."""
+    colours = [words.COLOURS[item.colour] for item in items if item.colour]
+    darkest = 165 if any(item.kind == "drawing" for item in items) else 60
+    first = _tint(darkest, colours, rng)
+    last = first if rng.random() < 0.4 else _tint(darkest, colours, rng)
+    direction = rng.choice(((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)))
+    return Ground(first, last, direction, rng.choice((0, 0, 4, 8)))
+
+
+def _tint(darkest: int, avoid: Sequence[Colour], rng: random.Random) -> Colour:
+    while True:
+        grey = rng.randint(darkest, 255)
+        tint = tuple(min(255, max(0, grey + rng.randint(-30, 30))) for _ in range(3))
+        if all(sum((a - b) ** 2 for a, b in zip(tint, colour, strict=True)) >= CONTRAST**2 for colour in avoid):
+            return tint
