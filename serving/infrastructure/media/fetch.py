@@ -107,12 +107,15 @@ class _Pinned(http.client.HTTPConnection):
     def __init__(self, place: SplitResult, address: str, seconds: float) -> None:
         super().__init__(place.hostname, _port(place), timeout=seconds)
         self._pinned = address
+        self.wire: socket.socket | None = None  # `sock` is gone as soon as an answer has begun that ends with it
         self._tls = ssl.create_default_context() if place.scheme == "https" else None
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._pinned, self.port), self.timeout)
         if self._tls is not None:
+            self.wire = self.sock
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+        self.wire = self.sock
 
 
 def _get(place: SplitResult, address: str, most: int, end: float) -> bytes | str:
@@ -164,7 +167,7 @@ def _late() -> InvalidRequest:
     return InvalidRequest("cannot be fetched: it takes too long")
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    if (sock := connection.sock) is not None:
+def _cut(connection: _Pinned) -> None:
+    if (wire := connection.wire) is not None:
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            wire.shutdown(socket.SHUT_RDWR)

@@ -45,7 +45,7 @@ def test_frames_are_even_whatever_their_number(most):
         assert chosen == tuple(int(time) for time in times) and chosen[0] == 0
         assert len(chosen) == min(most, count)
         if len(gaps):
-            assert 0 < gaps.min() and gaps.max() <= 2 * gaps.min() and chosen[-1] >= count - 2 * gaps.max()
+            assert gaps.min() > 0 and gaps.max() <= 2 * gaps.min() and chosen[-1] >= count - 2 * gaps.max()
 
 
 def test_all_frames_together_are_bounded():
