@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,14 +41,18 @@ class PictureEmbeddings:
         """Of what is kept."""
         self.encoded = 0
         """Pictures that went through the tower so far."""
+        self.seconds = 0.0
+        """That they took."""
 
     def of(self, placements: Iterable[Placement]) -> dict[str, Embedding]:
         """Embeddings by digest. Raises ValueError when the tower gives another number of them than there are placeholders."""
         wanted = {placement.digest: placement for placement in placements}
         found = {name: self._kept[name] for name in wanted if name in self._kept}
         missing = [placement for name, placement in wanted.items() if name not in found]
+        began = time.perf_counter()
         for group in _alike(missing):
             found |= self._encode(group)
+        self.seconds += time.perf_counter() - began
         for name, embedding in found.items():
             self._keep(name, embedding)
         return found
