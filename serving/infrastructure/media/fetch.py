@@ -49,10 +49,10 @@ def _split(url: str) -> SplitResult:
         host, _ = place.hostname, place.port
     except ValueError:
         host = None
+    if url.partition(":")[0].lower() not in PORTS:
+        raise InvalidRequest(f'leads to a "{url.partition(":")[0][:20]}:" address: only http: and https: are fetched')
     if host is None or not url.isascii() or any(letter <= " " for letter in url):
         raise InvalidRequest("is no http(s) address")
-    if place.scheme not in PORTS:
-        raise InvalidRequest(f'leads to a "{place.scheme[:20]}:" address: only http: and https: are fetched')
     if place.username is not None or place.password is not None:
         raise InvalidRequest("has a name or password in it, which are never sent")
     return place
