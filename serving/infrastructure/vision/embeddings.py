@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,7 @@ class PictureEmbeddings:
 
     @torch.inference_mode()
     def _encode(self, group: list[Placement]) -> dict[str, Embedding]:
-        device = self._model.device
-        inputs = {name: torch.cat([one.inputs[name] for one in group]).to(device) for name in group[0].inputs}
-        output = self._model.get_image_features(**inputs, return_dict=True)
+        output = self._model.get_image_features(**together(self._model, group), return_dict=True)
         sizes = [one.size for one in group]
         rows = _split(output.pooler_output, sizes)
         layers = [_split(layer, sizes) for layer in getattr(output, "deepstack_features", None) or ()]
@@ -82,6 +80,14 @@ class PictureEmbeddings:
         self._kept.move_to_end(name)
         while self.nbytes > self._most_bytes:
             self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def together(model: Any, placements: Sequence[Placement]) -> dict[str, Tensor]:
+    """The vision tower's arguments for all of them at once, where the model is and in its arithmetic."""
+    joined = {name: torch.cat([one.inputs[name] for one in placements]) for name in placements[0].inputs}
+    return {
+        name: one.to(model.device, model.dtype if one.is_floating_point() else one.dtype) for name, one in joined.items()
+    }
 
 
 def _alike(placements: Iterable[Placement]) -> list[list[Placement]]:

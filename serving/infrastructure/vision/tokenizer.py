@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig
 
+from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt
@@ -27,23 +28,18 @@ Inputs = Mapping[str, Tensor]
 
 
 class VisionTokenizer(HFTokenizer):
-    """Any model that `AutoModelForImageTextToText` opens and whose processor says how to expand a placeholder.
-
-    Where a tokenizer does not have its family's markers, a picture is written as nothing but the token that the config
-    calls its placeholder, as often as the picture has embeddings.
-    """
+    """Any model that `AutoModelForImageTextToText` opens and whose processor says how to expand a placeholder."""
 
     def __init__(self, directory: str | Path) -> None:
         super().__init__(directory)
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
-        # A copy, because processors add the markers that they miss to their tokenizer, which no embedding follows.
+        # A copy, because processors add the tokens that they miss to their tokenizer, and no embedding follows.
         self._processor = picture_processor(Path(directory), config.model_type, deepcopy(self._tokenizer))
         self._placeholder: int = config.image_token_id
-        self._bare = self._processor.image_token not in self.vocabulary
-        self.mark: str = (
-            self._tokenizer.convert_ids_to_tokens(self._placeholder) if self._bare else self._processor.image_token
-        )
+        self.mark: str = self._processor.image_token
         """What a template leaves where a picture belongs."""
+        if self.mark not in self.vocabulary:
+            raise LifecycleError(f"{directory}: the tokenizer lacks {self.mark}, which stands for a picture in this family")
         model = skeleton(config)
         self._arguments = frozenset(inspect.signature(model.get_image_features).parameters)
         self._rope: Callable[..., Any] | None = next(
@@ -98,20 +94,15 @@ class VisionTokenizer(HFTokenizer):
             return [
                 (
                     {name: one if name == "batch_num_images" else one[at : at + 1] for name, one in self._known(shared)},
-                    self._write(shared, at),
+                    self._processor.replace_image_token(shared, image_idx=at),
                 )
                 for at in range(len(images))
             ]
         processed = [self._process([image]) for image in images]
-        return [(dict(self._known(one)), self._write(one, 0)) for one in processed]
+        return [(dict(self._known(one)), self._processor.replace_image_token(one, image_idx=0)) for one in processed]
 
     def _process(self, images: list[Image.Image]) -> Any:
         return self._processor.image_processor([images], return_tensors="pt", **getattr(self._processor, "images_kwargs", {}))
-
-    def _write(self, processed: Any, at: int) -> str:
-        """What stands for a picture in the text that the model reads."""
-        written = self._processor.replace_image_token(processed, image_idx=at)
-        return self.mark * written.count(self._processor.image_token) if self._bare else written
 
     def _known(self, processed: Any) -> list[tuple[str, Tensor]]:
         return [(name, torch.as_tensor(one)) for name, one in processed.items() if name in self._arguments]

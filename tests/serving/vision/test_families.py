@@ -9,6 +9,7 @@ import pytest
 from serving.domain.policies import BUILTIN
 
 from .conftest import chat, picture, seeing
+from .families import FAMILIES
 
 TURN = ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day to you"})
 ASKED = {
@@ -38,4 +39,12 @@ def test_under_every_policy_and_with_guesses(tmp_path, policy):
     family = seeing("qwen3_vl", tmp_path, **knobs)
     asked = list(ASKED.values())
     assert family.answers(*asked) == [family.generate(one) for one in asked]
+    family.served.engine.close()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_in_half_precision(tmp_path, name):
+    """Loaded, checked with a picture, and every kind of request gets to its end."""
+    family = seeing(name, tmp_path, dtype="bfloat16")
+    assert len(family.answers(*ASKED.values())) == len(ASKED)
     family.served.engine.close()

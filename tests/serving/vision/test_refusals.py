@@ -43,3 +43,12 @@ def test_a_directory_without_an_image_processor(tmp_path):
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(LifecycleError, match="holds no image processor"):
         build_engine(tmp_path, ServingConfig(**CONFIG))
+
+
+def test_a_tokenizer_without_the_family_s_placeholder(tmp_path):
+    FAMILIES["idefics3"].save(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        file = tmp_path / name
+        file.write_text(file.read_text().replace("<image>", "<other>"))
+    with pytest.raises(LifecycleError, match="the tokenizer lacks <image>"):
+        build_engine(tmp_path, ServingConfig(**CONFIG))
