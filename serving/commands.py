@@ -88,6 +88,7 @@ def serve(
     from lifecycle.registry import ModelRegistry
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
+    from serving.infrastructure.media.reader import MediaReader
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.state import EXAMPLES, HttpConfig
 
@@ -127,11 +128,13 @@ def serve(
         build,
         listener,
         HttpConfig(
-            api_key=api_key or None, cors_origins=cors_origins, examples=examples, registry=registry.root
+            api_key=api_key or None, cors_origins=cors_origins, examples=examples, registry=registry.root,
+            media_body_bytes=config.body_bytes,
         ),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),
         keys=keys,
         feedback=feedback,
+        media=MediaReader(config),
     )
 
 

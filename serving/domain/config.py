@@ -27,6 +27,8 @@ class SchedulerConfig:
     """Most tokens of one prompt in one step; 0 leaves the step's budget as the only limit."""
     mixed_prefill_tokens: int = 128
     """Most prompt tokens in a step that also decodes, where the policy chunks prompts; 0: whatever the budget leaves."""
+    step_pictures: int = 4
+    """Most pictures that a step encodes, because everybody's next token waits for them; 0: no limit."""
     block_size: int = 32
     """Tokens per KV block; the native backend has no other size."""
     num_blocks: int | None = None
@@ -77,7 +79,7 @@ class SchedulerConfig:
     def __post_init__(self) -> None:
         self._at_least(1, "max_num_seqs", "max_num_batched_tokens", "block_size")
         self._at_least(1, "mailbox_tokens", "expected_output", "num_speculative_tokens", "speculative_max_seqs")
-        self._at_least(0, "prefill_chunk", "mixed_prefill_tokens", "queue_limit", "max_preemptions")
+        self._at_least(0, "prefill_chunk", "mixed_prefill_tokens", "step_pictures", "queue_limit", "max_preemptions")
         self._at_least(0, "ageing_rate", "fair_decode_cost", "slo_patience")
         if not 0 <= self.multi_step_seconds <= 1:
             raise ValueError(f"multi_step_seconds must be between 0 and 1 second, not {self.multi_step_seconds}")

@@ -43,6 +43,28 @@ class GrammarTooComplex(InvalidRequest):
         super().__init__("the grammar of this answer takes too much time or memory: make its repetitions or its choices fewer")
 
 
+class MediaTooLarge(InvalidRequest):
+    """A picture or a clip is over a limit: bytes, pixels, seconds, or how many there are."""
+
+    status = 413
+    code = "media_too_large"
+
+
+class UnsupportedMedia(InvalidRequest):
+    """A picture or a clip is of a kind that is not read here."""
+
+    status = 415
+    code = "unsupported_media"
+
+
+class VisionMissing(ServingError):
+    """Nothing is installed that decodes pictures."""
+
+    status = 501
+    type = "not_implemented"
+    code = "vision_missing"
+
+
 class Unauthorized(ServingError):
     status = 401
     type = "authentication_error"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,3 +57,20 @@ class Placement:
             if low < high:
                 yield low, before + low - first, high - low
             before += last - first
+
+
+def up_to(media: Sequence[Placement], start: int, stop: int, most: float) -> tuple[int, int]:
+    """How far a step from position `start` comes with at most so many pictures, `stop` at the furthest; and how many it shows.
+
+    A picture that the step before was cut in counts again: whether its embedding is still there is not known here.
+    """
+    shown = 0
+    for placement in media:
+        if placement.start >= stop:
+            break
+        if placement.stop <= start:
+            continue
+        if shown == most:
+            return max(start, placement.start), shown
+        shown += 1
+    return stop, shown

@@ -47,6 +47,8 @@ class Limits:
     prefill_chunk: int
     block_size: int
     total_blocks: int
+    step_pictures: int = 0
+    """Pictures that one step shows the model at most, however many tokens a policy hands out; 0: no limit."""
 
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)

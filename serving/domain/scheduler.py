@@ -10,6 +10,7 @@ large enough for any one sequence: the oldest always gets to its end.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from typing import Literal, NamedTuple
 from serving.domain.blocks import BlockPool
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Event, Finished, FinishReason, TokenLogprob, TokensGenerated
+from serving.domain.media import up_to
 from serving.domain.plan import Limits, SchedulerView, SequenceView, SequenceWork, StepPlan, StepReport, check
 from serving.domain.policies import BatchingPolicy
 from serving.domain.sequence import Sequence
@@ -69,7 +71,12 @@ class Scheduler:
         self.policy = policy
         self.pool = pool
         self.limits = Limits(
-            config.max_num_seqs, config.max_num_batched_tokens, config.prefill_chunk, pool.block_size, pool.total
+            config.max_num_seqs,
+            config.max_num_batched_tokens,
+            config.prefill_chunk,
+            pool.block_size,
+            pool.total,
+            config.step_pictures,
         )
         self.counters = Counters()
         self._max_preemptions = config.max_preemptions
@@ -259,11 +266,17 @@ class Scheduler:
         for sequence_id in plan.admitted:
             self._admit(sequence_id)
         work: dict[str, Work] = {}
+        pictures = self.limits.step_pictures or math.inf
         for sequence_id, count in plan.work:
             sequence = self._running.get(sequence_id)
             if sequence is None:  # preempted a moment ago to make room for an earlier one
                 continue
             count = min(count, sequence.remaining)
+            if sequence.request.media:
+                stop, shown = up_to(sequence.request.media, sequence.computed, sequence.computed + count, pictures)
+                count, pictures = stop - sequence.computed, pictures - shown
+                if not count:  # its next picture waits for the next step
+                    continue
             while not self.pool.grow(sequence_id, sequence.computed + count):
                 victim = self._victim(plan.victims)
                 work.pop(victim, None)

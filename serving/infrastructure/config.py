@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
+from serving.infrastructure.media.limits import MediaLimits
 
 Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -16,8 +17,8 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig):
-    """The scheduler's knobs, and how to load the model. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits):
+    """The scheduler's knobs, how to load the model, and what pictures may cost. Raises LifecycleError for a value that cannot work."""
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -47,6 +48,7 @@ class ServingConfig(SchedulerConfig):
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
+        MediaLimits.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),

@@ -73,8 +73,8 @@ class PackedTorchBackend:
             return self._lm.logits(step.logit_rows, **inputs, use_cache=False)[0]
 
     def seconds(self) -> Mapping[str, float]:
-        """Nothing: torch does not tell."""
-        return {}
+        """What pictures took; torch tells no more."""
+        return {} if self._sight is None else {"pictures": self._sight.embeddings.seconds}
 
     def release(self, sequence_id: str) -> None:
         """Nothing to do: all that belongs to a sequence is in its blocks."""
@@ -90,6 +90,8 @@ class PackedTorchBackend:
 
         Raises LifecycleError when it does not fit, or a layer does not see a step's tokens as they are packed.
         """
+        if self._sight is not None:
+            self._sight.refuse(weights.layers)
         self._adapted.add(adapter_id, weights)
         serving, self._kv = self._kv, PagedKV(blocks_needed(self.block_size), self.block_size)
         try:

@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from lifecycle.errors import LifecycleError
 from serving.application.access import Keys
 from serving.application.feedback import FeedbackStore
+from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig, ServerState
@@ -56,6 +57,7 @@ class Server(BaseApplication):
         on_ready: Callable[[], None],
         keys: Sequence[Keys] = (),
         feedback: FeedbackStore | None = None,
+        media: OpenMedia | None = None,
     ) -> None:
         self._build = build
         self._listener = listener
@@ -63,6 +65,7 @@ class Server(BaseApplication):
         self._on_ready = on_ready
         self._keys = keys
         self._feedback = feedback
+        self._media = media
         self._failure = os.pipe()  # the worker's last words to this process
         super().__init__()
 
@@ -88,7 +91,7 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """Called in the worker."""
         try:
-            return create_app(self._build(), self._http, keys=self._keys, feedback=self._feedback)
+            return create_app(self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media)
         except LifecycleError as error:
             os.write(self._failure[1], str(error).encode())
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
@@ -137,9 +140,10 @@ def serve_forever(
     *,
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
+    media: OpenMedia | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready, keys, feedback).run()
+    Server(build, listener, http, on_ready, keys, feedback, media).run()
 
 
 def address(listener: socket.socket) -> str:

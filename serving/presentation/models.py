@@ -31,5 +31,6 @@ def model_json(model: ServedModel) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "lineage": list(model.lineage),
         "parent": model.parent,
+        "capabilities": sorted(model.sees),
         "context_length": model.tokenizer.context_length,
     }

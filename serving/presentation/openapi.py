@@ -25,9 +25,10 @@ WORDS = {
     403: "This needs the key of an admin, or an admin has ended the request",
     404: "There is no such thing here",
     409: "Not in the state that the server is in",
-    413: "The request body is too large",
-    415: "The request body is not declared as JSON",
+    413: "The request body is too large, or a picture or clip in it",
+    415: "The request body is not declared as JSON, or a picture or clip in it is of no format that is read here",
     429: "Too many requests wait, or a tenant is over its limits; `Retry-After` says when to come back",
+    501: "It shows a picture or a clip, and nothing is installed that decodes them",
     503: "Not now: the server is closing down, or not well",
 }
 

@@ -51,14 +51,16 @@ class Operation:
 
 MODEL = (404, 503)
 """It is not served, or the server is closing down."""
+SEEN = (*MODEL, 501)
+"""The same for what a model may be shown."""
 OPERATIONS = (
     Operation(
         "post", "/v1/chat/completions", "Answer a conversation", answers.ChatCompletion, ChatCompletionRequest,
-        streams=True, errors=(*MODEL, 403),
+        streams=True, errors=(*SEEN, 403),
     ),
     Operation(
         "post", "/v1/chat/render", "The exact prompt of a chat request", answers.RenderedChat, ChatCompletionRequest,
-        errors=MODEL,
+        errors=SEEN,
     ),
     Operation(
         "post", "/v1/completions", "Continue texts", answers.Completion, CompletionRequest,
@@ -66,7 +68,7 @@ OPERATIONS = (
     ),
     Operation(
         "post", "/v1/responses", "Answer, and keep the answer", answers.ResponseAnswer, ResponseRequest,
-        streams=True, errors=(*MODEL, 403),
+        streams=True, errors=(*SEEN, 403),
     ),
     Operation("get", "/v1/responses/{response_id}", "A stored response", answers.ResponseAnswer, query=("stream",)),
     Operation("delete", "/v1/responses/{response_id}", "Forget a response", answers.Deleted),
@@ -74,7 +76,7 @@ OPERATIONS = (
     Operation("post", "/v1/embeddings", "Texts as vectors", answers.EmbeddingList, EmbeddingRequest, errors=MODEL),
     Operation("get", "/v1/models", "What is served", answers.ModelList),
     Operation("get", "/v1/models/{name}", "One model, by name, version or alias", answers.Model),
-    Operation("post", "/tokenize", "Text or messages to tokens", answers.Tokens, TokenizeRequest, errors=MODEL),
+    Operation("post", "/tokenize", "Text or messages to tokens", answers.Tokens, TokenizeRequest, errors=SEEN),
     Operation("post", "/detokenize", "Tokens to text", answers.Text, DetokenizeRequest, errors=MODEL),
     Operation("get", "/health", "Whether the engines are alive", answers.Health, key=False),
     Operation("get", "/readyz", "Whether new requests are welcome", answers.Health, key=False),

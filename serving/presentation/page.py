@@ -10,7 +10,7 @@ from serving.presentation.state import ServerState
 
 STATIC = Path(__file__).parent / "static"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; media-src data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 

@@ -7,10 +7,12 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
 from serving.application.generation import Generation
+from serving.application.media import MediaSource
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.presentation.chat import logprobs_json
 from serving.presentation.schemas.base import Wire
@@ -18,6 +20,7 @@ from serving.presentation.schemas.responses import ResponseRequest
 from serving.presentation.streaming import dump
 
 MOST_RESPONSES = 1024
+CONTINUED = "previous_response_id"
 MOST_CHARACTERS = 2**25
 """Of stored inputs, all together."""
 
@@ -34,7 +37,7 @@ class ResponseRecord:
         self.status = "in_progress"
         self.output: list[dict[str, Any]] = []
         self.cancelled = False
-        self.characters = len(json.dumps(asked.messages()))
+        self.characters = len(json.dumps(asked.messages())) + sum(len(source.url) for source in asked.sources())
         """Of the input: the answer is bounded by the model's context, like the chain of what went before."""
         self._asked = asked
         self._previous = previous
@@ -47,12 +50,21 @@ class ResponseRecord:
     @property
     def conversation(self) -> list[dict[str, Any]]:
         """All messages up to the answer, as chat templates take them; instructions are of one response only."""
+        return [message for one in self._links() for message in (*one._asked.messages(), *one._answer())]
+
+    @property
+    def sources(self) -> list[MediaSource]:
+        """What these messages show; addresses are asked again."""
+        return [replace(source, param=CONTINUED) for one in self._links() for source in one._asked.sources()]
+
+    def _links(self) -> list[ResponseRecord]:
+        """The responses of the conversation, the first one first."""
         links: list[ResponseRecord] = []
         link: ResponseRecord | None = self
         while link is not None:
             links.append(link)
             link = link._previous
-        return [message for one in reversed(links) for message in (*one._asked.messages(), *one._answer())]
+        return links[::-1]
 
     def json(self) -> dict[str, Any]:
         """The response object as it is now."""

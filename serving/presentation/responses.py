@@ -17,6 +17,7 @@ from serving.presentation.peer import Peer
 from serving.presentation.response_record import ResponseRecord, ResponseShelf
 from serving.presentation.schemas.responses import ResponseRequest
 from serving.presentation.schemas.translate import read
+from serving.presentation.seeing import allow_media, look
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import ClientGone, event_stream, follow, raise_failure, stream_response
 
@@ -63,14 +64,17 @@ def responses_blueprint(state: ServerState) -> Blueprint:
 def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
-    asked = read(ResponseRequest, read_json(request))
+    asked = read(ResponseRequest, read_json(allow_media(state, request)))
     previous = None
     if asked.previous_response_id is not None:
         previous = shelf.get(asked.previous_response_id, tenant, "previous_response_id")
         if previous.status == "in_progress":
             raise InvalidRequest("that response is not done yet", param="previous_response_id")
     history = previous.conversation if previous else []
-    generation = state.start(partial(asked.command(history, tenant).start, kind="resp"), asked.model)
+    media = look(state, asked.model, [*(previous.sources if previous else ()), *asked.sources()])
+    command = asked.command(history, tenant, media)
+    generation = state.start(partial(command.start, kind="resp"), asked.model)
+    del media, command  # pictures are large, and answers may take long
     record = ResponseRecord(asked, generation, previous)
     if asked.store:
         shelf.put(record, tenant)

@@ -11,6 +11,7 @@ from flask import Request, g
 
 from serving.application.access import Caller, Keys, anonymous_tenant, find_caller
 from serving.application.generation import Generation
+from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
 from serving.domain.errors import Draining, Forbidden, Unauthorized
@@ -35,6 +36,8 @@ class HttpConfig:
     """Pages of these origins ("https://example.org") may use the API from a browser."""
     max_body_bytes: int = 4 * 2**20
     """Larger requests get 413."""
+    media_body_bytes: int = 24 * 2**20
+    """So much larger may be those that can show pictures, where the server decodes any."""
     tick_seconds: float = 0.25
     """How often a waiting request looks whether its client is still there."""
     ping_seconds: float = 5.0
@@ -54,6 +57,8 @@ class ServerState:
     catalog: ModelCatalog
     config: HttpConfig
     keys: tuple[Keys, ...] = ()
+    media: OpenMedia | None = None
+    """Who decodes pictures and clips; None: nobody."""
     metrics: Metrics = field(default_factory=Metrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)

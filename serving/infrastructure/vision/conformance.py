@@ -11,6 +11,7 @@ from serving.application.ports import SequenceSlice
 from serving.domain.request import Prompt
 from serving.infrastructure.causal_lm import CausalLM
 from serving.infrastructure.conformance import CHECKED, LENGTHS, TOLERANCE
+from serving.infrastructure.vision.embeddings import together
 
 ANSWER = 2
 """Tokens that follow the prompt."""
@@ -31,7 +32,7 @@ def picture_disagreement(
     prompt, cut = len(example.tokens), sum(example.media[0].spans[0]) // 2
     steps = [
         ((0, 0, cut),),
-        ((1, 0, 2), (0, cut, prompt), ),
+        ((1, 0, 2), (0, cut, prompt)),
         ((0, prompt, prompt + 1), (1, 2, 4)),
         ((1, 4, 5), (0, prompt + 1, prompt + 2)),
     ]
@@ -57,14 +58,15 @@ def picture_disagreement(
 
 
 def shown(lm: CausalLM, prompt: Prompt, length: int) -> dict[str, Tensor]:
-    """Arguments of the model's own forward for a prompt with pictures, continued to `length` tokens."""
-    names = prompt.media[0].inputs
-    inputs = {name: torch.cat([one.inputs[name] for one in prompt.media]).to(lm.device) for name in names}
+    """Arguments of the model's own forward for a prompt with pictures, continued to `length` tokens.
+
+    Which of them are a picture's is told under both names that families have for it.
+    """
     kinds = torch.zeros(1, length, dtype=torch.long, device=lm.device)
     for placement in prompt.media:
         for start, stop in placement.spans:
             kinds[:, start:stop] = 1
-    return {**inputs, "mm_token_type_ids": kinds}
+    return {**together(lm.model, prompt.media), "mm_token_type_ids": kinds, "token_type_ids": kinds}
 
 
 def blocks_with_picture(example: Prompt, block_size: int) -> int:

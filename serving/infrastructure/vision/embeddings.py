@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +41,18 @@ class PictureEmbeddings:
         """Of what is kept."""
         self.encoded = 0
         """Pictures that went through the tower so far."""
+        self.seconds = 0.0
+        """That they took."""
 
     def of(self, placements: Iterable[Placement]) -> dict[str, Embedding]:
         """Embeddings by digest. Raises ValueError when the tower gives another number of them than there are placeholders."""
         wanted = {placement.digest: placement for placement in placements}
         found = {name: self._kept[name] for name in wanted if name in self._kept}
         missing = [placement for name, placement in wanted.items() if name not in found]
+        began = time.perf_counter()
         for group in _alike(missing):
             found |= self._encode(group)
+        self.seconds += time.perf_counter() - began
         for name, embedding in found.items():
             self._keep(name, embedding)
         return found
@@ -59,9 +64,7 @@ class PictureEmbeddings:
 
     @torch.inference_mode()
     def _encode(self, group: list[Placement]) -> dict[str, Embedding]:
-        device = self._model.device
-        inputs = {name: torch.cat([one.inputs[name] for one in group]).to(device) for name in group[0].inputs}
-        output = self._model.get_image_features(**inputs, return_dict=True)
+        output = self._model.get_image_features(**together(self._model, group), return_dict=True)
         sizes = [one.size for one in group]
         rows = _split(output.pooler_output, sizes)
         layers = [_split(layer, sizes) for layer in getattr(output, "deepstack_features", None) or ()]
@@ -77,6 +80,14 @@ class PictureEmbeddings:
         self._kept.move_to_end(name)
         while self.nbytes > self._most_bytes:
             self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def together(model: Any, placements: Sequence[Placement]) -> dict[str, Tensor]:
+    """The vision tower's arguments for all of them at once, where the model is and in its arithmetic."""
+    joined = {name: torch.cat([one.inputs[name] for one in placements]) for name in placements[0].inputs}
+    return {
+        name: one.to(model.device, model.dtype if one.is_floating_point() else one.dtype) for name, one in joined.items()
+    }
 
 
 def _alike(placements: Iterable[Placement]) -> list[list[Placement]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lifecycle.errors import LifecycleError
 from serving.application.ports import SequenceSlice
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.packed_step import PackedStep
@@ -42,6 +43,16 @@ class Sight:
     def forget(self) -> None:
         """What was seen, because the weights have changed."""
         self.embeddings.forget()
+
+    def refuse(self, adapted: Iterable[str]) -> None:
+        """Raises LifecycleError for an adapter's layers that are not the language model's: what was seen is everybody's."""
+        inside = {id(module) for module in (*self._decoder.modules(), self._model.get_output_embeddings())}
+        layers = dict(self._model.named_modules())
+        if outside := [name for name in adapted if name in layers and id(layers[name]) not in inside]:
+            raise LifecycleError(
+                f"the adapter changes {outside[0]}, and the embeddings of a picture are the same for everybody: train it on "
+                "the language model's layers only, or merge it"
+            )
 
     @torch.inference_mode()
     def inputs(self, step: PackedStep) -> tuple[dict[str, Tensor], dict[str, Any]]:

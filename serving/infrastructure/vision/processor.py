@@ -33,7 +33,10 @@ def picture_processor(directory: Path, model_type: str, tokenizer: PreTrainedTok
     taken = pictures_only.__init__.__code__.co_varnames[: pictures_only.__init__.__code__.co_argcount]
     parts = {"self", "image_processor", "tokenizer", "video_processor", "chat_template"}
     options = {name: described[name] for name in taken if name in described and name not in parts}
-    return pictures_only(image_processor=images, tokenizer=tokenizer, **options)
+    try:
+        return pictures_only(image_processor=images, tokenizer=tokenizer, **options)
+    except (AttributeError, ValueError, TypeError) as error:  # special tokens of the family, mostly
+        raise LifecycleError(f"{directory} lacks what a processor for {model_type} models asks for: {error}") from None
 
 
 def _without_video(family: type[ProcessorMixin]) -> type[ProcessorMixin]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig
 
+from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt
@@ -31,7 +33,13 @@ class VisionTokenizer(HFTokenizer):
     def __init__(self, directory: str | Path) -> None:
         super().__init__(directory)
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
-        self._processor = picture_processor(Path(directory), config.model_type, self._tokenizer)
+        # A copy, because processors add the tokens that they miss to their tokenizer, and no embedding follows.
+        self._processor = picture_processor(Path(directory), config.model_type, deepcopy(self._tokenizer))
+        self._placeholder: int = config.image_token_id
+        self.mark: str = self._processor.image_token
+        """What a template leaves where a picture belongs."""
+        if self.mark not in self.vocabulary:
+            raise LifecycleError(f"{directory}: the tokenizer lacks {self.mark}, which stands for a picture in this family")
         model = skeleton(config)
         self._arguments = frozenset(inspect.signature(model.get_image_features).parameters)
         self._rope: Callable[..., Any] | None = next(
@@ -48,14 +56,14 @@ class VisionTokenizer(HFTokenizer):
         """
         if any(one.kind == "video" for one in media):
             raise InvalidRequest(
-                "this model takes clips through a video processor, which transformers builds on torchvision, and that is "
-                "not installed here: send pictures of the clip instead",
+                "this model takes clips through a video processor of transformers, which needs torchvision, and this server "
+                "goes without: send pictures of the clip instead",
                 param="messages",
             )
-        token = self._processor.image_token
-        if text.count(token) != len(media):
+        between = text.split(self.mark)
+        if len(between) != len(media) + 1:
             raise InvalidRequest(
-                f"the messages have {len(media)} pictures, but their text holds {text.count(token)} times {token}, which "
+                f"the messages have {len(media)} pictures, but their text holds {len(between) - 1} times {self.mark}, which "
                 "stands for a picture: leave it out of the text",
                 param="messages",
             )
@@ -63,9 +71,8 @@ class VisionTokenizer(HFTokenizer):
             pictures = self._pictures([Image.fromarray(np.asarray(one.frames[0])) for one in media])
         except ValueError as error:  # a picture of one pixel's height, or a hundred times as wide as high
             raise InvalidRequest(f"this model cannot be shown one of the pictures: {error}", param="messages") from error
-        [expanded], _ = self._processor.get_text_with_replacements([text], [written for _, written in pictures])
-        tokens = tuple(self.encode_rendered(expanded))
-        spans = self._spans(tokens, [written.count(token) for _, written in pictures])
+        tokens = tuple(self.encode_rendered("".join(_alternate(between, [written for _, written in pictures]))))
+        spans = self._spans(tokens, [self.encode_rendered(written).count(self._placeholder) for _, written in pictures])
         placed = tuple(
             Placement(digest(inputs), own, inputs) for (inputs, _), own in zip(pictures, spans, strict=True)
         )
@@ -74,7 +81,7 @@ class VisionTokenizer(HFTokenizer):
     def example(self) -> Prompt:
         """A prompt with a picture between two texts, to try a model with."""
         noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-        return self.place(f"1{self._processor.image_token}2", [Media("image", "example", (noise,))])
+        return self.place(f"1{self.mark}2", [Media("image", "example", (noise,))])
 
     def _pictures(self, images: list[Image.Image]) -> list[tuple[Inputs, str]]:
         """Of each picture what the vision tower is given, and what is written in place of its placeholder.
@@ -102,7 +109,7 @@ class VisionTokenizer(HFTokenizer):
 
     def _spans(self, tokens: Sequence[int], sizes: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
         """The runs of placeholders that belong to each picture, which has so many of them."""
-        places = [at for at, token in enumerate(tokens) if token == self._processor.image_token_id]
+        places = [at for at, token in enumerate(tokens) if token == self._placeholder]
         if len(places) != sum(sizes):
             raise InvalidRequest("the text holds tokens that stand for pictures: leave them out", param="messages")
         rest = iter(places)
@@ -119,6 +126,12 @@ class VisionTokenizer(HFTokenizer):
         taken = inspect.signature(self._rope).parameters
         inputs = {name: torch.cat([one.inputs[name] for one in placed]) for name in placed[0].inputs if name in taken}
         return self._rope(torch.tensor([tokens]), mm_token_type_ids=kinds, **inputs)[0][:, 0]
+
+
+def _alternate(texts: Sequence[str], pictures: Sequence[str]) -> Iterator[str]:
+    for text, picture in zip_longest(texts, pictures, fillvalue=""):
+        yield text
+        yield picture
 
 
 def digest(inputs: Inputs) -> str:

@@ -149,6 +149,8 @@ class Model(Answer):
     """From this version back to its roots."""
     parent: str | None
     """Of an adapter: the model whose engine it answers through."""
+    capabilities: list[Literal["image", "video"]]
+    """What it sees beside text."""
     context_length: int
 
 

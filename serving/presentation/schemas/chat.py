@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from serving.application.chat import GenerateChat
+from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
+from serving.domain.media import Media
 from serving.presentation.schemas.base import Count, Unsupported, Wire, refusal, whole
-from serving.presentation.schemas.messages import Messages
+from serving.presentation.schemas.messages import Messages, sources_in
 from serving.presentation.schemas.sampling import SamplingFields
 from serving.presentation.schemas.steering import SteeringFields
 
@@ -32,14 +34,17 @@ class TemplateFields(Wire):
         return self
 
 
-    def prompt_of(self, messages: Sequence[Wire], tools: list[dict[str, Any]]) -> RenderChat:
-        """How messages and tools become a prompt."""
+    def prompt_of(
+        self, messages: Sequence[Wire], tools: list[dict[str, Any]], media: tuple[Media, ...] = ()
+    ) -> RenderChat:
+        """How messages and tools become a prompt; `media` are what the messages show."""
         return RenderChat(
             [message.template() for message in messages],
             tools,
             add_generation_prompt=not self.continue_final_message and self.add_generation_prompt is not False,
             continue_final_message=self.continue_final_message,
             variables=self.chat_template_kwargs or {},
+            media=media,
         )
 
 
@@ -71,12 +76,20 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
         self.forced(self.grammar())
         return self
 
-    def prompt(self) -> RenderChat:
-        """How the prompt is made."""
-        return self.prompt_of(self.messages, self.offered_tools())
+    def without_messages(self) -> ChatCompletionRequest:
+        """The same for whoever wants to know how to answer, not what."""
+        return self.model_copy(update={"messages": []})
 
-    def command(self, tenant: str) -> GenerateChat:
-        """The use case."""
+    def sources(self) -> list[MediaSource]:
+        """What the messages show."""
+        return sources_in(self.messages)
+
+    def prompt(self, media: tuple[Media, ...] = ()) -> RenderChat:
+        """How the prompt is made."""
+        return self.prompt_of(self.messages, self.offered_tools(), media)
+
+    def command(self, tenant: str, media: tuple[Media, ...] = ()) -> GenerateChat:
+        """The use case; `media` are what `sources` became."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         options = self.options(max_tokens=self.max_completion_tokens or self.max_tokens, logprobs=logprobs)
-        return GenerateChat(self.prompt(), self.forced(options.grammar), self.parallel_tool_calls, options, tenant)
+        return GenerateChat(self.prompt(media), self.forced(options.grammar), self.parallel_tool_calls, options, tenant)

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from serving.application.media import MediaSource
 from serving.presentation.schemas.base import INT32, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.media import ImagePart, InputVideoPart, VideoPart, is_shown, sources_of
+
+SHOWN = ("image_url", "video_url", "input_video")
 
 
 class TextPart(Wire):
-    """A part of a message's content; only text is supported."""
+    """A part of a message's content that is text."""
 
     type: Literal["text"]
     text: str
 
+    def template(self) -> dict[str, str]:
+        return {"type": "text", "text": self.text}
+
+
+def _of_users(part: Any) -> Any:
+    if isinstance(part, dict) and part.get("type") in SHOWN:
+        raise refusal("{param} is a picture or a clip, which only messages of users may have", "type")
+    return part
+
 
 Content = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[TextPart], Tag("parts")],
+    Annotated[str, Tag("text")] | Annotated[list[Annotated[TextPart, BeforeValidator(_of_users)]], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 """A string, or text parts that are put together."""
+Part = Annotated[TextPart | ImagePart | VideoPart | InputVideoPart, Field(discriminator="type")]
+UserContent = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
+]
+"""A string; or parts: texts, which are put together, pictures and clips, in any order."""
 
 
 def text_of(content: Any) -> str:
@@ -31,6 +51,11 @@ def text_of(content: Any) -> str:
     return content or ""
 
 
+def content_of(content: Any) -> str | list[dict[str, str]]:
+    """Content as chat templates take it: parts where it shows something, else one string."""
+    return [part.template() for part in content] if is_shown(content) else text_of(content)
+
+
 class _Named(Wire):
     name: str | None = None
     """Who speaks, for templates that show it."""
@@ -38,7 +63,7 @@ class _Named(Wire):
     def template(self) -> dict[str, Any]:
         """As chat templates take it."""
         role = "system" if self.role == "developer" else self.role
-        message = {"role": role, "content": text_of(self.content)}
+        message = {"role": role, "content": content_of(self.content)}
         return message if self.name is None else {**message, "name": self.name}
 
 
@@ -50,8 +75,10 @@ class SystemMessage(_Named):
 
 
 class UserMessage(_Named):
+    """What a person says and shows."""
+
     role: Literal["user"]
-    content: Content
+    content: UserContent
 
 
 class CalledFunction(Wire):
@@ -126,3 +153,8 @@ Message = Annotated[
     SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
 Messages = Annotated[list[Message], Field(min_length=1)]
+
+
+def sources_in(messages: Sequence[Wire], place: str = "messages") -> list[MediaSource]:
+    """What the messages show, in their order."""
+    return [one for at, message in enumerate(messages) for one in sources_of(message.content, f"{place}[{at}].content")]

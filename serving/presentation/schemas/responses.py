@@ -10,10 +10,13 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from serving.application.chat import GenerateChat
 from serving.application.generation import Options
+from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
 from serving.domain.grammar import Grammar
+from serving.domain.media import Media
 from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, Unsupported, Wire, refusal, whole
-from serving.presentation.schemas.messages import CalledFunction, text_of
+from serving.presentation.schemas.media import ImageItem, VideoItem, is_shown, sources_of
+from serving.presentation.schemas.messages import CalledFunction, content_of, text_of
 from serving.presentation.schemas.sampling import Temperature, TopP
 from serving.presentation.schemas.steering import FunctionTool, Tool, ToolName, forced_tool, known_choice
 from serving.presentation.schemas.structured import JsonObject, NamedSchema, PlainText, of_schema
@@ -31,10 +34,21 @@ class TextItem(Wire):
     logprobs: Ignored | None = None
 
 
-ItemContent = Annotated[
+    def template(self) -> dict[str, str]:
+        """As chat templates take it."""
+        return {"type": "text", "text": self.text}
+
+
+Output = Annotated[
     Annotated[str, Tag("text")] | Annotated[list[TextItem], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
+Part = Annotated[TextItem | ImageItem | VideoItem, Field(discriminator="type")]
+ItemContent = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
+]
+"""A string; or parts: texts, which are put together, and where a user speaks, pictures and clips."""
 
 
 class MessageItem(Wire):
@@ -44,9 +58,15 @@ class MessageItem(Wire):
     id: str | None = None
     status: Status | None = None
 
+    @model_validator(mode="after")
+    def _users_show(self) -> MessageItem:
+        if self.role != "user" and is_shown(self.content):
+            raise refusal("{param} has a picture or a clip, which only messages of users may have", "content")
+        return self
+
     def add_to(self, messages: list[dict[str, Any]]) -> None:
         role = "system" if self.role == "developer" else self.role
-        messages.append({"role": role, "content": text_of(self.content)})
+        messages.append({"role": role, "content": content_of(self.content)})
 
 
 class FunctionCallItem(CalledFunction):
@@ -71,7 +91,7 @@ class FunctionOutputItem(Wire):
 
     type: Literal["function_call_output"]
     call_id: str
-    output: ItemContent
+    output: Output
     id: str | None = None
     status: Status | None = None
 
@@ -231,8 +251,17 @@ class ResponseRequest(Wire):
             item.add_to(messages)
         return messages
 
-    def command(self, history: Sequence[dict[str, Any]], tenant: str) -> GenerateChat:
-        """The use case, behind the messages of the responses before."""
+    def sources(self) -> list[MediaSource]:
+        """What the input shows."""
+        if isinstance(self.input, str):
+            return []
+        shown = [(at, item) for at, item in enumerate(self.input) if isinstance(item, MessageItem)]
+        return [one for at, item in shown for one in sources_of(item.content, f"input[{at}].content")]
+
+    def command(
+        self, history: Sequence[dict[str, Any]], tenant: str, media: tuple[Media, ...] = ()
+    ) -> GenerateChat:
+        """The use case, behind the messages of the responses before. `media` are what all of them show."""
         instructed = [{"role": "system", "content": self.instructions}] if self.instructions else []
         tools = [] if self.tool_choice == "none" else [tool.template() for tool in self.tools or ()]
         options = Options(
@@ -245,5 +274,5 @@ class ResponseRequest(Wire):
             priority=self.priority or 0,
             grammar=self.grammar(),
         )
-        prompt = RenderChat([*instructed, *history, *self.messages()], tools)
+        prompt = RenderChat([*instructed, *history, *self.messages()], tools, media=media)
         return GenerateChat(prompt, self.forced(), self.parallel_tool_calls, options, tenant)

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
+from serving.domain.media import Media
 from serving.presentation.schemas.base import TokenId, Wire, refusal
 from serving.presentation.schemas.chat import TemplateFields
-from serving.presentation.schemas.messages import Messages
+from serving.presentation.schemas.messages import Messages, sources_in
 from serving.presentation.schemas.steering import Tool
 
 MAX_TOKENS = 2**20
@@ -33,9 +35,13 @@ class TokenizeRequest(TemplateFields):
             raise refusal('send either "prompt" or "messages"', "prompt")
         return self
 
-    def render(self) -> RenderChat:
-        """How the messages become a text."""
-        return self.prompt_of(self.messages or (), [tool.template() for tool in self.tools or ()])
+    def sources(self) -> list[MediaSource]:
+        """What the messages show."""
+        return sources_in(self.messages or ())
+
+    def render(self, media: tuple[Media, ...] = ()) -> RenderChat:
+        """How the messages become a text; `media` are what `sources` became."""
+        return self.prompt_of(self.messages or (), [tool.template() for tool in self.tools or ()], media)
 
 
 class DetokenizeRequest(Wire):

@@ -1,51 +1,141 @@
-// Slots for an image, a sound or a video: there only for what the chosen model says it takes
-// (`capabilities` of /v1/models).
+// Pictures and clips that are about to be sent: chosen, pasted, dropped or taken, and only where the chosen model says
+// that it sees them (`capabilities` of /v1/models).
 
 import { $, el } from "./dom.js";
+import { dataUrl, filmstrip, shrunk } from "./pictures.js";
 
+const KINDS = ["image", "video"];
+const LABELS = { image: "+ Picture", video: "+ Clip" };
+const ACCEPT = { image: "image/*", video: "video/*,image/gif" };
 const PARTS = {
-  image: (address) => ({ type: "image_url", image_url: { url: address } }),
-  audio: (address, file) => ({
-    type: "input_audio",
-    input_audio: { data: address.split(",")[1], format: file.name.split(".").pop() },
-  }),
-  video: (address) => ({ type: "video_url", video_url: { url: address } }),
+  image: (url) => ({ type: "image_url", image_url: { url } }),
+  video: (url) => ({ type: "video_url", video_url: { url } }),
 };
 
-let chosen = []; // {name, part}
+let kinds = [];
+let chosen = []; // {name, part, strip}
+let changed = () => {};
 
-/** Shows a slot for each kind of media that the model takes. */
+/** Shows what the model takes; what it does not is let go. */
 export function offer(model) {
-  chosen = [];
-  const kinds = Object.keys(PARTS).filter((kind) => model?.capabilities?.includes(kind));
-  $("attachments").replaceChildren(...kinds.map(slot));
+  kinds = KINDS.filter((kind) => model?.capabilities?.includes(kind));
+  chosen = chosen.filter(({ part }) => kinds.some((kind) => part.type === `${kind}_url`));
+  const camera = kinds.includes("image") && navigator.mediaDevices?.getUserMedia;
+  $("attachments").replaceChildren(
+    ...kinds.map(chooser),
+    ...(camera ? [el("button.chip", { type: "button", onclick: openCamera }, "Camera")] : []),
+  );
+  draw();
 }
 
-function slot(kind) {
-  const input = el("input.unseen", { type: "file", accept: `${kind}/*`, "aria-label": `Attach ${kind}` });
-  const label = el("label.chip", {}, `+ ${kind}`, input);
+function chooser(kind) {
+  const input = el("input.unseen", { type: "file", accept: ACCEPT[kind], multiple: true });
+  input.setAttribute("aria-label", `Attach ${kind}`);
   input.onchange = async () => {
-    const [file] = input.files;
-    if (!file) return;
-    chosen.push({ name: file.name, part: PARTS[kind](await address(file), file) });
-    label.firstChild.textContent = `+ ${kind}: ${file.name}`;
+    await add(input.files, kind);
+    input.value = "";
   };
-  return label;
+  return el("label.chip", {}, LABELS[kind], input);
 }
 
-/** The file as a data: address. */
-function address(file) {
-  return new Promise((done, failed) => {
-    const reader = new FileReader();
-    reader.onload = () => done(reader.result);
-    reader.onerror = () => failed(reader.error);
-    reader.readAsDataURL(file);
+/** Takes the files that the model can be shown; whether there were any. */
+async function add(files, wanted) {
+  const taken = [...files].map((file) => [file, wanted ?? file.type.split("/")[0]]).filter(([, kind]) => kinds.includes(kind));
+  for (const [file, kind] of taken) {
+    const url = kind === "image" ? await shrunk(file) : await dataUrl(file);
+    const strip = kind === "video" ? await filmstrip(url) : null;
+    chosen.push({ name: file.name, part: PARTS[kind](url), strip });
+    draw();
+  }
+  return taken.length > 0;
+}
+
+/** What was attached, {parts, strips} in the same order; then nothing is attached any more. */
+export function take() {
+  const taken = { parts: chosen.map(({ part }) => part), strips: chosen.map(({ strip }) => strip) };
+  chosen = [];
+  draw();
+  return taken;
+}
+
+export const isEmpty = () => chosen.length === 0;
+
+function draw() {
+  const items = chosen.map((one) =>
+    el(
+      "div.attached",
+      {},
+      view(one.part, one.strip, one.name),
+      el("button.tiny", { type: "button", "aria-label": `Remove ${one.name}`, onclick: () => remove(one) }, "×"),
+    ),
+  );
+  $("attached").replaceChildren(...items);
+  $("attached").hidden = !items.length;
+  changed();
+}
+
+function remove(one) {
+  chosen = chosen.filter((other) => other !== one);
+  draw();
+  $("prompt").focus();
+}
+
+/** A picture, or frames of a clip beside each other. */
+export function view(part, strip, name = "") {
+  if (part.image_url) return el("img.shown", { src: part.image_url.url, alt: name || "A picture" });
+  const frames = (strip ?? []).map((src) => el("img", { src, alt: "" }));
+  return el("span.shown.film", { role: "img", "aria-label": name || "A clip" }, frames.length ? frames : name || "A clip");
+}
+
+// -- the camera -----------------------------------------------------------------------------------------------------
+
+async function openCamera() {
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    $("camera").replaceChildren(el("p.field-error", { role: "alert" }, `The camera cannot be used: ${error.message}`));
+    $("camera").hidden = false;
+    return;
+  }
+  const video = el("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream });
+  const close = () => {
+    for (const track of stream.getTracks()) track.stop();
+    $("camera").hidden = true;
+    $("camera").replaceChildren();
+    $("prompt").focus();
+  };
+  const shoot = async () => {
+    const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    close();
+    await add([new File([blob], "camera.png", { type: "image/png" })], "image");
+  };
+  const button = (label, deed, look) => el(`button.${look}`, { type: "button", onclick: deed }, label);
+  $("camera").replaceChildren(video, button("Take the picture", shoot, "primary"), button("Close", close, "quiet"));
+  $("camera").hidden = false;
+}
+
+/** `onChange` is called whenever something is attached or no longer is. */
+export function setUp(onChange) {
+  changed = onChange;
+  $("prompt").addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length && kinds.length) {
+      event.preventDefault();
+      add(event.clipboardData.files);
+    }
   });
-}
-
-/** What was attached, as content parts; the slots are empty afterwards. */
-export function take(model) {
-  const parts = chosen.map((one) => one.part);
-  offer(model);
-  return parts;
+  const zone = $("chat");
+  const over = (event, on) => {
+    if (!kinds.length || !event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    zone.classList.toggle("dropping", on);
+  };
+  zone.addEventListener("dragover", (event) => over(event, true));
+  zone.addEventListener("dragleave", (event) => over(event, false));
+  zone.addEventListener("drop", (event) => {
+    over(event, false);
+    if (kinds.length) add(event.dataTransfer.files);
+  });
 }

@@ -23,10 +23,10 @@ const chosenModel = () => model()?.id;
 // -- asking -------------------------------------------------------------------------------------------------------
 
 async function send(text) {
-  if (running.length || !text.trim()) return;
+  if (running.length || (!text.trim() && attachments.isEmpty())) return;
   const last = conversation.path().at(-1);
-  const parts = attachments.take(model());
-  const user = conversation.add(last?.id ?? 0, { role: "user", content: text, ...(parts.length && { parts }) });
+  const shown = attachments.take();
+  const user = conversation.add(last?.id ?? 0, { role: "user", content: text, ...(shown.parts.length && shown) });
   $("prompt").value = "";
   await reply(user.id);
 }
@@ -83,10 +83,10 @@ function messages(id) {
   const system = $("system").value.trim();
   const said = conversation
     .upTo(id)
-    .filter((node) => node.content || node.tool_calls || node.role === "tool")
+    .filter((node) => node.content || node.parts || node.tool_calls || node.role === "tool")
     .map(({ role, content, parts, tool_calls: calls, tool_call_id: call }) => ({
       role,
-      content: parts ? [{ type: "text", text: content }, ...parts] : content,
+      content: parts ? [...parts, ...(content ? [{ type: "text", text: content }] : [])] : content,
       ...(calls && { tool_calls: calls }),
       ...(call && { tool_call_id: call }),
     }));
@@ -128,6 +128,8 @@ async function goOn(node) {
 
 const act = {
   redraw: () => draw(),
+  /** Whether an answer can be judged: what is kept of a conversation is its text. */
+  judged: (node) => feedback.isAvailable() && conversation.upTo(node.id).every((one) => !one.parts),
   turn(node, step) {
     if (running.length) return;
     conversation.turn(node, step);
@@ -138,9 +140,9 @@ const act = {
     if (!running.length) reply(node.parent);
   },
   edit(node, text) {
-    const { parts } = node;
+    const { parts, strips } = node;
     if (!running.length)
-      reply(conversation.add(node.parent, { role: "user", content: text, ...(parts && { parts }) }).id);
+      reply(conversation.add(node.parent, { role: "user", content: text, ...(parts && { parts, strips }) }).id);
   },
   result(node, call, text) {
     if (running.length) return;
@@ -173,7 +175,7 @@ const act = {
     for (const node of nodes) delete node.duel;
     conversation.shown[winner.parent] = winner.id;
     draw();
-    if (feedback.isAvailable() && !nodes.some((node) => node.error))
+    if (act.judged(winner) && !nodes.some((node) => node.error))
       await keep(winner, () => feedback.comparison(messages(winner.parent), nodes, chosen));
     here.save();
     draw();
@@ -300,7 +302,7 @@ function fitPrompt() {
   const prompt = $("prompt");
   prompt.style.height = "auto";
   prompt.style.height = `${prompt.scrollHeight}px`;
-  $("send").disabled = !running.length && !prompt.value.trim();
+  $("send").disabled = !running.length && !prompt.value.trim() && attachments.isEmpty();
 }
 
 function toggleHistory(wanted = !$("history").classList.contains("open")) {
@@ -325,6 +327,7 @@ export function setUp(chosen, gone) {
   model = chosen;
   modelIsGone = gone;
   settings.setUp();
+  attachments.setUp(fitPrompt);
   $("composer").onsubmit = (event) => {
     event.preventDefault();
     if (running.length) stop();

@@ -60,6 +60,12 @@ export class Conversation {
   save() {
     if (!this.nodes.size || this.forgotten) return;
     const nodes = [...this.nodes.values()].map(({ tokens, running, ...kept }) => kept); // token views are large
+    if (this.#keep(nodes)) return;
+    this.#keep(nodes.map(({ parts, strips, ...kept }) => (parts ? { ...kept, unkept: parts.length } : kept)));
+  }
+
+  /** False when the browser's storage is full or closed: then the conversation lives on in this page. */
+  #keep(nodes) {
     const index = [{ id: this.id, title: this.title }, ...listed().filter((one) => one.id !== this.id)];
     try {
       localStorage.setItem(
@@ -68,8 +74,9 @@ export class Conversation {
       );
       localStorage.setItem(INDEX, JSON.stringify(index.slice(0, MOST)));
       for (const old of index.slice(MOST)) localStorage.removeItem(place(old.id));
+      return true;
     } catch {
-      // The browser's storage is full or closed: the conversation lives on in this page.
+      return false;
     }
   }
 }

@@ -2,8 +2,8 @@
 // turn, rate, choose, correct, result.
 
 import { inWords } from "./api.js";
+import { view } from "./attachments.js";
 import { el, svg } from "./dom.js";
-import * as feedback from "./feedback.js";
 import { markdown } from "./markdown.js";
 import { tokenView } from "./tokens.js";
 
@@ -11,12 +11,18 @@ import { tokenView } from "./tokens.js";
 export function messageView(node, siblings, act) {
   const article = el(`article.message.${node.role}`, { "aria-label": node.role === "user" ? "You" : "Answer" });
   article.dataset.node = node.id;
-  article.append(el("div.body"), el("div.calls"), el("div.meta"));
+  article.append(...attached(node), el("div.body"), el("div.calls"), el("div.meta"));
   paint(article, node);
   meta(article, node, siblings, act);
   calls(article, node, act);
   article.classList.toggle("writing", Boolean(node.running));
   return article;
+}
+
+/** The pictures and clips of a message. */
+function attached(node) {
+  if (node.unkept) return [el("p.caption", {}, `This browser had no room to keep what was attached here (${node.unkept})`)];
+  return node.parts ? [el("div.pictures", {}, node.parts.map((part, at) => view(part, node.strips?.[at])))] : [];
 }
 
 /** Writes what a message says by now. */
@@ -64,7 +70,7 @@ function meta(article, node, siblings, act) {
     };
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
   }
-  if (feedback.isAvailable() && node.content && !node.corrected) {
+  if (act.judged(node) && node.content && !node.corrected) {
     for (const [rating, label] of [
       ["up", "Good answer"],
       ["down", "Bad answer"],

@@ -12,6 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from tests.serving.vision.families import FAMILIES as SEEING
+
 VOCAB = 61
 WINDOW = 8
 COMMON = {
@@ -289,6 +291,16 @@ def document() -> str:
         "|---|---|---|---|",
     ]
     lines += [f"{_row(family)} {family.trait} | {family.how} |" for family in FAMILIES if family.way == "padded"]
+    lines += [
+        "",
+        "**Models that see** (`AutoModelForImageTextToText`): packed, or refused with the reason; the check at load includes a",
+        "picture. Greedy answers through the engine are those of transformers' generate, for texts, pictures of several sizes,",
+        "second turns and all of them in one batch, with chunks that end inside a picture (`tests/serving/vision`).",
+        "",
+        "| model_type | class | what is special | clips |",
+        "|---|---|---|---|",
+        *(f"| `{name}` | {one.architecture} | {one.trait} | {one.clips} |" for name, one in SEEING.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -234,27 +234,3 @@ def test_the_theme_follows_the_system_until_somebody_chooses(open_page, scheme):
     assert chosen != before
     page.reload()
     assert page.evaluate(background) == chosen
-
-
-def test_media_is_offered_only_where_the_model_takes_it(open_page, server):
-    """No model of this server takes any yet; what one that does would be sent is seen at the border of the browser."""
-    page = open_page()
-    page.wait_for_selector("#model option", state="attached")
-    assert page.locator("#attachments *").count() == 0
-
-    def able(route) -> None:
-        answer = route.fetch()
-        found = answer.json()
-        found["data"][0]["capabilities"] = ["image"]
-        route.fulfill(response=answer, json=found)
-
-    page.route("**/v1/models", able)
-    page.reload()
-    page.wait_for_selector("#attachments label")
-    assert page.locator("#attachments label").all_inner_texts() == ["+ image"]
-    page.set_input_files("#attachments input", {"name": "dot.png", "mimeType": "image/png", "buffer": b"abc"})
-    page.wait_for_selector("text=dot.png")
-    text, image = sent(page, "what is it?")["messages"][0]["content"]
-    assert text == {"type": "text", "text": "what is it?"}
-    assert image == {"type": "image_url", "image_url": {"url": "data:image/png;base64,YWJj"}}
-    page.wait_for_selector(".failure code")  # this server says no, and which field it means

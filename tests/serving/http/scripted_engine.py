@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from serving.application.ports import EngineStats, RunningRequest, ServedModel
 from serving.domain.errors import Draining, InvalidRequest, ModelNotFound, QueueFull
 from serving.domain.events import Event, Finished, TokenLogprob, TokensGenerated
-from serving.domain.request import Request
+from serving.domain.media import Media
+from serving.domain.request import Prompt, Request
 from serving.infrastructure.tool_call_forms import COMPACT
 
 SPECIAL = {256: "<tool_call>", 257: "</tool_call>"}
@@ -39,6 +40,7 @@ class ByteTokenizer:
         self.vocab_size = 259
         self.stop_token_ids = frozenset({258})
         self.tool_call_form = COMPACT
+        self.clips_as_pictures = False
         self._special = SPECIAL if special_markers else {}
 
     def encode(self, text: str) -> list[int]:
@@ -63,6 +65,9 @@ class ByteTokenizer:
 
     def encode_rendered(self, text: str) -> list[int]:
         return self.encode(text)
+
+    def place(self, text: str, media: Sequence[Media]) -> Prompt:
+        return Prompt(tuple(self.encode(text)))
 
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")

@@ -46,7 +46,7 @@ CHAT = [
     ("messages[0].content", {"messages": [{"role": "assistant", "content": None}]}),
     ("messages[0].content[0]", {"messages": [{"role": "user", "content": ["x"]}]}),
     ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [{"text": "x"}]}]}),
-    ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+    ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
     ("messages[0].content[0].text", {"messages": [{"role": "user", "content": [{"type": "text", "text": 1}]}]}),
     ("messages[1].colour", {"messages": [*HELLO, {"role": "user", "content": "x", "colour": "red"}]}),
     ("messages[0].tool_call_id", {"messages": [{"role": "tool", "content": "x"}]}),

@@ -192,7 +192,7 @@ BAD = [
     ("input[0].role", {"input": [{"role": "wizard", "content": "x"}]}),
     ("input[0].type", {"input": [{"type": "item_reference", "id": "x"}]}),
     ("input[0].content", {"input": [{"role": "user"}]}),
-    ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_image", "text": "x"}]}]}),
+    ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_audio", "text": "x"}]}]}),
     ("input[0].arguments", {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]}),
     ("input[0].call_id", {"input": [{"type": "function_call_output", "output": "x"}]}),
     ("max_output_tokens", {"max_output_tokens": 0}),

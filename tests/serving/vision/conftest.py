@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from serving.application.generation import Options, admit
 from serving.application.ports import ServedModel, TokenStream
 from serving.application.rendering import RenderChat
 from serving.composition import ServingConfig, build_engine
-from serving.domain.events import Finished
+from serving.domain.events import Event, Finished
 from serving.domain.media import Media
+from serving.domain.request import Prompt
 from serving.infrastructure.vision.architecture import load_seeing
 from serving.infrastructure.vision.processor import picture_processor
 
-from .families import FAMILIES, character_tokenizer
+from .families import FAMILIES, Family, character_tokenizer
 
 TOKENS = 8
 PATIENCE = 20.0  # seconds until a missing event is a failure
@@ -53,6 +55,7 @@ class Seeing:
     model: Any
     processor: Any
     served: ServedModel
+    family: Family
 
     def generate(self, asked: RenderChat) -> list[int]:
         """transformers' own greedy answer."""
@@ -68,11 +71,14 @@ class Seeing:
         return output[0, inputs["input_ids"].shape[1] :].tolist()
 
     def start(self, asked: RenderChat) -> TokenStream:
+        return self.submit(asked.prompt(self.served))
+
+    def submit(self, prompt: Prompt, adapter: str | None = None) -> TokenStream:
         options = Options(temperature=0.0, max_tokens=TOKENS, ignore_eos=True)
         generation = admit(
             "test",
-            self.served,
-            [asked.prompt(self.served)],
+            replace(self.served, adapter=adapter),
+            [prompt],
             options,
             tenant="default",
             parse_tools=False,
@@ -86,24 +92,26 @@ class Seeing:
         return [collect(stream)[0] for stream in [self.start(one) for one in asked]]
 
 
-def collect(stream: TokenStream) -> tuple[list[int], Finished]:
+def collect(stream: TokenStream, early: Sequence[Event] = ()) -> tuple[list[int], Finished]:
+    """The answer and its end, after the events that came `early`."""
     tokens: list[int] = []
+    events = list(early)
     while True:
-        events = stream.next(PATIENCE)
-        assert events, "no event in time"
         for event in events:
             if isinstance(event, Finished):
                 assert event.reason == "length", event.error
                 return tokens, event
             tokens += event.tokens
+        events = stream.next(PATIENCE)
+        assert events, "no event in time"
 
 
 def seeing(name: str, directory: Any, **config: Any) -> Seeing:
-    FAMILIES[name].save(directory)
+    family = FAMILIES[name]
+    family.save(directory)
     served = build_engine(directory, ServingConfig(**{**CONFIG, **config}))
-    processor = picture_processor(directory, name, character_tokenizer())
-    torch.manual_seed(0)
-    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served)
+    processor = picture_processor(directory, name, character_tokenizer(family.names))
+    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served, family)
 
 
 @pytest.fixture(scope="package", params=FAMILIES)

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -70,10 +74,19 @@ class Family:
     pictures: Any
     processor: dict[str, Any] = field(default_factory=dict)
     mark: str = "<image>"
+    names: dict[str, str] = field(default_factory=dict)
+    """What the processor calls some special tokens."""
+    trait: str = ""
+    """What is special, for the table of `docs/model-families.md`."""
+    clips: str = "refused without torchvision"
+
+    @property
+    def architecture(self) -> str:
+        return MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES[self.model_type]
 
     def save(self, directory: Path) -> Path:
         """A version directory."""
-        tokenizer = character_tokenizer()
+        tokenizer = character_tokenizer(self.names)
         tokenizer.chat_template = TEMPLATE.replace("MARK", self.mark)
         tokenizer.save_pretrained(directory)
         self.pictures.save_pretrained(directory)
@@ -100,12 +113,12 @@ TEMPLATE = (
 )
 
 
-def character_tokenizer() -> PreTrainedTokenizerFast:
+def character_tokenizer(names: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
     """A token for each character, and the families' special ones."""
     tokenizer = Tokenizer(models.BPE(vocab=IDS, merges=[], unk_token="<unk>"))
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", extra_special_tokens=names or {})
 
 
 def _siglip(model_type: str, pictures: Any) -> Family:
@@ -116,15 +129,32 @@ def _siglip(model_type: str, pictures: Any) -> Family:
         "image_token_id": IDS["<image>"],
         "pad_token_id": 1,
     }
-    return Family(model_type, settings, pictures, {"image_seq_len": 4})
+    options = {"image_seq_len": 4}
+    return Family(model_type, settings, pictures, options, trait="pictures in tiles", clips="as their frames")
 
 
-def _qwen(model_type: str, text: dict[str, Any], tower: dict[str, Any]) -> Family:
+def _qwen(model_type: str, trait: str, text: dict[str, Any], tower: dict[str, Any]) -> Family:
     settings = {"text_config": {**TEXT, **text}, "vision_config": {**QWEN_TOWER, **tower}, **QWEN_IDS}
     mark = "<|vision_start|><|image_pad|><|vision_end|>"
-    return Family(model_type, settings, Qwen2VLImageProcessorPil(**QWEN_PICTURES), mark=mark)
+    return Family(model_type, settings, Qwen2VLImageProcessorPil(**QWEN_PICTURES), mark=mark, trait=trait)
 
 
+BIDIRECTIONAL = Family(
+    "gemma3",
+    {
+        "text_config": {**TEXT, "sliding_window": 64},
+        "vision_config": {**TOWER, "image_size": 32, "vision_use_head": False},
+        "mm_tokens_per_image": 4,
+        "image_token_id": IDS["<image>"],
+        "boi_token_id": IDS["<|vision_start|>"],
+        "eoi_token_id": IDS["<|vision_end|>"],
+    },
+    Gemma3ImageProcessorPil(size={"height": 32, "width": 32}),
+    {"image_seq_length": 4},
+    "<|vision_start|>",
+    {"image_token": "<image>", "boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>"},
+)
+"""A picture's tokens see those that follow them in it."""
 PINPOINTS = [[16, 16], [16, 32], [32, 16], [32, 32]]
 FAMILIES = {
     "idefics3": _siglip("idefics3", Idefics3ImageProcessorPil(**TILES)),
@@ -141,12 +171,55 @@ FAMILIES = {
         },
         LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}, image_grid_pinpoints=PINPOINTS),
         {"num_image_tokens": 4, "vision_feature_select_strategy": "full"},
+        trait="a lone picture in tiles",
+    ),
+    "llava": Family(
+        "llava",
+        {
+            "text_config": {"model_type": "llama", **TEXT},
+            "vision_config": {"model_type": "clip_vision_model", **TOWER, "image_size": 32},
+            "image_token_id": IDS["<image>"],
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+        },
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+        clips="as their frames",
+    ),
+    "internvl": Family(
+        "internvl",
+        {
+            "text_config": {"model_type": "qwen2", **TEXT},
+            "vision_config": {**TOWER, "image_size": [16, 16], "patch_size": [4, 4]},
+            "image_token_id": IDS["<image>"],
+            "image_seq_length": 4,
+        },
+        GotOcr2ImageProcessorPil(size={"height": 16, "width": 16}, min_patches=1, max_patches=3),
+        {"image_seq_length": 4},
+        names={
+            "start_image_token": "<|vision_start|>",
+            "end_image_token": "<|vision_end|>",
+            "context_image_token": "<image>",
+            "video_token": "<video>",
+        },
+        trait="pictures in tiles",
+        clips="as their frames",
+    ),
+    "qwen2_vl": _qwen(
+        "qwen2_vl",
+        "positions in three dimensions",
+        {"rope_parameters": ROPE},
+        {"depth": 2, "embed_dim": 32, "mlp_ratio": 2},
     ),
     "qwen2_5_vl": _qwen(
-        "qwen2_5_vl", {"rope_parameters": ROPE}, {"depth": 2, "window_size": 16, "fullatt_block_indexes": [1]}
+        "qwen2_5_vl",
+        "positions in three dimensions",
+        {"rope_parameters": ROPE},
+        {"depth": 2, "window_size": 16, "fullatt_block_indexes": [1]},
     ),
     "qwen3_vl": _qwen(
         "qwen3_vl",
+        "positions in three dimensions, pictures enter several layers",
         {"rope_parameters": {**ROPE, "mrope_interleaved": True}},
         {"depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16},
     ),

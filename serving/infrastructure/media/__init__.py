@@ -1,0 +1,1 @@
+"""From what a request shows to decoded pictures and clips."""

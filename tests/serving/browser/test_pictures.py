@@ -1,0 +1,164 @@
+"""Showing a real, small model that sees something, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from media.files import clip, pattern, still
+from vision.families import FAMILIES
+
+from serving.composition import ServingConfig, build_engine
+from serving.infrastructure.catalog import Catalog
+from serving.infrastructure.media.limits import MediaLimits
+from serving.infrastructure.media.reader import MediaReader
+from serving.presentation.app import create_app
+from serving.presentation.local import run_in_thread
+
+from .talking import change, say, until
+
+FILE = """([content, name, type]) => {
+  const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+  const moved = new DataTransfer();
+  moved.items.add(new File([bytes], name, { type }));
+  return moved;
+}"""
+KEPT = "Object.values(localStorage).join('')"
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    """A server of a model that sees pictures, and clips as their frames."""
+    directory = FAMILIES["smolvlm"].save(tmp_path_factory.mktemp("smolvlm"))
+    model = build_engine(directory, ServingConfig(dtype="float32", num_blocks=64), name="eye")
+    app = create_app(Catalog([model]), media=MediaReader(MediaLimits(media_frames=3)))
+    with run_in_thread(app) as server:
+        yield server
+        app.extensions["serving"].draining.set()
+    model.engine.close()
+
+
+@pytest.fixture
+def looking(open_page, seeing):
+    page = open_page(seeing.url)
+    page.wait_for_selector("#attachments label")
+    change(page, max_tokens=4)
+    return page
+
+
+def drop(page, content: bytes, name: str, kind: str, event: str = "drop") -> None:
+    moved = page.evaluate_handle(FILE, [base64.b64encode(content).decode(), name, kind])
+    if event == "paste":
+        page.evaluate_handle(
+            "(data) => document.querySelector('#prompt').dispatchEvent(new ClipboardEvent('paste',"
+            " { clipboardData: data, bubbles: true, cancelable: true }))",
+            moved,
+        )
+    else:
+        page.dispatch_event("#chat", event, {"dataTransfer": moved})
+
+
+def sent(page, text: str) -> list[dict]:
+    """The parts of the last message of the request that saying `text` sends."""
+    with page.expect_request("**/v1/chat/completions") as caught:
+        say(page, text)
+    return json.loads(caught.value.post_data)["messages"][-1]["content"]
+
+
+def answered(page) -> None:
+    page.wait_for_selector(".message.assistant:last-of-type .facts, .failure")
+    assert page.locator(".failure").count() == 0, page.locator(".failure").inner_text()
+
+
+@pytest.mark.parametrize("way", ["drop", "paste", "choose"])
+def test_a_picture_is_shown_and_answered(looking, way):
+    page, content = looking, still("PNG", pattern())
+    if way == "choose":
+        page.set_input_files("input[aria-label='Attach image']", {"name": "a.png", "mimeType": "image/png", "buffer": content})
+    else:
+        drop(page, content, "a.png", "image/png", way)
+    page.wait_for_selector("#attached img")
+    image, text = sent(page, "What is it?")
+    assert text == {"type": "text", "text": "What is it?"}
+    assert image["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(content).decode()
+    answered(page)
+    assert page.locator("#attached *").count() == 0
+    until(page, "document.querySelector('.message.user .pictures img').naturalWidth === 48")
+    page.reload()
+    until(page, "document.querySelector('.message.user .pictures img')?.naturalWidth === 48")
+
+
+def test_what_was_attached_can_be_removed(looking):
+    page = looking
+    for name in ("a.png", "b.png"):
+        drop(page, still("PNG", pattern()), name, "image/png")
+        page.wait_for_selector(f"#attached [aria-label='Remove {name}']")
+    assert page.is_enabled("#send")
+    for name in ("a.png", "b.png"):
+        page.click(f"[aria-label='Remove {name}']")
+    assert page.locator("#attached *").count() == 0 and not page.is_enabled("#send")
+
+
+def test_a_picture_says_enough(looking):
+    page = looking
+    drop(page, still("PNG", pattern()), "a.png", "image/png")
+    page.wait_for_selector("#attached img")
+    assert [part["type"] for part in sent(page, "")] == ["image_url"]
+    answered(page)
+
+
+def test_a_large_picture_is_reduced_before_it_is_sent(looking):
+    page = looking
+    drop(page, still("JPEG", pattern(0, 2048, 1024)), "a.jpg", "image/jpeg")
+    page.wait_for_selector("#attached img")
+    size = page.locator("#attached img").evaluate("(image) => image.decode().then(() => image.naturalWidth * image.naturalHeight)")
+    assert 2**20 * 0.99 < size <= 2**20
+    image, _ = sent(page, "What is it?")
+    answered(page)
+
+
+def test_a_clip_is_shown_as_frames(looking):
+    page, content = looking, clip("webm", "libvpx")
+    drop(page, content, "a.webm", "video/webm")
+    page.wait_for_selector("#attached .film img >> nth=4", state="attached")
+    shown, _ = sent(page, "What happens?")
+    assert shown["video_url"]["url"].endswith(base64.b64encode(content).decode())
+    answered(page)
+    assert page.locator(".message.user .film img").count() == 5
+
+
+def test_what_is_no_picture_is_refused_in_words(looking):
+    page = looking
+    drop(page, b"not a picture", "a.png", "image/png")
+    page.wait_for_selector("#attached .attached")
+    sent(page, "What is it?")
+    page.wait_for_selector(".failure code >> text=messages[0].content[0].image_url.url")
+
+
+def test_a_picture_too_large_to_be_kept_is_told_of(looking):
+    page = looking
+    page.evaluate("localStorage.setItem('full', 'x'.repeat(5 * 2 ** 20 - 9000))")
+    drop(page, still("BMP", pattern(0, 60, 60)), "a.bmp", "image/bmp")
+    page.wait_for_selector("#attached img")
+    sent(page, "What is it?")
+    answered(page)
+    assert page.locator(".message.user .pictures img").count() == 1
+    page.reload()
+    page.wait_for_selector("text=no room to keep what was attached")
+
+
+def test_a_picture_is_taken_with_the_camera(looking):
+    page = looking
+    page.click("text=Camera")
+    until(page, "document.querySelector('#camera video')?.videoWidth > 0")
+    page.click("text=Take the picture")
+    page.wait_for_selector("#attached img")
+    assert page.is_hidden("#camera")
+
+
+def test_a_model_that_does_not_see_is_offered_nothing(page):
+    assert page.locator("#attachments *").count() == 0
+    drop(page, still("PNG", pattern()), "a.png", "image/png")
+    page.wait_for_selector("#model option", state="attached")
+    assert page.locator("#attached *").count() == 0
