@@ -19,25 +19,27 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 24_000
+    contrastive_pictures: int = 16_000
     """Pictures from which the tower learns to find their captions."""
     contrastive_batch: int = 128
     """Pictures that are told apart at once."""
-    align_pictures: int = 4_000
+    contrastive_matrix_lr: float = 0.03
+    """Peak learning rate of Muon while they are."""
+    align_pictures: int = 1_000
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 60_000
+    pictures: int = 64_000
     """Pictures and clips about which questions are asked while everything learns."""
     batch: int = 32
     """Pictures and clips in an optimizer step of the last two phases."""
-    questions: int = 3
-    """Most questions about one of them."""
-    clips: float = 0.1
+    questions: int = 2
+    """Most questions about a picture; about a clip there is one."""
+    clips: float = 0.06
     """Part of them that are clips of eight pictures."""
-    text: float = 0.15
+    text: float = 0.12
     """Part of the tokens that are conversations without pictures, so that what was known stays known."""
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     """Peak learning rate of AdamW."""
-    matrix_lr: float = 0.01
+    matrix_lr: float = 0.015
     """Peak learning rate of Muon, on the matrices inside the blocks."""
     warmup: float = 0.03
     """Part of each phase during which the learning rate rises from zero."""
@@ -48,14 +50,14 @@ class SeeConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
-                     "lr", "matrix_lr", "save_every"):  # fmt: skip
+                     "lr", "matrix_lr", "contrastive_matrix_lr", "save_every"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
         for name in ("clips", "text"):
             if not 0 <= getattr(self, name) < 1:
                 raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")
-        if self.hidden_size % self.num_heads:
-            raise LifecycleError(f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}")
+        if self.hidden_size % self.num_heads or self.hidden_size % 4:
+            raise LifecycleError(f"hidden_size {self.hidden_size} must be a multiple of 4 and of num_heads {self.num_heads}")
 
 
 PRESETS = {

@@ -20,7 +20,7 @@ from lifecycle.model.decoder import IGNORE
 from lifecycle.see.assembly import PICTURE
 from lifecycle.see.config import SeeConfig
 from lifecycle.training.batches import Documents
-from lifecycle.world.sights import Scene, scenes
+from lifecycle.world.sights import Clip, Scene, clips, scenes
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
@@ -95,10 +95,16 @@ class Writer:
         )
 
 
-def draw(config: SeeConfig, phase: str, step: int, count: int) -> list[Scene]:
-    """The pictures of one step of a phase."""
+def draw(config: SeeConfig, phase: str, step: int, count: int, clips_of_them: int = 0) -> list[Scene | Clip]:
+    """The pictures and clips of one step of a phase."""
     seed = random.Random(f"see {phase} {config.seed} {step}").getrandbits(48)
-    return list(itertools.islice(scenes(seed), count))
+    pictures = itertools.islice(scenes(seed), count - clips_of_them)
+    return [*pictures, *itertools.islice(clips(seed), clips_of_them)]
+
+
+def frames_of(shown: Scene | Clip) -> np.ndarray:
+    """uint8 [frames, 64, 64, 3]: one of a picture, eight of a clip."""
+    return shown.frames() if isinstance(shown, Clip) else shown.render()[None]
 
 
 def captioned(config: SeeConfig, writer: Writer, step: int) -> Looked:
@@ -113,12 +119,12 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
     rng = random.Random(f"see asked {config.seed} {step}")
     pictures: list[np.ndarray] = []
     documents: list[Document] = []
-    for scene in draw(config, "tune", step, config.batch):
-        frames = scene.render()[None]
+    for scene in draw(config, "tune", step, config.batch, round(config.clips * config.batch)):
+        frames = frames_of(scene)
         shown = range(len(pictures), len(pictures) + len(frames))
         pictures += list(frames)
         questions = scene.questions()
-        for question in rng.sample(questions, min(config.questions, len(questions))):
+        for question in rng.sample(questions, min(config.questions if len(frames) == 1 else 1, len(questions))):
             documents.append(writer.document(question.text, question.answer, shown))
     wanted = sum(len(ids) for ids, _, _ in documents) * config.text / (1 - config.text)
     documents += list(remembered(texts, wanted, rng))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lifecycle.see.assembly import Seer, language_model, save
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.contrastive import TwoTowers
 from lifecycle.see.loop import Step, train
-from lifecycle.see.vision import TOKENS, VisionTower, pixels, vision_config
+from lifecycle.see.vision import VisionTower, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.training.batches import Documents
 
@@ -26,8 +27,8 @@ NAME, ENCODER = "see", "encoder"
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
 LAST_STEPS = 20
 """Steps whose mean is what is reported of the end."""
-ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "lr", "matrix_lr",
-                  "warmup", "dtype")  # fmt: skip
+ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "lr",
+                  "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
 
 
 def run(
@@ -128,6 +129,7 @@ def contrast(towers: TwoTowers, config: SeeConfig, writer: data.Writer, workspac
         return Step(loss, found / len(drawn), sum(map(len, captions)))
 
     steps = -(-config.contrastive_pictures // config.contrastive_batch)
+    config = replace(config, matrix_lr=config.contrastive_matrix_lr)
     progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, config, workspace)
     return history, _cost(progress)
 

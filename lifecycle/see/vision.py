@@ -32,6 +32,7 @@ def vision_config(config: SeeConfig) -> Idefics3VisionConfig:
         image_size=SIZE,
         patch_size=PATCH,
         layer_norm_eps=EPS,
+        hidden_act="relu",  # on a CPU a GELU takes a fifth of a step
     )
 
 
@@ -57,19 +58,19 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q_proj, self.k_proj, self.v_proj))
-        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # [B, H, P, P]
+        weights = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(-1)  # [B, H, P, P]
         return self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
 
 
 class FeedForward(nn.Module):
-    """Two layers around a GELU."""
+    """Two layers around a ReLU."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return self.fc2(F.relu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -112,14 +113,14 @@ class VisionTower(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Normal weights of standard deviation 1 / sqrt(inputs), nothing added at first, positions of 0.02."""
+        """Normal weights of standard deviation 1 / sqrt(inputs); positions are waves, so that neighbours are alike from the start."""
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()
             elif weight.dim() > 1:
-                std = 0.02 if "position" in name else weight[0].numel() ** -0.5
-                weight.normal_(0.0, std, generator=generator)
+                weight.normal_(0.0, weight[0].numel() ** -0.5, generator=generator)
+        self.embeddings.position_embedding.weight.copy_(waves(SIZE // PATCH, self.post_layernorm.normalized_shape[0]))
         for block in self.encoder["layers"]:  # what writes into the residual stream starts small
             for layer in (block.self_attn.out_proj, block.mlp.fc2):
                 layer.weight.mul_(0.3)
@@ -131,6 +132,15 @@ class VisionTower(nn.Module):
         for block in self.encoder["layers"]:
             x = block(x)
         return self.post_layernorm(x)
+
+
+def waves(side: int, size: int) -> Tensor:
+    """[side * side, size]: sines and cosines of row and column, a quarter of the width each."""
+    frequencies = 1 / 100 ** (torch.arange(size // 4) / (size // 4))  # from one radian a patch to a hundredth
+    angles = torch.arange(side)[:, None] * frequencies  # [side, size / 4]
+    along = torch.cat((angles.sin(), angles.cos()), dim=1)  # [side, size / 2]
+    grid = along[:, None].expand(side, side, -1), along[None].expand(side, side, -1)
+    return 0.5 * torch.cat(grid, dim=-1).flatten(0, 1)
 
 
 def merge(x: Tensor) -> Tensor:
