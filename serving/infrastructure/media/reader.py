@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serving.application.media import MediaSource
@@ -40,6 +41,8 @@ class MediaReader:
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
         self._places = threading.BoundedSemaphore(limits.media_decodes)
+        # Threads of their own: an allocator keeps memory for each thread that ever needed much.
+        self._decoders = ThreadPoolExecutor(limits.media_decodes, thread_name_prefix="media")
 
     def __call__(self, sources: Sequence[MediaSource]) -> tuple[Media, ...]:
         limits = self._limits
@@ -73,21 +76,31 @@ class MediaReader:
         return data
 
     def _decoded(self, source: MediaSource, data: bytes) -> Media:
-        read = _picture if source.kind == "image" else _clip
         if not self._places.acquire(timeout=PATIENCE):
             raise QueueFull("too many pictures and clips are being decoded: send the request again later")
         try:
-            frames, times = read(data, format_of(data), source.coarse, self._limits)
-        except ServingError:
-            raise
-        except MemoryError:
-            raise MediaTooLarge("takes more memory to decode than there is") from None
-        except Exception as error:  # of every kind, as damaged files take decoders to unlikely places
-            log.info("a %s could not be decoded: %r", source.kind, error)
-            raise InvalidRequest("cannot be decoded: it is damaged, or its end is missing") from None
+            found = self._decoders.submit(_attempt, source, data, self._limits).result()
         finally:
             self._places.release()
+        if isinstance(found, ServingError):
+            raise found
+        return found
+
+
+def _attempt(source: MediaSource, data: bytes, limits: MediaLimits) -> Media | ServingError:
+    """Media, or why there is none: an error that holds on to nothing of what was decoded."""
+    try:
+        frames, times = (_picture if source.kind == "image" else _clip)(data, format_of(data), source.coarse, limits)
         return Media(source.kind, _digest(source.kind, frames, times), frames, times)
+    except ServingError as error:
+        failed = error
+    except MemoryError:
+        failed = MediaTooLarge("takes more memory to decode than there is")
+    except Exception as error:  # of every kind, as damaged files take decoders to unlikely places
+        log.info("a %s could not be decoded: %r", source.kind, error)
+        failed = InvalidRequest("cannot be decoded: it is damaged, or its end is missing")
+    failed.__traceback__ = failed.__context__ = None
+    return failed
 
 
 def _picture(data: bytes, name: str, coarse: bool, limits: MediaLimits) -> tuple[Any, tuple[float, ...]]:
