@@ -1,7 +1,8 @@
-"""The visual world: pictures drawn from a seed, with captions and questions whose answers follow from what was drawn."""
+"""The visual world: pictures and clips drawn from a seed, with captions and questions whose answers follow from what was drawn."""
 
-from lifecycle.world.sights.questions import SKILLS, Question, correct
+from lifecycle.world.sights.clips import Clip, clips
+from lifecycle.world.sights.questions import SKILLS, VIDEO_SKILLS, Question, correct
 from lifecycle.world.sights.sampling import KINDS, SPLITS, held_out, scenes
 from lifecycle.world.sights.scene import Scene
 
-__all__ = ["KINDS", "SKILLS", "SPLITS", "Question", "Scene", "correct", "held_out", "scenes"]
+__all__ = ["KINDS", "SKILLS", "SPLITS", "VIDEO_SKILLS", "Clip", "Question", "Scene", "clips", "correct", "held_out", "scenes"]

@@ -1,6 +1,6 @@
 """What is said and asked about a picture, and whether an answer is right.
 
-Answers are short sentences in the manner of the text world: they repeat what was asked and end with what was found ("The ball
+Answers are short sentences in the manner of the text world: they repeat what was asked and most end with what was found ("The ball
 is at the top left."). Nothing is asked that two answers would fit.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lifecycle.world.sights.scene import Item, Scene
 
 SKILLS = ("object", "count", "colour", "position", "relation", "digits")
+VIDEO_SKILLS = ("video_direction", "video_change")
 APART = 0.25  # how far from each other two centres are that are said to be left and right of each other
 LARGER = 1.45  # how many times the other's extent something has that is said to be larger
 
@@ -36,6 +37,12 @@ ASKED: dict[str, tuple[str, ...]] = {
     "larger": ("Which is larger, the {one} or the {other}?", "What is larger, the {one} or the {other}?"),
     "number": ("Which number is written?", "What number is in the picture?", "What number do you read?"),
     "word": ("Which word is written?", "What word is in the picture?", "What word do you read?"),
+    "way": ("Which way does the {one} move?", "In which direction does the {one} move?", "Where does the {one} move?"),
+    "mover": ("What moves{way}?", "Which thing moves{way}?"),
+    "event": ("What happens to the {one}?", "What happens with the {one}?"),
+    "colour at": ("What colour is the {one} at the {when}?", "Which colour does the {one} have at the {when}?"),
+    "order": ("What {event} {when}, the {one} or the {other}?", "Which {event} {when}, the {one} or the {other}?"),
+    "number at": ("How many {many} are there at the {when}?", "What number of {many} is there at the {when}?"),
 }
 OPENINGS = ("The picture shows {}.", "I see {}.", "This is a picture of {}.")
 FRAMES = tuple(re.sub(r"{\w*}", "", text) for text in (*itertools.chain(*ASKED.values()), *OPENINGS))
@@ -65,21 +72,24 @@ def correct(question: Question, answer: str) -> bool:
 
 def is_accepted(accepted: Sequence[Sequence[str]], answer: str) -> bool:
     """The same for accepted sequences alone, as the frozen sets hold them."""
-    said = re.findall(r"[\w']+", answer.lower())
-    return len(said) <= MOST_WORDS and tuple(facts_of(said)) in {tuple(one) for one in accepted}
+    return len(answer.split()) <= MOST_WORDS and tuple(said_in(answer)) in {tuple(one) for one in accepted}
 
 
-def facts_of(said: Sequence[str]) -> list[str]:
-    """The words among these that state facts, in the singular; numerals as they stand."""
-    return [_SINGULAR.get(word, word) for word in said if word in _FACTS or word.isdigit()]
+def said_in(text: str) -> list[str]:
+    """The words of a text that state facts, in the singular and in the present; numerals as they stand."""
+    said = re.findall(r"[\w']+", text.lower())
+    return [_BASE.get(word, word) for word in said if word in _FACTS or word.isdigit()]
 
 
-_NAMES = (*words.DRAWINGS, *words.SHAPES)
-_SINGULAR = {words.plural(name): name for name in _NAMES}
+NAMES = (*words.DRAWINGS, *words.SHAPES)
+_BASE = {words.plural(name): name for name in NAMES} | {
+    "appeared": "appears", "vanished": "vanishes", "disappears": "vanishes", "disappeared": "vanishes", "move": "moves",
+    "moved": "moves", "turned": "turns", "becomes": "turns", "became": "turns", "upwards": "up", "downwards": "down",
+}  # fmt: skip
 _DENIALS = {"not", "no", "never", "nothing", "isn't", "aren't", "nor"}
-_EVENTS = {"appears", "vanishes", "moves", "turns", "up", "down", "first", "last"}
+_EVENTS = {"appears", "vanishes", "moves", "turns", "stays", "up", "down", "first", "last"}
 _FACTS = frozenset(
-    {*_NAMES, *_SINGULAR, *words.WRITTEN, *COLOURS, *words.COLOURS, *NUMBERS, "left", "right", "top", "bottom", "middle", "above",
+    {*NAMES, *_BASE, *words.WRITTEN, *COLOURS, *words.COLOURS, *NUMBERS, "left", "right", "top", "bottom", "middle", "above",
      "below", "larger", "smaller", *_DENIALS, *_EVENTS}
 )  # fmt: skip
 
@@ -241,3 +251,17 @@ def _reading(item: Item, rng: random.Random) -> Question:
     kind = _genre(item)
     guess = 1 / len(words.WRITTEN) if kind == "word" else 1 / (9 * 10 ** (len(item.word) - 1) + (len(item.word) == 1))
     return Question("digits", phrase(kind, rng), f"The {kind} is {item.word}.", ((item.word,),), guess)
+
+
+def moved(word: str, way: str, text: str) -> Question:
+    """Which way a thing moves."""
+    accepted = ((word, "moves", way), (word, way), ("moves", way), (way,))
+    return Question("video_direction", text, f"The {word} moves {way}.", accepted, 1 / 4)
+
+
+def ended(word: str, colours: Sequence[str], rng: random.Random) -> Iterator[Question]:
+    """Which colour it has at the beginning and at the end."""
+    for when, colour in zip(("beginning", "end"), colours, strict=True):
+        text = phrase("colour at", rng, one=word, when=when)
+        accepted = ((word, colour), (colour,), (colour, word))
+        yield Question("video_change", text, f"At the {when} the {word} is {colour}.", accepted, 1 / len(words.COLOURS))

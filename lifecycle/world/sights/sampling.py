@@ -53,7 +53,7 @@ def held_out(scene: Scene) -> set[str]:
         if item.kind == "shape" and colour_is_held_out(item.word, item.colour):
             found.add("colour")
     number = Counter(item.word for item in scene.items)
-    if any(count_is_held_out(word, count) for word, count in number.items()):
+    if scene.kind == "count" and any(count_is_held_out(word, count) for word, count in number.items()):
         found.add("count")
     if any(couple_is_held_out(*couple) for couple in itertools.combinations(number, 2)):
         found.add("relation")
@@ -64,14 +64,14 @@ def _scene(kind: str, split: str, rng: random.Random) -> Scene:
     names = words.UNSEEN if split == "unseen" else words.SEEN
     style = "noto" if split == "other_style" else "openmoji"
     while True:
-        items = KINDS[kind](_Palette(names, style, shapes=split in ("train", "test")), rng)
+        items = KINDS[kind](Palette(names, style, shapes=split in ("train", "test")), rng)
         scene = Scene(kind, items, draw_ground(items, rng), rng.getrandbits(32))
         held = held_out(scene)
         if split == "unseen" or (kind in held if split == "test" else not held):
             return scene
 
 
-class _Palette:
+class Palette:
     """What may be drawn, and a hand that draws it."""
 
     def __init__(self, names: Sequence[str], style: str, *, shapes: bool) -> None:
@@ -94,7 +94,7 @@ def put(thing: tuple[str, str, str], x: float, y: float, extent: float, rng: ran
     return Item(*thing, x, y, extent, rng.choice(TILT[thing[0]]))
 
 
-def _object(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+def _object(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     """One thing anywhere, or two that may overlap a little."""
     if rng.random() < 0.7:
         (thing,), (x, y) = palette.draw(1, rng, 0.1), rng.choice(list(words.PLACES.values()))
@@ -106,14 +106,14 @@ def _object(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
     return tuple(put(thing, *end, rng.uniform(0.38, 0.5), rng) for thing, end in zip((one, other), ends, strict=True))
 
 
-def _count(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
-    """One to five of the same, and up to two of another thing."""
-    one, other = palette.draw(2, rng, 0.3)
-    things = [one] * rng.randint(1, 5) + [other] * rng.choice((0, 0, 0, 1, 2))
-    return _spread(things, rng, (0.2, 0.28))
+def _count(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
+    """One to five of the same, and in every third picture another thing, up to eight in all."""
+    (one, other), number = palette.draw(2, rng, 0.3), rng.randint(1, 5)
+    others = rng.randint(1, min(5, 8 - number)) if rng.random() < 1 / 3 else 0
+    return _spread([one] * number + [other] * others, rng, (0.2, 0.28))
 
 
-def _colour(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+def _colour(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     """A shape alone and large, or up to three shapes, or one beside drawings."""
     number = rng.randint(1, 3)
     things = palette.draw(number, rng, 1.0)
@@ -123,12 +123,12 @@ def _colour(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
     return _spread(things, rng, (0.22, 0.3))
 
 
-def _position(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+def _position(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     """One or two things, each clearly in one of the nine places."""
     return _spread(palette.draw(rng.choice((1, 1, 2)), rng, 0.25), rng, (0.24, 0.34))
 
 
-def _relation(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+def _relation(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     """Two or three things apart from each other; two far apart may differ in size."""
     things = palette.draw(rng.choice((2, 3, 3)), rng, 0.25)
     if len(things) == 3 or rng.random() < 0.4:
@@ -141,7 +141,7 @@ def _relation(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
     return tuple(put(thing, *end, extent, rng) for thing, end, extent in zip(things, ends, extents, strict=True))
 
 
-def _digits(palette: _Palette, rng: random.Random) -> tuple[Item, ...]:
+def _digits(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     """A number of one to four digits, or a short word."""
     if rng.random() < 0.7:
         digits = rng.randint(1, 4)
@@ -163,7 +163,7 @@ def _spread(things: Sequence[tuple[str, str, str]], rng: random.Random, extents:
     )
 
 
-KINDS: dict[str, Callable[[_Palette, random.Random], tuple[Item, ...]]] = {
+KINDS: dict[str, Callable[[Palette, random.Random], tuple[Item, ...]]] = {
     "object": _object,
     "count": _count,
     "colour": _colour,
@@ -188,7 +188,7 @@ def draw_ground(items: Sequence[Item], rng: random.Random) -> Ground:
     first = _tint(darkest, colours, rng)
     last = first if rng.random() < 0.4 else _tint(darkest, colours, rng)
     direction = rng.choice(((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)))
-    return Ground(first, last, direction, rng.choice((0, 0, 4, 8)))
+    return Ground(first, last, direction, rng.choice((0, 0, 0, 3, 6)))
 
 
 def _tint(darkest: int, avoid: Sequence[Colour], rng: random.Random) -> Colour:

@@ -63,6 +63,8 @@ PLACES: dict[str, tuple[float, float]] = {
     "bottom right": (0.8, 0.8),
 }
 """Centres as shares of the picture's width and height; y points down."""
+EVENTS = ("left", "right", "up", "down", "appears", "vanishes", "turns")
+"""What can happen in a clip: a thing moves in one of four directions, appears, vanishes, or turns into something else."""
 COUNTS = NUMBERS[1:6]
 FRAMING = frozenset({"picture", "word", "number", "written", "shape"})  # words of questions and answers themselves
 _IRREGULAR = {"fish": "fish", "knife": "knives", "leaf": "leaves", "mouse": "mice", "scarf": "scarves", "sheep": "sheep",
