@@ -63,7 +63,7 @@ def build_engine(
     """
     directory = Path(version_dir)
     tokenizer = open_tokenizer(directory)
-    example = tokenizer.example() if tokenizer.sees else None
+    example = tokenizer.example()
     backend = load_backend(directory, config, example)
     drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:

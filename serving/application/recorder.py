@@ -106,7 +106,7 @@ class Encoder:
 def content(request: Request) -> Iterator[int]:
     """One number per full block of the prompt, see `recording`."""
     tokens = list(request.prompt_tokens)
-    chain = BlockChain(tokens, (request.tenant,), PREFIX_BLOCK)
+    chain = BlockChain(tokens, (request.tenant,), PREFIX_BLOCK, request.shown)
     for index in range(len(tokens) // PREFIX_BLOCK):
         yield int.from_bytes(chain.digest(index)[: CONTENT_BITS // 8], "big")
 

@@ -80,3 +80,8 @@ class Request:
     """As those of a `Prompt`."""
     adapter: str | None = None
     """Id of a low-rank adapter that the engine has been given; None is the base model."""
+
+    @property
+    def shown(self) -> list[tuple[int, str]]:
+        """(position of the first placeholder, content) of each picture, as a `BlockChain` takes them."""
+        return [(placement.start, placement.digest) for placement in self.media]

@@ -48,8 +48,7 @@ class Sequence:
         # Cached blocks would leave prompt tokens without logits: a sequence that is asked for them shares with nobody.
         alone = () if request.sampling.prompt_logprobs is None else ("request", request.id)
         adapter = () if request.adapter is None else ("adapter", request.adapter)
-        media = [(placement.start, placement.digest) for placement in request.media]
-        self.chain = BlockChain(self.tokens, (request.tenant, *adapter, *alone), block_size, media)
+        self.chain = BlockChain(self.tokens, (request.tenant, *adapter, *alone), block_size, request.shown)
         self.computed = 0
         self.scored = 0  # prompt tokens that logits have been asked for, at most all but the last
         self.cached_tokens = 0

@@ -98,9 +98,9 @@ class HFTokenizer:
         """Tokens of a rendered template, which brings all its special tokens itself."""
         return self._tokenizer.encode(text, add_special_tokens=False)
 
-    def example(self) -> Prompt:
-        """A prompt with a picture between two texts, to try a model with."""
-        raise NotImplementedError("a model of texts has no pictures")
+    def example(self) -> Prompt | None:
+        """A prompt with a picture, to try a model with; None for one of texts."""
+        return None
 
     def place(self, text: str, media: Sequence[Media]) -> Prompt:
         """Raises InvalidRequest: a model of texts sees nothing."""

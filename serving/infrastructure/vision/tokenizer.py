@@ -56,8 +56,8 @@ class VisionTokenizer(HFTokenizer):
         """
         if any(one.kind == "video" for one in media):
             raise InvalidRequest(
-                "this model takes clips through a video processor, which transformers builds on torchvision, and that is "
-                "not installed here: send pictures of the clip instead",
+                "this model takes clips through a video processor of transformers, which needs torchvision, and this server "
+                "goes without: send pictures of the clip instead",
                 param="messages",
             )
         between = text.split(self.mark)

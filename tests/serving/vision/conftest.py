@@ -21,7 +21,7 @@ from serving.domain.request import Prompt
 from serving.infrastructure.vision.architecture import load_seeing
 from serving.infrastructure.vision.processor import picture_processor
 
-from .families import FAMILIES, character_tokenizer
+from .families import FAMILIES, Family, character_tokenizer
 
 TOKENS = 8
 PATIENCE = 20.0  # seconds until a missing event is a failure
@@ -55,6 +55,7 @@ class Seeing:
     model: Any
     processor: Any
     served: ServedModel
+    family: Family
 
     def generate(self, asked: RenderChat) -> list[int]:
         """transformers' own greedy answer."""
@@ -106,10 +107,11 @@ def collect(stream: TokenStream, early: Sequence[Event] = ()) -> tuple[list[int]
 
 
 def seeing(name: str, directory: Any, **config: Any) -> Seeing:
-    FAMILIES[name].save(directory)
+    family = FAMILIES[name]
+    family.save(directory)
     served = build_engine(directory, ServingConfig(**{**CONFIG, **config}))
-    processor = picture_processor(directory, name, character_tokenizer())
-    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served)
+    processor = picture_processor(directory, name, character_tokenizer(family.names))
+    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served, family)
 
 
 @pytest.fixture(scope="package", params=FAMILIES)

@@ -11,7 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -170,6 +172,44 @@ FAMILIES = {
         LlavaOnevisionImageProcessorPil(size={"height": 16, "width": 16}, image_grid_pinpoints=PINPOINTS),
         {"num_image_tokens": 4, "vision_feature_select_strategy": "full"},
         trait="a lone picture in tiles",
+    ),
+    "llava": Family(
+        "llava",
+        {
+            "text_config": {"model_type": "llama", **TEXT},
+            "vision_config": {"model_type": "clip_vision_model", **TOWER, "image_size": 32},
+            "image_token_id": IDS["<image>"],
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+        },
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+        clips="as their frames",
+    ),
+    "internvl": Family(
+        "internvl",
+        {
+            "text_config": {"model_type": "qwen2", **TEXT},
+            "vision_config": {**TOWER, "image_size": [16, 16], "patch_size": [4, 4]},
+            "image_token_id": IDS["<image>"],
+            "image_seq_length": 4,
+        },
+        GotOcr2ImageProcessorPil(size={"height": 16, "width": 16}, min_patches=1, max_patches=3),
+        {"image_seq_length": 4},
+        names={
+            "start_image_token": "<|vision_start|>",
+            "end_image_token": "<|vision_end|>",
+            "context_image_token": "<image>",
+            "video_token": "<video>",
+        },
+        trait="pictures in tiles",
+        clips="as their frames",
+    ),
+    "qwen2_vl": _qwen(
+        "qwen2_vl",
+        "positions in three dimensions",
+        {"rope_parameters": ROPE},
+        {"depth": 2, "embed_dim": 32, "mlp_ratio": 2},
     ),
     "qwen2_5_vl": _qwen(
         "qwen2_5_vl",

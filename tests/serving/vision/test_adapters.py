@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def merged(family: Seeing, weights: LoraWeights) -> Seeing:
     model = copy.deepcopy(family.model)
     for name, (down, up) in weights.layers.items():
         model.get_submodule(name).weight.data += up @ down
-    return Seeing(model, family.processor, family.served)
+    return replace(family, model=model)
 
 
 def test_each_request_has_its_own_or_none(tmp_path):

@@ -34,6 +34,7 @@ def test_texts_pictures_and_clips_share_steps(idefics):
 def test_every_family_takes_a_clip_or_says_what_is_missing(family):
     assert family.served.sees == {"image", "video"}
     asked = chat("what happens?", clip(1, 2))
+    assert family.served.tokenizer.clips_as_pictures == (family.family.clips == "as their frames")
     if family.served.tokenizer.clips_as_pictures:
         assert len(asked.prompt(family.served).media) == 2
     else:

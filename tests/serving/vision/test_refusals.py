@@ -52,3 +52,14 @@ def test_a_tokenizer_without_the_family_s_placeholder(tmp_path):
         file.write_text(file.read_text().replace("<image>", "<other>"))
     with pytest.raises(LifecycleError, match="the tokenizer lacks <image>"):
         build_engine(tmp_path, ServingConfig(**CONFIG))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (500, 2), (3, 3), (700, 900)])
+def test_a_picture_of_any_size_is_shown_or_refused(family, size):
+    asked = chat("what? ", picture(1, *size))
+    try:
+        asked.prompt(family.served)
+    except InvalidRequest as error:
+        assert "cannot be shown" in error.message
+    else:
+        assert family.answers(asked) == [family.generate(asked)]
