@@ -132,6 +132,25 @@ def test_relations_are_what_the_coordinates_say():
                 assert not correct(question, f"The {other} is {side} of the {one}.")
 
 
+def test_what_is_asked_for_fits_one_thing_alone(training):
+    """A colour that two shapes have, or a side on which two things are, is no question."""
+    ways = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+    asked = 0
+    for scene in training:
+        where = {item.word: item for item in scene.items}
+        for question in scene.questions():
+            said = said_in(question.text)
+            if question.skill == "colour" and said[0] in words.COLOURS:
+                assert [item.colour for item in scene.items].count(said[0]) == 1
+                asked += 1
+            elif question.skill == "relation" and len(said) == 2 and said[0] in ways:
+                (across, along), other = ways[said[0]], where[said[1]]
+                there = [item for item in scene.items if across * (item.x - other.x) + along * (item.y - other.y) > 0.1]
+                assert len(there) == 1 and correct(question, there[0].word)
+                asked += 1
+    assert asked > 300
+
+
 def test_unknown_names_say_what_there_is():
     with pytest.raises(LifecycleError, match="train"):
         scenes(0, "trian")
