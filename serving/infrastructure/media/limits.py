@@ -18,7 +18,7 @@ class MediaLimits:
     """Most bytes of one of them as it was sent, after base64."""
     media_request_bytes: int = 16 * 2**20
     """Most bytes of all of them together."""
-    media_pixels: int = 2**25
+    media_pixels: int = 3 * 2**23
     """Most pixels of a picture, or of one frame of a clip, as its header says: known before anything is decoded."""
     media_kept_pixels: int = 2**20
     """A larger picture is reduced to so many pixels as soon as it is decoded; "detail": "low" keeps a quarter."""

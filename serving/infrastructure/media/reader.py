@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import logging
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 from serving.application.media import MediaSource
-from serving.domain.errors import (
-    InvalidRequest,
-    MediaTooLarge,
-    QueueFull,
-    ServingError,
-    UnsupportedMedia,
-    VisionMissing,
-)
+from serving.domain.errors import InvalidRequest, MediaTooLarge, QueueFull, VisionMissing
 from serving.domain.media import Media
 from serving.infrastructure.media.data_url import read_data_url
 from serving.infrastructure.media.fetch import fetch
-from serving.infrastructure.media.formats import ANIMATIONS, CLIPS, STILLS, format_of
 from serving.infrastructure.media.limits import MediaLimits
-
-log = logging.getLogger(__name__)
+from serving.infrastructure.media.workers import WORKERS
 
 PATIENCE = 30.0
 """Seconds that a request waits for others to be decoded."""
-COARSE = 4
-"""Part of the pixels that "detail": "low" keeps: one of so many."""
-CLIP = 4
-"""Times the pixels of a picture that all frames of a clip have."""
 
 
 class MediaReader:
@@ -73,48 +57,9 @@ class MediaReader:
         return data
 
     def _decoded(self, source: MediaSource, data: bytes) -> Media:
-        read = _picture if source.kind == "image" else _clip
         if not self._places.acquire(timeout=PATIENCE):
             raise QueueFull("too many pictures and clips are being decoded: send the request again later")
         try:
-            frames, times = read(data, format_of(data), source.coarse, self._limits)
-        except ServingError:
-            raise
-        except MemoryError:
-            raise MediaTooLarge("takes more memory to decode than there is") from None
-        except Exception as error:  # of every kind, as damaged files take decoders to unlikely places
-            log.info("a %s could not be decoded: %r", source.kind, error)
-            raise InvalidRequest("cannot be decoded: it is damaged, or its end is missing") from None
+            return WORKERS.decode(source.kind, source.coarse, data, self._limits)
         finally:
             self._places.release()
-        return Media(source.kind, _digest(source.kind, frames, times), frames, times)
-
-
-def _picture(data: bytes, name: str, coarse: bool, limits: MediaLimits) -> tuple[Any, tuple[float, ...]]:
-    if name not in STILLS:
-        raise UnsupportedMedia(f'is a clip ({name}), not a picture: send it as a part of the type "video_url"')
-    from serving.infrastructure.media.stills import read_still
-
-    most = limits.media_kept_pixels // (COARSE if coarse else 1)
-    return (read_still(data, name, most, limits),), (0.0,)
-
-
-def _clip(data: bytes, name: str, coarse: bool, limits: MediaLimits) -> tuple[Any, tuple[float, ...]]:
-    most = max(1, CLIP * limits.media_kept_pixels // limits.media_frames // (COARSE if coarse else 1))
-    most = min(most, limits.media_kept_pixels)
-    if name in CLIPS:
-        from serving.infrastructure.media.clips import read_clip
-
-        return read_clip(data, name, most, limits).chosen()
-    if name in ANIMATIONS:
-        from serving.infrastructure.media.stills import read_animation
-
-        return read_animation(data, name, most, limits).chosen()
-    raise UnsupportedMedia(f'is a picture ({name}), not a clip: send it as a part of the type "image_url"')
-
-
-def _digest(kind: str, frames: Sequence[Any], times: Sequence[float]) -> str:
-    content = hashlib.sha256(f"{kind} {times} {[frame.shape for frame in frames]}".encode())
-    for frame in frames:
-        content.update(frame)
-    return content.hexdigest()

@@ -10,6 +10,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,9 +27,12 @@ MOST_GROWTH = 48 * 2**20
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes in memory of this process and of those that decode for it."""
+    processes = {"self"}
+    for thread in os.listdir("/proc/self/task"):
+        processes.update(Path(f"/proc/self/task/{thread}/children").read_text().split())
+    pages = [int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
