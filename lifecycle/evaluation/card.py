@@ -6,13 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from lifecycle.evaluation import sets, sights
+from lifecycle.evaluation import sets
 from lifecycle.evaluation.examination import Answers, Sample, examine
 from lifecycle.evaluation.examination import samples as samples_of
 from lifecycle.evaluation.statistics import wilson
-from lifecycle.model.loading import sees
 from lifecycle.registry import ModelVersion
-from lifecycle.world.sights import correct
 from lifecycle.world.tasks import Task
 
 
@@ -88,6 +86,8 @@ def report(
     leaves these out. A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
     tasks of each skill the answers are kept.
     """
+    from lifecycle.model.loading import sees
+
     tasks_of = {skill: (sets.development if development else sets.load)(skill, limit) for skill in sets.skills(skills)}
     rows: list[Row] = []
     answers: dict[str, dict[str, Answers]] = {}
@@ -109,7 +109,9 @@ def row(version: ModelVersion, skill: str, tasks: Sequence[Task], answers: Answe
 
 def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
     """A version that sees on the frozen visual sets, each followed by "(blank)": the same questions about grey pictures."""
+    from lifecycle.evaluation import sights
     from lifecycle.evaluation.seeing import SeeingAnswerer
+    from lifecycle.world.sights import correct
 
     answerer = SeeingAnswerer(version.path)
     rows = []
