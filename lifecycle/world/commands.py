@@ -34,6 +34,8 @@ def world(kind: str, count: int, sentences: int, seed: int, split: str, to: Path
             click.echo(path)
         return
     if kind in SEEN:
+        if card:
+            raise LifecycleError("--card measures text: leave it out, or choose --kind documents or conversations")
         _show(kind, count, seed, split, to)
         return
     from lifecycle.world import conversations, corpus, preferences, tasks

@@ -33,7 +33,8 @@ class ServingConfig(SchedulerConfig, MediaLimits):
     kv_cache_dtype: CacheDtype = "auto"
     """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
     picture_cache_mb: int = 64
-    """Most memory in MiB for what a model that sees has made of pictures, kept for whoever shows the same ones again."""
+    """Most memory in MiB for what a model that sees has made of pictures, kept for whoever shows the same ones again; with
+    less than one picture takes, it is computed anew for every chunk of a prompt."""
     speculative: Speculative = "off"
     """Who guesses tokens for the model to check: "ngram" looks them up in the text so far, "draft" asks a smaller model."""
     draft_model: str = ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lifecycle.errors import LifecycleError
-from lifecycle.world.sights import KINDS, SKILLS, SPLITS, correct, held_out, scenes, words
+from lifecycle.world.sights import KINDS, SKILLS, SPLITS, correct, held_out, scenes, sprites, words
 from lifecycle.world.sights.questions import FRAMES, said_in
 from lifecycle.world.sights.scene import Item
 
@@ -117,6 +117,32 @@ def test_everything_that_is_counted_is_apart():
             assert max(abs(one.x - other.x), abs(one.y - other.y)) >= 0.24
 
 
+def islands(marked: np.ndarray) -> int:
+    """How many pieces of touching pixels there are."""
+    left, found = {tuple(place) for place in np.argwhere(marked)}, 0
+    while left:
+        found, edge = found + 1, [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            near = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+    return found
+
+
+def test_shapes_can_be_counted_in_the_pixels():
+    checked = 0
+    for scene in some("train", 300, ["count"]):
+        plain = not scene.ground.noise and scene.ground.first == scene.ground.last
+        if plain and {item.kind for item in scene.items} == {"shape"} and len({item.word for item in scene.items}) == 1:
+            off = np.abs(scene.render(160).astype(int) - np.array(scene.ground.first)).sum(-1)
+            number = islands(off > 60)
+            (question,) = [question for question in scene.questions() if question.skill == "count"]
+            assert correct(question, str(number))
+            checked += 1
+    assert checked > 5
+
+
 def test_relations_are_what_the_coordinates_say():
     for scene in some("train", 300, ["relation"]):
         where = {item.word: item for item in scene.items}
@@ -132,6 +158,25 @@ def test_relations_are_what_the_coordinates_say():
                 assert not correct(question, f"The {other} is {side} of the {one}.")
 
 
+def test_what_is_asked_for_fits_one_thing_alone(training):
+    """A colour that two shapes have, or a side on which two things are, is no question."""
+    ways = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+    asked = 0
+    for scene in training:
+        where = {item.word: item for item in scene.items}
+        for question in scene.questions():
+            said = said_in(question.text)
+            if question.skill == "colour" and said[0] in words.COLOURS:
+                assert [item.colour for item in scene.items].count(said[0]) == 1
+                asked += 1
+            elif question.skill == "relation" and len(said) == 2 and said[0] in ways:
+                (across, along), other = ways[said[0]], where[said[1]]
+                there = [item for item in scene.items if across * (item.x - other.x) + along * (item.y - other.y) > 0.1]
+                assert len(there) == 1 and correct(question, there[0].word)
+                asked += 1
+    assert asked > 300
+
+
 def test_unknown_names_say_what_there_is():
     with pytest.raises(LifecycleError, match="train"):
         scenes(0, "trian")
@@ -141,6 +186,13 @@ def test_unknown_names_say_what_there_is():
 
 def test_hardly_a_word_of_a_frame_states_a_fact():
     assert set(said_in(" ".join(FRAMES))) == {"two", "larger", "moves"}
+
+
+def test_without_the_font_of_the_other_style_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(sprites, "_NOTO_PLACES", ())
+    sprites._noto.cache_clear()
+    with pytest.raises(LifecycleError, match="apt-get install fonts-noto-color-emoji"):
+        sprites.sprite.__wrapped__("drawing", "anchor", "noto", 11, 1)
 
 
 def test_the_other_style_differs_in_style_alone():

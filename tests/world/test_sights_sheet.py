@@ -36,3 +36,4 @@ def test_samples_are_what_the_seed_draws(tmp_path, kind, stream):
 def test_it_says_where_to_write_and_what_splits_there_are(tmp_path):
     assert "--to DIRECTORY" in str(run("--kind", "pictures").exception)
     assert "other_style" in str(run("--kind", "pictures", "--split", "tset", "--to", str(tmp_path)).exception)
+    assert "documents" in str(run("--kind", "clips", "--card", "--to", str(tmp_path)).exception)

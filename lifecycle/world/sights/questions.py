@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifecycle.world.sights import words
-from lifecycle.world.vocabulary import COLOURS, NUMBERS
+from lifecycle.world.vocabulary import COLOURS, NUMBERS, PEOPLE, PLACES
 
 if TYPE_CHECKING:
     from lifecycle.world.sights.scene import Item, Scene
@@ -90,7 +90,7 @@ _DENIALS = {"not", "no", "never", "nothing", "isn't", "aren't", "nor"}
 _EVENTS = {"appears", "vanishes", "moves", "turns", "stays", "up", "down", "first", "last"}
 _FACTS = frozenset(
     {*NAMES, *_BASE, *words.WRITTEN, *COLOURS, *words.COLOURS, *NUMBERS, "left", "right", "top", "bottom", "middle", "above",
-     "below", "larger", "smaller", *_DENIALS, *_EVENTS}
+     "below", "larger", "smaller", *PLACES, *(person.lower() for person in PEOPLE), *_DENIALS, *_EVENTS}
 )  # fmt: skip
 
 

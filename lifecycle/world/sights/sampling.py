@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from lifecycle.config import choose
+from lifecycle.errors import LifecycleError
 from lifecycle.world.sights import words
 from lifecycle.world.sights.holdout import (
     colour_is_held_out,
@@ -40,6 +41,20 @@ def scenes(seed: int, split: str = "train", kinds: Sequence[str] | None = None) 
 def _endless(kinds: Sequence[str], split: str, rng: random.Random) -> Iterator[Scene]:
     while True:
         yield _scene(rng.choice(kinds), split, rng)
+
+
+def scene_of(names: Sequence[str], seed: int) -> Scene:
+    """A picture of these drawings, one to nine, each in a place of its own, whatever is held out.
+
+    Raises LifecycleError for a name that is not one of `words.DRAWINGS`, and for too few or too many.
+    """
+    for name in names:
+        choose("drawing", name, words.DRAWINGS)
+    if not 1 <= len(names) <= len(words.PLACES):
+        raise LifecycleError(f"a picture has room for one to {len(words.PLACES)} drawings, not {len(names)}")
+    rng = random.Random(f"scene of {' '.join(names)} {seed}")
+    items = _spread([("drawing", name, "openmoji") for name in names], rng, (0.3, 0.4) if len(names) == 1 else (0.24, 0.3))
+    return Scene("position", items, draw_ground(items, rng), rng.getrandbits(32))
 
 
 def held_out(scene: Scene) -> set[str]:
