@@ -76,14 +76,17 @@ def connected(
 
     from serving.commands import parse_adapters
     from serving.composition import ServingConfig, build_catalog
+    from serving.infrastructure.media.reader import MediaReader
     from serving.presentation.app import create_app
     from serving.presentation.local import run_in_thread
+    from serving.presentation.state import HttpConfig
 
     disable_progress_bar()
     config = override(ServingConfig(), parse_assignments(assignments))
     catalog = build_catalog(refs or ("production",), config, adapters=parse_adapters(adapters))
     try:
-        with run_in_thread(create_app(catalog)) as server:
+        http = HttpConfig(media_body_bytes=config.body_bytes)
+        with run_in_thread(create_app(catalog, http, media=MediaReader(config))) as server:
             yield ChatClient(server.url), catalog.all()[0].name
     finally:
         for model in catalog.engines():

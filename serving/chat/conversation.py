@@ -33,6 +33,8 @@ class Conversation:
     tools: LocalTools = field(default_factory=LocalTools)
     system: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
+    attached: list[dict[str, Any]] = field(default_factory=list)
+    """Pictures and clips that go with what is said next."""
 
     def everything(self) -> list[dict[str, Any]]:
         """The messages with the system prompt in front."""
@@ -44,10 +46,12 @@ class Conversation:
         Interrupted (KeyboardInterrupt), the text so far stays as the answer. Raises Refused, and nothing was said then.
         """
         known = len(self.messages)
-        self.messages.append({"role": "user", "content": text})
+        content = [*self.attached, {"type": "text", "text": text}] if self.attached else text
+        self.messages.append({"role": "user", "content": content})
         try:
             for left in range(MOST_ROUNDS, -1, -1):
                 reason, calls = self._round(on_text, may_call=left > 0)
+                self.attached = []
                 if not calls:
                     return reason
                 self._carry_out(calls, on_call)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from lifecycle.errors import LifecycleError
+from serving.chat.attachments import part_of
 from serving.chat.client import Refused
 from serving.chat.conversation import Called, Conversation
 from serving.chat.tools import LocalTools
@@ -18,6 +19,7 @@ HELP = """\
 /model [NAME]     which models there are, or answer with another one from now on
 /system [TEXT]    what the system prompt is, or another one ("-" for none)
 /tools [FILE.py]  which functions the model may call, or those of another file ("-" for none)
+/attach FILE      show a picture or a clip with what is said next; several times for several
 /reset            forget what was said
 /save FILE.jsonl  append the conversation, in the form that lifecycle sft --data reads
 /help, /quit      Ctrl-C stops an answer, Ctrl-D leaves"""
@@ -32,6 +34,7 @@ class Terminal:
             "/model": self._model,
             "/system": self._system,
             "/tools": self._tools,
+            "/attach": self._attach,
             "/reset": self._reset,
             "/save": self._save,
             "/help": lambda _: note(HELP),
@@ -113,11 +116,19 @@ class Terminal:
 
     def _reset(self, _: str) -> None:
         self._talk.messages.clear()
+        self._talk.attached.clear()
         note("forgotten")
+
+    def _attach(self, file: str) -> None:
+        if file:
+            self._talk.attached.append(part_of(Path(file).expanduser()))
+        note(f"{len(self._talk.attached)} attached to what is said next")
 
     def _save(self, file: str) -> None:
         if not file:
             return note("say where: /save FILE.jsonl")
+        if any(isinstance(message["content"], list) for message in self._talk.messages):
+            return note("not saved: lifecycle sft reads conversations without pictures only")
         saved = {"messages": self._talk.everything()}
         if self._talk.tools.schemas:
             saved["tools"] = list(self._talk.tools.schemas)

@@ -13,7 +13,7 @@ from serving.presentation.body import read_json
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.translate import read
-from serving.presentation.seeing import allow_media, look
+from serving.presentation.seeing import large_body, look
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import Chunks, collect, envelope, event_stream, stream_response, usage_json
 
@@ -21,10 +21,12 @@ from serving.presentation.streaming import Chunks, collect, envelope, event_stre
 def chat_completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
-    asked = read(ChatCompletionRequest, read_json(allow_media(state, request)))
-    command = asked.command(tenant, look(state, asked.model, asked.sources()))
+    with large_body(state, request):
+        asked = read(ChatCompletionRequest, read_json(request))
+        command = asked.command(tenant, look(state, asked.model, asked.sources()))
+        asked = asked.without_messages()  # pictures are large, and answers may take long
     generation = state.start(command.start, asked.model)
-    asked, command = asked.without_messages(), None  # pictures are large, and answers may take long
+    del command
     peer, meter = Peer(request.environ), state.meter(generation)
     if not asked.stream:
         whole = answer(generation, collect(generation, peer, meter, state.config))

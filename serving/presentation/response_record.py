@@ -13,7 +13,7 @@ from typing import Any
 from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
 from serving.application.generation import Generation
 from serving.application.media import MediaSource
-from serving.domain.errors import InvalidRequest, ServingError
+from serving.domain.errors import InvalidRequest, QueueFull, ServingError
 from serving.presentation.chat import logprobs_json
 from serving.presentation.schemas.base import Wire
 from serving.presentation.schemas.responses import ResponseRequest
@@ -21,6 +21,8 @@ from serving.presentation.streaming import dump
 
 MOST_RESPONSES = 1024
 CONTINUED = "previous_response_id"
+SLACK = 3
+"""Times that much more may be kept while it is being answered."""
 MOST_CHARACTERS = 2**25
 """Of stored inputs, all together."""
 
@@ -240,7 +242,7 @@ class ResponseShelf:
         self._records: OrderedDict[str, tuple[str, ResponseRecord]] = OrderedDict()
 
     def put(self, record: ResponseRecord, tenant: str) -> None:
-        """Keep it, and let the oldest go; those still growing are not let go."""
+        """Keep it, and let the oldest go; those still growing are not let go. Raises `QueueFull` when they fill it by far."""
         with self._lock:
             self._records[record.id] = (tenant, record)
             excess = len(self._records) - self._most
@@ -251,6 +253,9 @@ class ResponseShelf:
                 if one.status != "in_progress":
                     del self._records[name]
                     excess, size = excess - 1, size - one.characters
+            if size > SLACK * self._characters:
+                del self._records[record.id]
+                raise QueueFull("too much that is to be kept is being answered: send the request again later")
 
     def get(self, response_id: str, tenant: str, param: str = "response_id") -> ResponseRecord:
         """Raises `ResponseNotFound`, also for another tenant's."""

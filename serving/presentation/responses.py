@@ -9,7 +9,8 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
-from serving.domain.errors import InvalidRequest, ServingError
+from serving.application.chat import GenerateChat
+from serving.domain.errors import InvalidRequest, QueueFull, ServingError
 from serving.presentation.body import read_json, read_query
 from serving.presentation.guard import outlive
 from serving.presentation.metrics import Meter
@@ -17,7 +18,7 @@ from serving.presentation.peer import Peer
 from serving.presentation.response_record import ResponseRecord, ResponseShelf
 from serving.presentation.schemas.responses import ResponseRequest
 from serving.presentation.schemas.translate import read
-from serving.presentation.seeing import allow_media, look
+from serving.presentation.seeing import large_body, look
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import ClientGone, event_stream, follow, raise_failure, stream_response
 
@@ -64,20 +65,17 @@ def responses_blueprint(state: ServerState) -> Blueprint:
 def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
-    asked = read(ResponseRequest, read_json(allow_media(state, request)))
-    previous = None
-    if asked.previous_response_id is not None:
-        previous = shelf.get(asked.previous_response_id, tenant, "previous_response_id")
-        if previous.status == "in_progress":
-            raise InvalidRequest("that response is not done yet", param="previous_response_id")
-    history = previous.conversation if previous else []
-    media = look(state, asked.model, [*(previous.sources if previous else ()), *asked.sources()])
-    command = asked.command(history, tenant, media)
+    with large_body(state, request):
+        asked, previous, command = _understood(state, shelf, tenant)
     generation = state.start(partial(command.start, kind="resp"), asked.model)
-    del media, command  # pictures are large, and answers may take long
+    del command
     record = ResponseRecord(asked, generation, previous)
     if asked.store:
-        shelf.put(record, tenant)
+        try:
+            shelf.put(record, tenant)
+        except QueueFull:
+            generation.cancel()
+            raise
     peer, meter = Peer({} if asked.background else request.environ), state.meter(generation)
     if asked.background:
         begun, done = record.json(), outlive()
@@ -98,6 +96,21 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     if error := fill(record, peer, meter, state):
         raise error
     return jsonify(record.json())
+
+
+def _understood(
+    state: ServerState, shelf: ResponseShelf, tenant: str
+) -> tuple[ResponseRequest, ResponseRecord | None, GenerateChat]:
+    """What is asked, what it goes on from, and the use case."""
+    asked = read(ResponseRequest, read_json(request))
+    previous = None
+    if asked.previous_response_id is not None:
+        previous = shelf.get(asked.previous_response_id, tenant, "previous_response_id")
+        if previous.status == "in_progress":
+            raise InvalidRequest("that response is not done yet", param="previous_response_id")
+    history, seen = (previous.conversation, previous.sources) if previous else ([], [])
+    command = asked.command(history, tenant, look(state, asked.model, [*seen, *asked.sources()]))
+    return asked if asked.store else asked.without_input(), previous, command
 
 
 def fill(record: ResponseRecord, peer: Peer, meter: Meter, state: ServerState) -> ServingError | None:

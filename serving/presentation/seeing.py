@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from flask import Request
 
 from serving.application.media import MediaSource
-from serving.domain.errors import InvalidRequest, VisionMissing
+from serving.domain.errors import InvalidRequest, QueueFull, VisionMissing
 from serving.domain.media import Media
 from serving.presentation.state import ServerState
 
+PATIENCE = 10.0
+"""Seconds that a large request waits for others."""
 NAMES = {"image": "a picture", "video": "a clip"}
 
 
@@ -31,8 +34,20 @@ def look(state: ServerState, model_name: str | None, sources: Sequence[MediaSour
     return state.media(sources)
 
 
-def allow_media(state: ServerState, request: Request) -> Request:
-    """The same request, whose body may be as long as one with pictures."""
-    if state.media is not None:
-        request.max_content_length = state.config.max_body_bytes + state.config.media_body_bytes
-    return request
+@contextmanager
+def large_body(state: ServerState, request: Request) -> Iterator[None]:
+    """Within it the request's body may be as long as one with pictures; only so many such bodies are held at a time.
+
+    Raises `QueueFull` when that many are, for long.
+    """
+    most, length = state.config.max_body_bytes, request.content_length
+    if state.media is None or (length is not None and length <= most):
+        yield
+        return
+    if not state.large_bodies.acquire(timeout=PATIENCE):
+        raise QueueFull("too many large requests are being read: send the request again later")
+    try:
+        request.max_content_length = most + state.config.media_body_bytes
+        yield
+    finally:
+        state.large_bodies.release()

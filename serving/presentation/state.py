@@ -24,6 +24,7 @@ EXAMPLES = (
     "What is 17 + 25?",
     "Explain to a child why the sky is blue.",
 )
+LARGE_BODIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class ServerState:
     keys: tuple[Keys, ...] = ()
     media: OpenMedia | None = None
     """Who decodes pictures and clips; None: nobody."""
+    large_bodies: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LARGE_BODIES))
+    """A place for each request with pictures that is being read."""
     metrics: Metrics = field(default_factory=Metrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)

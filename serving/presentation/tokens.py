@@ -12,14 +12,15 @@ from serving.presentation.body import read_json
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.tokens import DetokenizeRequest, TokenizeRequest
 from serving.presentation.schemas.translate import read
-from serving.presentation.seeing import allow_media, look
+from serving.presentation.seeing import large_body, look
 from serving.presentation.state import ServerState
 
 
 def tokenize(state: ServerState) -> Response:
     """A text, or messages through the chat template, as token ids."""
-    asked = read(TokenizeRequest, read_json(allow_media(state, request)))
-    media = look(state, asked.model, asked.sources())
+    with large_body(state, request):
+        asked = read(TokenizeRequest, read_json(request))
+        media = look(state, asked.model, asked.sources())
     model = state.model(asked.model)
     tokens = asked.render(media).tokens(model) if asked.prompt is None else model.tokenizer.encode(asked.prompt)
     body = tokens_json(model, tokens)
@@ -40,8 +41,9 @@ def detokenize(state: ServerState) -> Response:
 
 def render_chat(state: ServerState) -> Response:
     """The exact prompt of a chat request, which is checked like one; nothing is generated."""
-    asked = read(ChatCompletionRequest, read_json(allow_media(state, request)))
-    prompt = asked.prompt(look(state, asked.model, asked.sources()))
+    with large_body(state, request):
+        asked = read(ChatCompletionRequest, read_json(request))
+        prompt = asked.prompt(look(state, asked.model, asked.sources()))
     model = state.model(asked.model)
     return jsonify({"model": model.name, "prompt": prompt.text(model), **tokens_json(model, prompt.tokens(model))})
 

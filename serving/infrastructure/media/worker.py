@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import json
 import os
 import sys
 from typing import Any, BinaryIO
 
 from serving.domain.errors import InvalidRequest
+from serving.infrastructure.media import clips, stills  # noqa: F401 (loaded before memory is bounded)
 from serving.infrastructure.media.decoding import decode
 from serving.infrastructure.media.limits import MediaLimits
 
+LEAST_BYTES = 2**28
 BYTES_PER_PIXEL = 64
 """Memory that decoding may take beside the process itself, for each pixel that one picture may have: a clip keeps up to 16
 pictures to make the next one of."""
@@ -30,7 +31,7 @@ def main() -> None:
     while line := sys.stdin.buffer.readline():
         task = json.loads(line)
         limits = MediaLimits(**task["limits"])
-        bound_memory(limits.media_pixels * BYTES_PER_PIXEL)
+        bound_memory(LEAST_BYTES + limits.media_pixels * BYTES_PER_PIXEL)
         answer(answers, task, sys.stdin.buffer.read(task["size"]), limits)
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
@@ -58,12 +59,6 @@ def bound_memory(more: int) -> None:
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + more, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def task_line(kind: str, coarse: bool, size: int, limits: MediaLimits) -> bytes:
-    """The first line of a task."""
-    told = {field.name: getattr(limits, field.name) for field in dataclasses.fields(MediaLimits)}
-    return json.dumps({"kind": kind, "coarse": coarse, "size": size, "limits": told}).encode() + b"\n"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -16,7 +17,6 @@ import numpy as np
 from serving.domain.errors import InvalidRequest, MediaTooLarge, UnsupportedMedia
 from serving.domain.media import Media
 from serving.infrastructure.media.limits import MediaLimits
-from serving.infrastructure.media.worker import task_line
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,12 @@ class Worker:
     def _kill(self) -> None:
         self.late = True
         self._process.kill()
+
+
+def task_line(kind: str, coarse: bool, size: int, limits: MediaLimits) -> bytes:
+    """The first line of a task."""
+    told = {field.name: getattr(limits, field.name) for field in dataclasses.fields(MediaLimits)}
+    return json.dumps({"kind": kind, "coarse": coarse, "size": size, "limits": told}).encode() + b"\n"
 
 
 WORKERS = Workers()

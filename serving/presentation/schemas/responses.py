@@ -251,6 +251,10 @@ class ResponseRequest(Wire):
             item.add_to(messages)
         return messages
 
+    def without_input(self) -> ResponseRequest:
+        """The same for whoever wants to know how to answer, not what."""
+        return self.model_copy(update={"input": ""})
+
     def sources(self) -> list[MediaSource]:
         """What the input shows."""
         if isinstance(self.input, str):

@@ -12,7 +12,8 @@ from scripted_engine import Catalog, scripted_model
 from serving.infrastructure.media.limits import MediaLimits
 from serving.infrastructure.media.reader import MediaReader
 from serving.presentation.app import create_app
-from serving.presentation.state import HttpConfig
+from serving.presentation.response_record import ResponseShelf
+from serving.presentation.state import LARGE_BODIES, HttpConfig
 
 PICTURE = {"type": "image_url", "image_url": {"url": data_url(STILLS["PNG"]())}}
 TEXT = {"type": "text", "text": "What is it?"}
@@ -209,6 +210,35 @@ def test_responses_show_pictures_and_go_on_from_them():
     assert (answer.status_code, answer.json["error"]["param"]) == (400, "input[0].content[0].image_url")
     spoken = {"input": [{"role": "assistant", "content": shown}]}
     assert server.client.post("/v1/responses", json=spoken).json["error"]["param"] == "input[0].content"
+
+
+def test_only_so_many_large_bodies_are_read_at_a_time(monkeypatch):
+    monkeypatch.setattr("serving.presentation.seeing.PATIENCE", 0.01)
+    server = Seeing(http=HttpConfig(max_body_bytes=1000))
+    state = server.client.application.extensions["serving"]
+    large = picture(still("BMP", pattern(0, 40, 40)))
+    for _ in range(LARGE_BODIES):
+        state.large_bodies.acquire()
+    refused = server.chat(large)
+    assert refused.status_code == 429 and refused.headers["Retry-After"]
+    assert server.chat(TEXT).status_code == 200, "a short one needs no place"
+    state.large_bodies.release()
+    for _ in range(3):
+        assert server.chat(large).status_code == 200
+        assert server.chat(picture(bytes(3000))).status_code == 415
+
+
+def test_pictures_that_are_being_answered_fill_the_shelf_so_far_and_no_further(monkeypatch):
+    server = Seeing()
+    server.model.engine.hang = True
+    monkeypatch.setattr("serving.presentation.responses.ResponseShelf", lambda: ResponseShelf(characters=10_000))
+    server.client = create_app(Catalog(server.model), media=MediaReader(MediaLimits())).test_client()
+    url = data_url(still("BMP", pattern(0, 40, 40)))
+    body = {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}], "background": True}
+    codes = [server.client.post("/v1/responses", json=body).status_code for _ in range(9)]
+    kept = codes.count(200)
+    assert codes == [200] * kept + [429] * (9 - kept) and 0 < kept < 9
+    assert len(server.model.engine.cancelled) == 9 - kept
 
 
 def test_a_model_says_what_it_sees():

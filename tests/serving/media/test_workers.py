@@ -11,7 +11,7 @@ import pytest
 
 from serving.domain.errors import InvalidRequest, MediaTooLarge
 from serving.infrastructure.media.limits import MediaLimits
-from serving.infrastructure.media.worker import BYTES_PER_PIXEL
+from serving.infrastructure.media.worker import BYTES_PER_PIXEL, LEAST_BYTES
 from serving.infrastructure.media.workers import Worker, Workers
 
 from .files import CLIPS, STILLS, pattern, still
@@ -83,7 +83,7 @@ def test_a_process_that_does_not_notice_the_time_is_killed(workers, tmp_path, mo
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded where the system says how much there is")
 def test_memory_is_bounded_whatever_a_decoder_does(workers, tmp_path, monkeypatch):
-    most = LIMITS.media_pixels * BYTES_PER_PIXEL
+    most = LEAST_BYTES + LIMITS.media_pixels * BYTES_PER_PIXEL
     (tmp_path / "sitecustomize.py").write_text(f"import PIL.Image\nPIL.Image.open = lambda *_, **__: bytes({most})\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(MediaTooLarge, match="more memory"):
