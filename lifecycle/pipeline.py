@@ -96,6 +96,15 @@ def rlhf(
     )
 
 
+def see(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:
+    """From one that reads to one that also sees; what it has read is told again beside the pictures."""
+    from lifecycle.see import run
+
+    start = registry.load(parent)
+    conversations, data = _conversations(config.world)
+    return run(config.see, registry, parent=start, conversations=conversations, data=data, preset=preset)
+
+
 def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str | None = None, marks: str = "feedback") -> ModelVersion:
     """From what is served to what people liked better; deployed, and served from now on unless a skill got lost.
 

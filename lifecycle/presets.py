@@ -13,6 +13,8 @@ from lifecycle.pretrain.config import PRESETS as PRETRAIN
 from lifecycle.pretrain.config import PretrainConfig
 from lifecycle.rlhf.config import PRESETS as RLHF
 from lifecycle.rlhf.config import RLHFConfig
+from lifecycle.see.config import PRESETS as SEE
+from lifecycle.see.config import SeeConfig
 from lifecycle.sft.config import PRESETS as SFT
 from lifecycle.sft.config import SFTConfig
 from lifecycle.world.config import PRESETS as WORLD
@@ -29,9 +31,10 @@ class Preset:
     rlhf: RLHFConfig
     deploy: DeployConfig
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    see: SeeConfig = field(default_factory=SeeConfig)
 
 
 def preset(name: str) -> Preset:
     """The preset of that name; raises LifecycleError that lists them all."""
     choose("preset", name, WORLD)
-    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name], FEEDBACK[name])
+    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name], FEEDBACK[name], SEE[name])

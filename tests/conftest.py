@@ -12,6 +12,7 @@ SLOW = (
     "rlhf",
     "serving/http/test_command.py",
     "serving/http/test_gunicorn.py",
+    "see/test_stage.py",
     "sft",
     "training/test_processes.py",
     "test_pipeline.py",

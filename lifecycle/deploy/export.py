@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoProcessor, AutoTokenizer, GenerationConfig
 
 from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import sets
 from lifecycle.hardware import DTYPES
-from lifecycle.model.loading import load_causal_lm, save_int8
+from lifecycle.model.loading import load_causal_lm, save_int8, sees
 from lifecycle.registry import ModelVersion
 
 PROBES = 20
@@ -22,7 +22,9 @@ PROBES = 20
 def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
     """Weights in the wanted type, tokenizer and chat template, and the defaults of a served model."""
     int8 = config.dtype == "int8"
-    model = AutoModelForCausalLM.from_pretrained(parent.path, dtype=torch.float32 if int8 else DTYPES[config.dtype])
+    if int8 and sees(parent.path):
+        raise LifecycleError(f"{parent.ref} sees, and a vision tower is not rounded to int8: use --set dtype=bf16")
+    model = load_causal_lm(parent.path, dtype=torch.float32 if int8 else DTYPES[config.dtype])
     tokenizer = AutoTokenizer.from_pretrained(parent.path)
     if not tokenizer.chat_template:
         raise LifecycleError(f"{parent.ref} has no chat template, so nobody can chat with it: fine-tune it first, lifecycle sft --parent {parent.ref}")
@@ -44,7 +46,7 @@ def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
         save_int8(model, directory)
     else:
         model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    (AutoProcessor.from_pretrained(parent.path) if sees(parent.path) else tokenizer).save_pretrained(directory)
 
 
 @torch.inference_mode()
@@ -56,7 +58,7 @@ def difference(parent: Path, exported: Path) -> dict[str, float]:
     Raises LifecycleError for weights that are not finite.
     """
     tokenizer = AutoTokenizer.from_pretrained(exported)
-    before = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32).eval()
+    before = load_causal_lm(parent, dtype=torch.float32).eval()
     after = load_causal_lm(exported).eval()
     told, agreed = [], []
     for task in sets.load("reading", PROBES):

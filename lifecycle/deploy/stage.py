@@ -14,7 +14,7 @@ from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
 NAME = "deploy"
-PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "import")
+PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import")
 INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
 
 

@@ -63,10 +63,11 @@ class ReportCard:
         versions = self.versions()
         lines = ["| skill | " + " | ".join(versions) + " | chance |", "|---" * (len(versions) + 2) + "|"]
         for skill in self.skills():
-            rows = [self.of(version)[skill] for version in versions]
+            rows = [self.of(version).get(skill) for version in versions]
+            known = next(row for row in rows if row)
             mark = " (lower is better)" if skill in sets.LOWER_IS_BETTER else ""
-            cells = [f"{row.value:.0%} ({row.low:.0%} to {row.high:.0%})" for row in rows]
-            lines.append(f"| {skill}{mark} | " + " | ".join(cells) + f" | {rows[0].chance:.0%} |")
+            cells = [f"{row.value:.0%} ({row.low:.0%} to {row.high:.0%})" if row else "" for row in rows]
+            lines.append(f"| {skill}{mark} | " + " | ".join(cells) + f" | {known.chance:.0%} |")
         return "\n".join(["\n".join(lines) + "\n", *(sample.to_markdown() for sample in self.samples)])
 
 
@@ -81,9 +82,12 @@ def report(
 ) -> ReportCard:
     """Score versions on the frozen sets, or on the development split (or on the first `limit` tasks of each).
 
-    A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
+    A version that sees is asked about the frozen pictures as well, once as they are and once with all of them blank; `skills`
+    leaves these out. A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
     tasks of each skill the answers are kept.
     """
+    from lifecycle.model.loading import sees
+
     tasks_of = {skill: (sets.development if development else sets.load)(skill, limit) for skill in sets.skills(skills)}
     rows: list[Row] = []
     answers: dict[str, dict[str, Answers]] = {}
@@ -91,6 +95,8 @@ def report(
         progress(f"{version.ref}: {', '.join(tasks_of)}")
         answers[version.ref] = examine(version, tasks_of)
         rows += [row(version, skill, tasks, answers[version.ref][skill]) for skill, tasks in tasks_of.items()]
+        if not skills and sees(version.path):
+            rows += seeing_rows(version, limit)
     return ReportCard(tuple(rows), tuple(samples_of(tasks_of, answers, samples)))
 
 
@@ -99,6 +105,25 @@ def row(version: ModelVersion, skill: str, tasks: Sequence[Task], answers: Answe
     n = len(tasks)
     low, high = wilson(sum(answers.right), n)
     return Row(version.ref, version.manifest.stage, skill, answers.share, low, high, n, version.manifest.seed or 0, chance(tasks))
+
+
+def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
+    """A version that sees on the frozen visual sets, each followed by "(blank)": the same questions about grey pictures."""
+    from lifecycle.evaluation import sights
+    from lifecycle.evaluation.seeing import SeeingAnswerer
+    from lifecycle.world.sights import correct
+
+    answerer = SeeingAnswerer(version.path)
+    rows = []
+    for name in sights.SETS:
+        tasks = sights.load(name, limit)
+        guess = sum(task.question.chance for task in tasks) / len(tasks)
+        for skill, blind in ((name, False), (f"{name} (blank)", True)):
+            told = answerer.answer(tasks, blind=blind)
+            right = sum(correct(task.question, text) for task, text in zip(tasks, told, strict=True))
+            low, high = wilson(right, len(tasks))
+            rows.append(Row(version.ref, version.manifest.stage, skill, right / len(tasks), low, high, len(tasks), version.manifest.seed or 0, guess))
+    return rows
 
 
 def chance(tasks: Sequence[Task]) -> float:

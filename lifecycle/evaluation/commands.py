@@ -72,4 +72,4 @@ def evaluate(url: str, model: str, skills: str, file: Path | None, limit: int | 
 
 def chain(registry, ref: str = "production") -> list:
     """The versions that led to `ref` and can answer, oldest first."""
-    return [version for version in registry.lineage(ref) if version.manifest.stage not in ("tokenizer", "rlhf-pairs", "rlhf-reward")][::-1]
+    return [version for version in registry.lineage(ref) if version.manifest.stage not in ("tokenizer", "encoder", "rlhf-pairs", "rlhf-reward")][::-1]

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def draw(card: ReportCard) -> Figure:
-    """Bars by skill and version with 95% intervals; a dashed line where guessing would end."""
+    """Bars by skill and version with 95% intervals; a dashed line where guessing would end. Skills that all versions have."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
-    versions, skills = card.versions(), card.skills()
+    versions = card.versions()
+    skills = [skill for skill in card.skills() if all(skill in card.of(version) for version in versions)]
     width = 0.8 / len(versions)
     for number, version in enumerate(versions):
         rows = card.of(version)

@@ -24,6 +24,12 @@ from lifecycle.model.rows import Rows, inverse, pick
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of every layer, each [B, K, S, D]."""
 
+Pictures = tuple[Tensor, Tensor]
+"""Places in a flat row of tokens, [M] int64, and what stands there in place of the tokens' embeddings, [M, hidden_size]."""
+
+Inserted = tuple[Tensor, Tensor]
+"""Places [n] in a flat row and what stands there instead of the tokens' embeddings: [n, hidden_size]."""
+
 TOKEN_STEP = 128
 """Products in training are over multiples of so many tokens: few shapes, as in `lifecycle.model.rows`."""
 
@@ -136,9 +142,14 @@ class Trunk(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None, rows: Rows | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, cache: Cache | None = None, rows: Rows | None = None, inserted: Inserted | None = None
+    ) -> Tensor:
         past = cache[0][0].shape[2] if cache else 0
         x = self.embed_tokens(tokens)  # [B, T, hidden_size]
+        if inserted is not None:
+            places, embeddings = inserted
+            x = x.index_copy(0, places, embeddings.to(x.dtype))
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(
                 torch.get_autocast_dtype(x.device.type)
@@ -151,7 +162,7 @@ class Trunk(nn.Module):
                 cache[index : index + 1] = [present]
         return self.norm(x)
 
-    def flat(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def flat(self, tokens: Tensor, lengths: Tensor, inserted: Inserted | None = None) -> Tensor:
         """Hidden states of documents one after the other: tokens [N] to [N + fillers, hidden_size].
 
         lengths: tokens of each document, [documents] int64 on the CPU. The fillers are documents of their own, which make
@@ -160,7 +171,7 @@ class Trunk(nn.Module):
         filler = -len(tokens) % TOKEN_STEP
         pieces = torch.arange(filler).split(self.cos.shape[0]) if filler else ()
         lengths = torch.cat((lengths, lengths.new_tensor([len(piece) for piece in pieces])))
-        return self(F.pad(tokens, (0, filler)), rows=Rows.of(lengths, tokens.device))
+        return self(F.pad(tokens, (0, filler)), rows=Rows.of(lengths, tokens.device), inserted=inserted)
 
 
 class Decoder(nn.Module):
@@ -204,14 +215,16 @@ class Decoder(nn.Module):
             return self.score(tokens.flatten(), targets.flatten(), lengths)[0] / (targets != IGNORE).sum()
         return self.lm_head(self.model(tokens, cache))
 
-    def score(self, tokens: Tensor, targets: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def score(
+        self, tokens: Tensor, targets: Tensor, lengths: Tensor, inserted: Inserted | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss in nats, summed over the targets that are not `IGNORE`, and how many of them are right.
 
         tokens, targets: [N] int64, documents one after the other; each sees itself alone, from position 0 on.
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
-        had best be neighbours. Right is a target than which no token is likelier.
+        had best be neighbours. `inserted` takes the place of some tokens' embeddings. Right is a target than which no token is likelier.
         """
-        hidden = self.model.flat(tokens, lengths)
+        hidden = self.model.flat(tokens, lengths, inserted)
         counted = (targets != IGNORE).nonzero()[:, 0]
         # The output layer never sees what does not count, but for a few fillers.
         spare = -len(counted) % TOKEN_STEP

@@ -12,7 +12,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.initialization import no_init_weights
 
 from lifecycle.errors import LifecycleError
@@ -47,6 +53,12 @@ def is_adapter(directory: str | Path) -> bool:
     return (Path(directory) / "adapter_config.json").is_file() and not (Path(directory) / "config.json").is_file()
 
 
+def sees(directory: str | Path) -> bool:
+    """Whether a checkpoint has a vision tower in front of its language model."""
+    file = Path(directory) / "config.json"
+    return file.is_file() and "vision_config" in json.loads(file.read_text())
+
+
 def load_config(directory: str | Path) -> Any:
     """transformers' config of a checkpoint, without the mark of its quantisation, at which transformers would stop."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
@@ -56,7 +68,7 @@ def load_config(directory: str | Path) -> Any:
 
 
 def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
-    """What `AutoModelForCausalLM.from_pretrained` gives, for int8 checkpoints as well; those compute between their
+    """What `AutoModelForCausalLM.from_pretrained` gives, for models that see and for int8 checkpoints as well; these compute between their
     `Int8Linear`s in `dtype`, "auto" being that of config.json.
 
     Raises LifecycleError for an adapter, and when an int8 checkpoint's tensors are not those of its config.json.
@@ -66,6 +78,8 @@ def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> 
         raise LifecycleError(
             f"{directory} holds an adapter and no model: serve it on its base, or train it merged with --set method=lora"
         )
+    if sees(directory):
+        return AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype, local_files_only=True)
     if not is_int8(directory):
         return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True)
     config = load_config(directory)

@@ -1,0 +1,70 @@
+"""What learning to see can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lifecycle.errors import LifecycleError
+
+
+@dataclass(frozen=True)
+class SeeConfig:
+    """Everything that decides the weights, apart from the world and the parent."""
+
+    seed: int = 0
+    """Decides the first weights of the tower and what is drawn."""
+    num_layers: int = 5
+    """Blocks of the vision tower."""
+    hidden_size: int = 128
+    """Width of the vision tower; its feed-forward blocks are four times as wide."""
+    num_heads: int = 4
+    """Attention heads of the vision tower."""
+    contrastive_pictures: int = 16_000
+    """Pictures from which the tower learns to find their captions."""
+    contrastive_batch: int = 128
+    """Pictures that are told apart at once."""
+    contrastive_matrix_lr: float = 0.03
+    """Peak learning rate of Muon while they are."""
+    align_pictures: int = 1_000
+    """Pictures that are captioned while only the projection learns."""
+    pictures: int = 64_000
+    """Pictures and clips about which questions are asked while everything learns."""
+    batch: int = 32
+    """Pictures and clips in an optimizer step of the last two phases."""
+    questions: int = 2
+    """Most questions about a picture; about a clip there is one."""
+    clips: float = 0.06
+    """Part of them that are clips of eight pictures."""
+    text: float = 0.12
+    """Part of the tokens that are conversations without pictures, so that what was known stays known."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
+    matrix_lr: float = 0.015
+    """Peak learning rate of Muon, on the matrices inside the blocks."""
+    warmup: float = 0.03
+    """Part of each phase during which the learning rate rises from zero."""
+    dtype: str = "auto"
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    save_every: int = 200
+    """Steps between two checkpoints to resume from."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
+                     "lr", "matrix_lr", "contrastive_matrix_lr", "save_every"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        for name in ("clips", "text"):
+            if not 0 <= getattr(self, name) < 1:
+                raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")
+        if self.hidden_size % self.num_heads or self.hidden_size % 4:
+            raise LifecycleError(f"hidden_size {self.hidden_size} must be a multiple of 4 and of num_heads {self.num_heads}")
+
+
+PRESETS = {
+    "tiny": SeeConfig(),
+    "laptop": SeeConfig(num_layers=6, hidden_size=192, num_heads=6, contrastive_pictures=100_000, align_pictures=10_000, pictures=300_000),
+}
+PRESETS["gpu"] = PRESETS["cluster"] = SeeConfig(
+    num_layers=12, hidden_size=384, num_heads=6, contrastive_pictures=1_000_000, contrastive_batch=512, align_pictures=50_000,
+    pictures=2_000_000, batch=128, lr=5e-4, matrix_lr=5e-3,
+)  # fmt: skip

@@ -1,0 +1,186 @@
+"""The stage: a tower learns from captions, a projection is aligned, then everything learns to answer about what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+
+from lifecycle import trainers
+from lifecycle.costs import CostMeter
+from lifecycle.hardware import choose_device
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.see import data
+from lifecycle.see.assembly import Seer, language_model, save
+from lifecycle.see.config import SeeConfig
+from lifecycle.see.contrastive import TwoTowers
+from lifecycle.see.loop import Step, train
+from lifecycle.see.vision import VisionTower, pixels, vision_config
+from lifecycle.sft.data import as_documents, tokenize
+from lifecycle.training.batches import Documents
+
+NAME, ENCODER = "see", "encoder"
+PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
+LAST_STEPS = 20
+"""Steps whose mean is what is reported of the end."""
+ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "lr",
+                  "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
+
+
+def run(
+    config: SeeConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    conversations: Dataset,
+    data: DataRef,
+    preset: str | None = None,
+) -> ModelVersion:
+    """Teach `parent` to see and publish "see/N"; its tower is "encoder/N", a parent of it.
+
+    `conversations` are those that `parent` learnt from; some are mixed in. A run that is registered already is returned at
+    once; an interrupted one goes on from its last checkpoint.
+    Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
+    """
+    trainers.require_stage(parent, NAME, PARENTS)
+    encoder = train_encoder(config, registry, parent, preset)
+    work = fingerprint(NAME, config, [parent, encoder], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    workspace = registry.workspace(NAME, work, [parent, encoder])
+    meter = CostMeter()
+    decoder, tokenizer = language_model(Path(parent.path))
+    texts = as_documents(tokenize(conversations, tokenizer), _longest(decoder)) if config.text else None
+    seer = Seer(_tower(encoder, config), decoder, config)
+    history, cost = teach(seer, config, _writer(tokenizer), texts, workspace)
+
+    def write(directory: Path) -> None:
+        save(seer, config, tokenizer, directory)
+        trainers.write_log(directory, history)
+
+    version = registry.publish(
+        NAME,
+        write,
+        parents=[parent, encoder],
+        config=config,
+        preset=preset,
+        data=data,
+        metrics=_end(history),
+        seed=config.seed,
+        fingerprint=work,
+        seconds=cost["wall_seconds"],
+        cost=meter.read(earlier=cost),
+        card=f"{parent.ref} with {encoder.ref} in front of it: it answers questions about pictures and clips.",
+    )
+    registry.discard_workspace(NAME, work)
+    return version
+
+
+def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersion, preset: str | None = None) -> ModelVersion:
+    """The vision tower that tells captions apart, "encoder/N"; `parent` gives its tokenizer."""
+    told = {name: getattr(config, name) for name in ENCODER_FIELDS}
+    work = fingerprint(ENCODER, told, [parent], None)
+    if (published := registry.find(ENCODER, work)) is not None:
+        return published
+    workspace = registry.workspace(ENCODER, work, [parent])
+    meter = CostMeter()
+    _, tokenizer = language_model(Path(parent.path))
+    towers, writer = TwoTowers(config, len(tokenizer)), _writer(tokenizer)
+    history, cost = contrast(towers, config, writer, workspace)
+
+    def write(directory: Path) -> None:
+        vision_config(config).save_pretrained(directory)
+        save_file(_plain(towers.vision), directory / "model.safetensors", metadata={"format": "pt"})
+        rest = {name: weight for name, weight in _plain(towers).items() if not name.startswith("vision.")}
+        save_file(rest, directory / "text_tower.safetensors", metadata={"format": "pt"})
+        tokenizer.save_pretrained(directory)
+        trainers.write_log(directory, history)
+
+    version = registry.publish(
+        ENCODER,
+        write,
+        parents=[parent],
+        config=told,
+        preset=preset,
+        metrics=_end(history),
+        seed=config.seed,
+        fingerprint=work,
+        seconds=cost["wall_seconds"],
+        cost=meter.read(earlier=cost),
+        card="A vision tower (transformers' Idefics3VisionTransformer) that has learnt which caption belongs to which picture, "
+        "and the text tower that it learnt with.",
+    )
+    registry.discard_workspace(ENCODER, work)
+    return version
+
+
+def contrast(towers: TwoTowers, config: SeeConfig, writer: data.Writer, workspace: Path) -> tuple[list, dict[str, Any]]:
+    """Phase one: which caption belongs to which picture. The log and what it cost."""
+
+    def step_of(step: int) -> Step:
+        drawn = data.draw(config, "contrast", step, config.contrastive_batch)
+        pictures = torch.stack([torch.from_numpy(scene.render().copy()) for scene in drawn])
+        captions = writer.captions(scene.caption() for scene in drawn)
+        loss, found = towers(pixels(pictures.to(choose_device("auto"))), captions)
+        return Step(loss, found / len(drawn), sum(map(len, captions)))
+
+    steps = -(-config.contrastive_pictures // config.contrastive_batch)
+    config = replace(config, matrix_lr=config.contrastive_matrix_lr)
+    progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, config, workspace)
+    return history, _cost(progress)
+
+
+def teach(
+    seer: Seer, config: SeeConfig, writer: data.Writer, texts: Documents | None, workspace: Path
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Phases two and three, in place: captions through the projection and the norm before it alone, then everything. The log and what it cost."""
+    seer.requires_grad_(False)
+    for part in (seer.tower.post_layernorm, seer.connector):
+        part.requires_grad_(True)
+    steps = -(-config.align_pictures // config.batch)
+    align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), config, workspace / "align")
+    seer.requires_grad_(True)
+    steps = -(-config.pictures // config.batch)
+    tune, later = train("tune", seer, steps, config.batch, lambda n: answer(seer, data.asked(config, writer, texts, n)), config, workspace / "tune")
+    first, second = _cost(align), _cost(tune)
+    return history + later, {name: round(first[name] + second[name], 3) for name in first}
+
+
+def answer(seer: Seer, looked: data.Looked) -> Step:
+    """How likely the answers are, given what is shown: the mean over their tokens."""
+    device = seer.connector.proj.weight.device
+    seen = seer.look(pixels(looked.pictures.to(device)))[looked.shown.to(device)].flatten(0, 1)  # [M, hidden_size]
+    pictures = (looked.places.to(device), seen)
+    nats, right = seer.decoder.score(looked.tokens.to(device), looked.targets.to(device), looked.lengths, pictures)
+    return Step(nats / looked.count, right.item() / looked.count, len(looked.tokens))
+
+
+def _longest(decoder) -> int:
+    return min(data.LONGEST_TEXT, decoder.config.context_length)
+
+
+def _writer(tokenizer) -> data.Writer:
+    return data.Writer(tokenizer)
+
+
+def _tower(encoder: ModelVersion, config: SeeConfig) -> VisionTower:
+    tower = VisionTower(config)
+    tower.load_state_dict(load_file(Path(encoder.path) / "model.safetensors"))
+    return tower
+
+
+def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().cpu().contiguous() for name, weight in module.state_dict().items()}
+
+
+def _cost(progress) -> dict[str, Any]:
+    return {name: value for name, value in progress.cost().items() if name != "flops"}
+
+
+def _end(history: list[dict[str, Any]]) -> dict[str, float]:
+    end = history[-LAST_STEPS:]
+    return {name: sum(entry[name] for entry in end) / len(end) for name in ("accuracy", "loss")} | {"steps": len(history)}

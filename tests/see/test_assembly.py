@@ -1,0 +1,121 @@
+"""What is put together is what was there before, and transformers opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sft.tiny import SHAPE
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.models.idefics3.modeling_idefics3 import Idefics3VisionTransformer
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.checkpoint import save_checkpoint
+from lifecycle.model.decoder import Decoder
+from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.see import SeeConfig
+from lifecycle.see.assembly import NAMES, Seer, language_model, save
+from lifecycle.see.data import Writer
+from lifecycle.see.stage import answer
+from lifecycle.see.vision import TOKENS, VisionTower, pixels, vision_config
+
+CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, dtype="fp32")
+TALK = [
+    {"role": "user", "content": "Where is the ball? <think>"},
+    {"role": "assistant", "content": "In the box.", "reasoning_content": "Let me see."},
+]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("parent")
+    words = train_tokenizer(["What do you see? The picture shows a ball."] * 9, SHAPE.vocab_size)
+    save_checkpoint(Decoder(SHAPE, seed=1), SHAPE, words, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def assembled(parent, tmp_path_factory):
+    decoder, tokenizer = language_model(parent)
+    seer = Seer(VisionTower(CONFIG), decoder, CONFIG).eval()
+    directory = tmp_path_factory.mktemp("see")
+    save(seer, CONFIG, tokenizer, directory)
+    return seer, AutoModelForImageTextToText.from_pretrained(directory).eval(), AutoProcessor.from_pretrained(directory)
+
+
+def noise(*seeds: int) -> np.ndarray:
+    return np.stack([np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8) for seed in seeds])
+
+
+def asked(processor, *pictures: np.ndarray) -> dict[str, torch.Tensor]:
+    turn = {"role": "user", "content": [*[{"type": "image"}] * len(pictures), {"type": "text", "text": "What do you see?"}]}
+    text = processor.apply_chat_template([turn], add_generation_prompt=True)
+    return processor(text=[text], images=[[Image.fromarray(one) for one in pictures]], return_tensors="pt")
+
+
+@torch.inference_mode()
+def last_logits(model, inputs) -> torch.Tensor:
+    return model(**inputs).logits[0, -1]
+
+
+@torch.inference_mode()
+def test_the_tower_is_transformers_own():
+    tower = VisionTower(CONFIG)
+    theirs = Idefics3VisionTransformer._from_config(vision_config(CONFIG)).eval()
+    theirs.load_state_dict(tower.state_dict())
+    x = pixels(torch.from_numpy(noise(1, 2)))
+    torch.testing.assert_close(tower(x), theirs(x).last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_without_a_picture_it_is_its_parent(parent, assembled):
+    _, model, processor = assembled
+    before, words = AutoModelForCausalLM.from_pretrained(parent).eval(), AutoTokenizer.from_pretrained(parent)
+    ids = words.apply_chat_template(TALK, return_tensors="pt", return_dict=True)["input_ids"]
+    assert torch.equal(ids, processor.tokenizer.apply_chat_template(TALK, return_tensors="pt", return_dict=True)["input_ids"])
+    assert torch.equal(before(ids).logits, model(ids).logits)
+
+
+def test_reserved_tokens_keep_their_ids_under_new_names(parent, assembled):
+    words, renamed = AutoTokenizer.from_pretrained(parent), assembled[2].tokenizer
+    assert len(words) == len(renamed)
+    assert words.convert_tokens_to_ids(list(NAMES)) == renamed.convert_tokens_to_ids(list(NAMES.values()))
+
+
+def test_what_the_processor_writes_is_what_training_reads(assembled):
+    _, _, processor = assembled
+    inputs = asked(processor, *noise(1, 2))
+    ids = Writer(processor.tokenizer).document("What do you see?", "", [0, 1])[0]
+    assert inputs["input_ids"][0].tolist() == ids[: inputs["input_ids"].shape[1]]
+    assert (inputs["input_ids"] == processor.image_token_id).sum() == 2 * TOKENS
+    torch.testing.assert_close(inputs["pixel_values"][0], pixels(torch.from_numpy(noise(1, 2))))
+
+
+@torch.inference_mode()
+def test_reloaded_it_answers_as_it_did_in_training(assembled):
+    seer, model, processor = assembled
+    document = Writer(processor.tokenizer).document("What do you see?", "A ball.", [0, 1])
+    looked = Writer(processor.tokenizer).collate(noise(1, 2), [document])
+    inputs = {**asked(processor, *noise(1, 2)), "input_ids": looked.tokens[None], "attention_mask": torch.ones(1, len(looked.tokens))}
+    logprobs = model(**inputs).logits[0].log_softmax(-1)
+    counted = looked.targets >= 0
+    expected = -logprobs[counted].gather(1, looked.targets[counted, None]).mean()
+    torch.testing.assert_close(answer(seer, looked).loss, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_picture_changes_the_answer_and_so_does_the_order_of_pictures(assembled):
+    _, model, processor = assembled
+    one, other = noise(1, 2)
+    assert not torch.allclose(last_logits(model, asked(processor, one)), last_logits(model, asked(processor, other)))
+    assert not torch.allclose(last_logits(model, asked(processor, one, other)), last_logits(model, asked(processor, other, one)))
+
+
+def test_a_tokenizer_without_reserved_tokens_is_refused(parent, assembled, tmp_path):
+    assembled[2].tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(LifecycleError, match="reserve"):
+        from lifecycle.see.assembly import tokenizer_of
+
+        tokenizer_of(tmp_path)
