@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.loading import sees
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop
 from serving.application.observing import Observer
@@ -35,7 +36,6 @@ from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
-from serving.infrastructure.vision.architecture import sees
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from serving.infrastructure.native.weights import Checkpoint, check_numbers
 from serving.infrastructure.padded_backend import PaddedTorchBackend
 from serving.infrastructure.pool_size import MEBIBYTE, kv_bytes
 from serving.infrastructure.torch_backend import PackedTorchBackend
-from serving.infrastructure.vision.architecture import load_seeing, sees
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +121,7 @@ def load_model(directory: Path, config: ServingConfig, device: torch.device) -> 
     int8 = arithmetic(directory, config)
     with opening(directory):
         dtype = choose_dtype("auto" if config.dtype == "int8" else config.dtype, device)
-        load = load_seeing if sees(directory) else load_causal_lm
-        model = load(directory, dtype=dtype)
+        model = load_causal_lm(directory, dtype=dtype)
     for name, weight in model.named_parameters():
         check_numbers(name, weight)
     if int8:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 GRACE = 5.0
 """Seconds beyond `media_decode_seconds` after which a process that has not noticed is killed."""
+KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+"""Of the environment: whoever takes a decoder over finds no key in it."""
 ATTEMPTS = 2
 """A process may have died before this picture came, so a second one is asked."""
 ERRORS = {error.__name__: error for error in (InvalidRequest, MediaTooLarge, UnsupportedMedia)}
@@ -70,7 +72,12 @@ class Worker:
 
     def __init__(self) -> None:
         self.late = False
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if name in KEPT}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "serving.infrastructure.media.worker"],
             stdin=subprocess.PIPE,

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lifecycle.errors import LifecycleError
 from serving.domain.errors import InvalidRequest
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt
 from serving.infrastructure.tokenizer import HFTokenizer
-from serving.infrastructure.vision.architecture import skeleton
 from serving.infrastructure.vision.processor import picture_processor
 
 Inputs = Mapping[str, Tensor]
@@ -40,7 +39,8 @@ class VisionTokenizer(HFTokenizer):
         """What a template leaves where a picture belongs."""
         if self.mark not in self.vocabulary:
             raise LifecycleError(f"{directory}: the tokenizer lacks {self.mark}, which stands for a picture in this family")
-        model = skeleton(config)
+        with torch.device("meta"):  # without memory for weights: what is asked of it follows from the config
+            model = AutoModelForImageTextToText.from_config(config)
         self._arguments = frozenset(inspect.signature(model.get_image_features).parameters)
         self._rope: Callable[..., Any] | None = next(
             (module.get_rope_index for module in model.modules() if hasattr(module, "get_rope_index")), None

@@ -89,7 +89,17 @@ export function view(part, strip, name = "") {
 
 // -- the camera -----------------------------------------------------------------------------------------------------
 
+let closeCamera = null; // while it is open
+
+/** Whether there was a camera to put away. */
+export function putCameraAway() {
+  const open = closeCamera !== null;
+  closeCamera?.();
+  return open;
+}
+
 async function openCamera() {
+  putCameraAway();
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
@@ -100,11 +110,13 @@ async function openCamera() {
   }
   const video = el("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream });
   const close = () => {
+    closeCamera = null;
     for (const track of stream.getTracks()) track.stop();
     $("camera").hidden = true;
     $("camera").replaceChildren();
     $("prompt").focus();
   };
+  closeCamera = close;
   const shoot = async () => {
     const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);

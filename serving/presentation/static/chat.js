@@ -312,6 +312,7 @@ function toggleHistory(wanted = !$("history").classList.contains("open")) {
 
 /** Esc: closes what lies over the page, else stops the answers. */
 export function escape() {
+  if (attachments.putCameraAway()) return;
   if (running.length) stop();
   else if ($("history").classList.contains("open")) toggleHistory(false);
   else if (settings.isOpen()) settings.toggle(false);

@@ -155,6 +155,10 @@ def test_a_picture_is_taken_with_the_camera(looking):
     page.click("text=Take the picture")
     page.wait_for_selector("#attached img")
     assert page.is_hidden("#camera")
+    page.click("text=Camera")
+    page.wait_for_selector("#camera video")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#camera") and page.locator("#attached img").count() == 1
 
 
 def test_a_model_that_does_not_see_is_offered_nothing(page):

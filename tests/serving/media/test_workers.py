@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,25 @@ def test_memory_is_bounded_whatever_a_decoder_does(workers, tmp_path, monkeypatc
     with pytest.raises(MediaTooLarge, match="more memory"):
         see(workers)
     assert len(workers._idle) == 1
+
+
+def test_a_decoder_finds_no_key_and_writes_no_file(workers, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIFECYCLE_API_KEY", "secret")
+    there = tmp_path / "there"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, PIL.Image\n"
+        "def look(*_, **__):\n"
+        f"    with open({str(there)!r}, 'w') as file:\n"
+        "        file.write(os.environ.get('LIFECYCLE_API_KEY', 'none'))\n"
+        "PIL.Image.open = look\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(InvalidRequest, match="damaged"):
+        see(workers)
+    assert there.read_text() == ""
+    if sys.platform == "linux":
+        environment = Path(f"/proc/{workers._idle[0]._process.pid}/environ").read_bytes()
+        assert b"secret" not in environment and b"PYTHONPATH" in environment
 
 
 def test_a_process_ends_with_the_one_that_asked_it():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lifecycle.model.loading import load_causal_lm
 from serving.application.generation import Options, admit
 from serving.application.ports import ServedModel, TokenStream
 from serving.application.rendering import RenderChat
@@ -18,7 +19,6 @@ from serving.composition import ServingConfig, build_engine
 from serving.domain.events import Event, Finished
 from serving.domain.media import Media
 from serving.domain.request import Prompt
-from serving.infrastructure.vision.architecture import load_seeing
 from serving.infrastructure.vision.processor import picture_processor
 
 from .families import FAMILIES, Family, character_tokenizer
@@ -111,7 +111,7 @@ def seeing(name: str, directory: Any, **config: Any) -> Seeing:
     family.save(directory)
     served = build_engine(directory, ServingConfig(**{**CONFIG, **config}))
     processor = picture_processor(directory, name, character_tokenizer(family.names))
-    return Seeing(load_seeing(directory, torch.float32).eval(), processor, served, family)
+    return Seeing(load_causal_lm(directory, torch.float32).eval(), processor, served, family)
 
 
 @pytest.fixture(scope="package", params=FAMILIES)
