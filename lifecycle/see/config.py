@@ -19,27 +19,27 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 16_000
+    contrastive_pictures: int = 24_000
     """Pictures from which the tower learns to find their captions."""
     contrastive_batch: int = 128
     """Pictures that are told apart at once."""
     contrastive_matrix_lr: float = 0.03
     """Peak learning rate of Muon while they are."""
-    align_pictures: int = 1_000
+    align_pictures: int = 640
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 64_000
+    pictures: int = 36_000
     """Pictures and clips about which questions are asked while everything learns."""
     batch: int = 32
     """Pictures and clips in an optimizer step of the last two phases."""
     questions: int = 2
-    """Most questions about a picture; about a clip there is one."""
+    """Most questions about a picture, of which one is what there is; about a clip there is one."""
     clips: float = 0.06
     """Part of them that are clips of eight pictures."""
-    text: float = 0.12
-    """Part of the tokens that are conversations without pictures, so that what was known stays known."""
+    text: float = 0.2
+    """Part of the tokens that are conversations without pictures, about which the model is held to what it would have said."""
     lr: float = 2e-3
     """Peak learning rate of AdamW."""
-    matrix_lr: float = 0.015
+    matrix_lr: float = 0.01
     """Peak learning rate of Muon, on the matrices inside the blocks."""
     warmup: float = 0.03
     """Part of each phase during which the learning rate rises from zero."""

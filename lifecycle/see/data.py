@@ -24,7 +24,7 @@ from lifecycle.world.sights import Clip, Scene, clips, scenes
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
-ASK_FOR_CAPTION = "What do you see?"
+ASK_FOR_CAPTION = "Describe the picture."
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def captioned(config: SeeConfig, writer: Writer, step: int) -> Looked:
     return writer.collate(pictures, [writer.document(ASK_FOR_CAPTION, scene.caption(), [n]) for n, scene in enumerate(shown)])
 
 
-def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int) -> Looked:
+def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int) -> tuple[Looked, Looked | None]:
     """Step `step` of the last phase: questions about pictures and clips, and conversations without any."""
     rng = random.Random(f"see asked {config.seed} {step}")
     pictures: list[np.ndarray] = []
@@ -123,12 +123,23 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
         frames = frames_of(scene)
         shown = range(len(pictures), len(pictures) + len(frames))
         pictures += list(frames)
-        questions = scene.questions()
-        for question in rng.sample(questions, min(config.questions if len(frames) == 1 else 1, len(questions))):
-            documents.append(writer.document(question.text, question.answer, shown))
+        for text, answer in _some(scene, config.questions if len(frames) == 1 else 1, rng):
+            documents.append(writer.document(text, answer, shown))
     wanted = sum(len(ids) for ids, _, _ in documents) * config.text / (1 - config.text)
-    documents += list(remembered(texts, wanted, rng))
-    return writer.collate(np.stack(pictures), documents)
+    told = list(remembered(texts, wanted, rng))
+    nothing = np.zeros((0, *pictures[0].shape), np.uint8)
+    return writer.collate(np.stack(pictures), documents), writer.collate(nothing, told) if told else None
+
+
+def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
+    """Questions with their answers. One of several is what there is: most of the others name it, and so do not teach its looks."""
+    questions = shown.questions()
+    if most == 1:
+        return [(question.text, question.answer) for question in rng.sample(questions, min(1, len(questions)))]
+    naming = [question for question in questions if question.skill in ("object", "digits")]
+    rest = [question for question in questions if question not in naming]
+    first = (naming[0].text, naming[0].answer) if naming and rng.random() < 0.6 else (ASK_FOR_CAPTION, shown.caption())
+    return [first, *((question.text, question.answer) for question in rng.sample(rest, min(most - 1, len(rest))))]
 
 
 def remembered(texts: Documents | None, tokens: float, rng: random.Random) -> Iterable[Document]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from lifecycle import trainers
 from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
+from lifecycle.model.decoder import IGNORE, Decoder
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
@@ -143,9 +145,16 @@ def teach(
         part.requires_grad_(True)
     steps = -(-config.align_pictures // config.batch)
     align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), config, workspace / "align")
+    before = deepcopy(seer.decoder)  # as it was: no step has moved it yet
     seer.requires_grad_(True)
+
+    def step_of(step: int) -> Step:
+        looked, told = data.asked(config, writer, texts, step)
+        found = answer(seer, looked)
+        return found if told is None else replace(found, loss=found.loss + forgotten(seer.decoder, before, told))
+
     steps = -(-config.pictures // config.batch)
-    tune, later = train("tune", seer, steps, config.batch, lambda n: answer(seer, data.asked(config, writer, texts, n)), config, workspace / "tune")
+    tune, later = train("tune", seer, steps, config.batch, step_of, config, workspace / "tune")
     first, second = _cost(align), _cost(tune)
     return history + later, {name: round(first[name] + second[name], 3) for name in first}
 
@@ -157,6 +166,21 @@ def answer(seer: Seer, looked: data.Looked) -> Step:
     pictures = (looked.places.to(device), seen)
     nats, right = seer.decoder.score(looked.tokens.to(device), looked.targets.to(device), looked.lengths, pictures)
     return Step(nats / looked.count, right.item() / looked.count, len(looked.tokens))
+
+
+def forgotten(decoder: Decoder, before: Decoder, told: data.Looked) -> torch.Tensor:
+    """How far a language model is from what it was: the mean over the assistant's tokens of KL(before || now), in nats.
+
+    What reinforcement has taught is in no conversation, so what is held on to is not the conversations' own words but what
+    the model would have said to them (Li and Hoiem, arXiv 1606.09282).
+    """
+    device = decoder.lm_head.weight.device
+    counted = (told.targets != IGNORE).nonzero()[:, 0].to(device)
+    tokens = told.tokens.to(device)
+    with torch.no_grad():
+        was = before.lm_head(before.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)  # [n, vocab_size]
+    now = decoder.lm_head(decoder.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)
+    return (was.exp() * (was - now)).sum() / len(counted)
 
 
 def _longest(decoder) -> int:

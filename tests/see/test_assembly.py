@@ -17,9 +17,9 @@ from lifecycle.model.checkpoint import save_checkpoint
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.see import SeeConfig
-from lifecycle.see.assembly import NAMES, Seer, language_model, save
+from lifecycle.see.assembly import NAMES, Seer, language_model, save, tokenizer_of
 from lifecycle.see.data import Writer
-from lifecycle.see.stage import answer
+from lifecycle.see.stage import answer, forgotten
 from lifecycle.see.vision import TOKENS, VisionTower, pixels, vision_config
 
 CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, dtype="fp32")
@@ -113,9 +113,20 @@ def test_a_picture_changes_the_answer_and_so_does_the_order_of_pictures(assemble
     assert not torch.allclose(last_logits(model, asked(processor, one, other)), last_logits(model, asked(processor, other, one)))
 
 
+def test_what_was_said_without_pictures_is_held_on_to(assembled):
+    seer, _, processor = assembled
+    writer = Writer(processor.tokenizer)
+    told = writer.collate(noise(1)[:0], [writer.document("Hello.", "A ball.", []), writer.document("Where is the ball?", "In the box.", [])])
+    before = seer.decoder
+    now = Decoder(SHAPE, seed=2)
+    assert abs(forgotten(before, before, told).item()) < 1e-6
+    logprobs = [decoder.lm_head(decoder.model.flat(told.tokens, told.lengths)[: len(told.tokens)]).log_softmax(-1) for decoder in (before, now)]
+    was, is_ = (one[told.targets >= 0] for one in logprobs)
+    expected = torch.nn.functional.kl_div(is_, was, reduction="batchmean", log_target=True)
+    torch.testing.assert_close(forgotten(now, before, told), expected)
+
+
 def test_a_tokenizer_without_reserved_tokens_is_refused(parent, assembled, tmp_path):
     assembled[2].tokenizer.save_pretrained(tmp_path)
     with pytest.raises(LifecycleError, match="reserve"):
-        from lifecycle.see.assembly import tokenizer_of
-
         tokenizer_of(tmp_path)
