@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sft.tiny import WORLD, same, weights
 
+from lifecycle import deploy
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import report
-from lifecycle.evaluation.sights import SETS
+from lifecycle.evaluation.seeing import SeeingAnswerer
+from lifecycle.evaluation.sights import SETS, load
 from lifecycle.see import SeeConfig, run
 from lifecycle.see import stage as stage_module
 from lifecycle.world.conversations import sft_conversations
@@ -63,6 +65,15 @@ def test_the_report_card_of_a_version_that_sees_has_visual_skills_beside_blank_p
     card = report([version], limit=1)
     assert {*SETS, *(f"{name} (blank)" for name in SETS), "reading"} <= set(card.skills())
     assert "object (blank)" in card.to_markdown()
+
+
+def test_deployed_it_sees_as_before(start, conversations):
+    version = run(CONFIG, start.registry, parent=start.model("sft"), **conversations)
+    deployed = deploy.run(deploy.DeployConfig(dtype="fp32", report_limit=1), start.registry, parent=version)
+    tasks = load("object", 2)
+    assert SeeingAnswerer(deployed.path).answer(tasks) == SeeingAnswerer(version.path).answer(tasks)
+    with pytest.raises(LifecycleError, match="int8"):
+        deploy.run(deploy.DeployConfig(dtype="int8", report_limit=1), start.registry, parent=version)
 
 
 def test_only_a_model_that_chats_learns_to_see(start, conversations):
