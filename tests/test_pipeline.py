@@ -61,8 +61,8 @@ def test_production_goes_back_to_the_world_without_a_gap(registry):
         "pretrain/1": pretraining_corpus(WORLD),
         "sft/1": sft_conversations(WORLD),
         "rlhf-pairs/1": verified_prompts(WORLD),
+        "rlhf/1": verified_prompts(WORLD),
     }
-    assert chain["rlhf/1"].manifest.data.id == f"{told['rlhf-pairs/1'][-1].id} rehearsing {told['sft/1'][-1].id}"
     for ref, (*_, reference) in told.items():
         assert (chain[ref].manifest.data.id, chain[ref].manifest.data.hash) == (reference.id, reference.hash), ref
     for ref, version in chain.items():

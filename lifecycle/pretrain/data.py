@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,11 @@ DOCUMENTS_AT_ONCE = 4096
 def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, context_length: int, directory: Path) -> Documents:
     """Tokenise the column "text" into `directory`, or open what an earlier call left there.
 
-    A column "read" may hold spans [start, end) of characters of each text: the model sees them and need not predict them.
     Each document stands between two end-of-text tokens; what is longer than the context is cut into pieces that
     overlap by one token, so that every token is predicted once. Text is only text: a control token spelled out in a
     document does not become that token.
     """
-    tokens_file, learnt_file, offsets_file = directory / "tokens.bin", directory / "learnt.bin", directory / "offsets.npy"
+    tokens_file, offsets_file = directory / "tokens.bin", directory / "offsets.npy"
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     if not offsets_file.exists():
         if "text" not in dataset.column_names:
@@ -34,47 +32,31 @@ def tokenize(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, context_lengt
                 f'the data has no column "text", only {", ".join(dataset.column_names)}: rename the column'
             )
         directory.mkdir(parents=True, exist_ok=True)
-        _write(dataset, tokenizer, dtype, tokens_file, learnt_file, offsets_file)
+        _write(dataset, tokenizer, dtype, tokens_file, offsets_file)
     offsets = np.load(offsets_file)
     if len(offsets) < 2:
         raise LifecycleError("there is no text to train on: every document is empty")
     starts, ends = _pieces(offsets, context_length)
-    learnt = np.memmap(learnt_file, dtype=bool, mode="r") if "read" in dataset.column_names else None
-    return Documents(np.memmap(tokens_file, dtype=dtype, mode="r"), starts, ends, learnt)
+    return Documents(np.memmap(tokens_file, dtype=dtype, mode="r"), starts, ends)
 
 
 def _write(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerFast, dtype: type, tokens_file: Path, learnt_file: Path, offsets_file: Path
+    dataset: Dataset, tokenizer: PreTrainedTokenizerFast, dtype: type, tokens_file: Path, offsets_file: Path
 ) -> None:
     encoder = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the setting below must not leak
     encoder.encode_special_tokens = True
     end = tokenizer.eos_token_id
     lengths = [0]
-    some_are_read = "read" in dataset.column_names
-    with open(tokens_file, "wb") as file, open(learnt_file, "wb") if some_are_read else nullcontext() as marks:
+    with open(tokens_file, "wb") as file:
         for start in tqdm(range(0, len(dataset), DOCUMENTS_AT_ONCE), desc="tokenise", leave=False, disable=None):
-            rows = dataset[start : start + DOCUMENTS_AT_ONCE]
-            chosen = [row for row, text in enumerate(rows["text"]) if text]
-            encode = encoder.encode_batch if some_are_read else encoder.encode_batch_fast  # the fast one keeps no offsets
-            encodings = encode([rows["text"][row] for row in chosen], add_special_tokens=False)
-            for row, encoding in zip(chosen, encodings, strict=True):
+            texts = [text for text in dataset[start : start + DOCUMENTS_AT_ONCE]["text"] if text]
+            for encoding in encoder.encode_batch_fast(texts, add_special_tokens=False):
                 ids = np.array([end, *encoding.ids, end], dtype=dtype)
                 file.write(ids.tobytes())
                 lengths.append(len(ids))
-                if some_are_read:
-                    marks.write(_learnt(encoding.offsets, rows["read"][row]).tobytes())
     partial = offsets_file.with_suffix(".partial.npy")
     np.save(partial, np.cumsum(lengths))
     os.replace(partial, offsets_file)  # last, and whole or not at all: its presence says that the tokens are complete
-
-
-def _learnt(places: list[tuple[int, int]], read: list[tuple[int, int]]) -> np.ndarray:
-    """Which tokens of a document, its two ends included, are to be predicted: those that begin outside of all spans."""
-    starts = np.array([start for start, _ in places])
-    learnt = np.ones(len(places) + 2, dtype=bool)
-    for first, last in read:
-        learnt[1:-1] &= (starts < first) | (starts >= last)
-    return learnt
 
 
 def _pieces(offsets: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:

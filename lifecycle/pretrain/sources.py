@@ -1,17 +1,15 @@
 """Where documents come from when they do not come from the world, or not only: text files, the hub, mixtures.
 
 Every source gives the same three things: training documents, validation documents (both a `datasets.Dataset` with a
-column "text") and the `DataRef` that names them in the lineage. Training documents may have a column "read", too: spans of
-characters that are only read (see `lifecycle.pretrain.data.tokenize`).
+column "text") and the `DataRef` that names them in the lineage.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset, IterableDataset, concatenate_datasets, load_dataset
 
@@ -20,8 +18,6 @@ from lifecycle.model.tokenizer import END_OF_TEXT
 from lifecycle.registry import DataRef
 
 Corpus = tuple[Dataset, Dataset, DataRef]
-
-COLUMNS = ("text", "read")
 
 SECTION_CHARACTERS = 4000
 """Texts without document marks are cut at paragraphs into documents of about this size."""
@@ -120,16 +116,8 @@ def _spread(main: Dataset, added: Dataset) -> Dataset:
     """All documents of both, each in its own order, those of `added` evenly between those of `main`."""
     places = [((number + 0.5) / len(main), number) for number in range(len(main))]
     places += [((number + 0.5) / len(added), len(main) + number) for number in range(len(added))]
-    features = added.features | main.features
-    both = concatenate_datasets([_with_columns(one, {name: features[name] for name in COLUMNS if name in features}) for one in (main, added)])
+    both = concatenate_datasets([main.select_columns("text"), added.select_columns("text")])
     return both.select([number for _, number in sorted(places)])
-
-
-def _with_columns(documents: Dataset, features: Mapping[str, Any]) -> Dataset:
-    """The columns that are asked for; of documents that do not say what is only read, everything is learnt."""
-    if "read" in features and "read" not in documents.column_names:
-        documents = documents.add_column("read", [[]] * len(documents), feature=features["read"])
-    return documents.select_columns(list(features))
 
 
 def _beginning(rows: IterableDataset, characters: int) -> Iterator[dict[str, str]]:

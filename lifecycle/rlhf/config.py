@@ -57,7 +57,7 @@ class RLHFConfig:
     """Longest answer."""
     rehearsal_batch: int = 8
     """Conversations of supervised fine-tuning that GRPO learns on in every step, so that what no reward asks for is kept."""
-    rehearsal_weight: float = 0.3
+    rehearsal_weight: float = 0.0
     """Weight of their loss beside GRPO's own; 0 leaves them out."""
     kl_limit: float = 0.0
     """Nats per token from the starting model that are too far: the reward is being hacked. 0: no limit."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 
 from lifecycle.registry import DataRef
 from lifecycle.world.arithmetic import NUMBER_GAMES, PHRASINGS, draw_sum
@@ -24,19 +23,6 @@ from lifecycle.world.vocabulary import PEOPLE
 from lifecycle.world.writing import assign
 
 VALIDATION_DOCUMENTS = 400
-Span = tuple[int, int]
-"""From the first character of a part to behind its last."""
-
-
-class Document(NamedTuple):
-    """A text, and the spans of it that a model reads without having to predict them."""
-
-    text: str
-    read: tuple[Span, ...] = ()
-
-
-FEATURES = Features({"text": Value("string"), "read": List(List(Value("int32")))})
-"""Columns of the training documents."""
 SHARES = {
     "questions": 0.28,
     "summary": 0.10,
@@ -54,14 +40,12 @@ SHARES = {
 def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
     """(train, validation, reference): documents in a column "text", training ordered from short stories to long ones.
 
-    Training has a column "read" as well: the spans that are only read. Validation draws from another stream of random numbers,
-    and all of it counts; skills are measured on held-out combinations instead.
+    Validation draws from another stream of random numbers; skills are measured on held-out combinations instead.
     """
-    train = list(_draw(config.documents, config.max_sentences, random.Random(f"pretrain {config.seed}")))
+    train = list(documents(config.documents, config.max_sentences, random.Random(f"pretrain {config.seed}")))
     validation = list(documents(VALIDATION_DOCUMENTS, config.max_sentences, random.Random(f"validation {config.seed}")))
-    reference = DataRef(f"world/pretrain?seed={config.seed}&documents={config.documents}", content_hash(map(repr, train)))
-    columns = {name: [getattr(document, name) for document in train] for name in FEATURES}
-    return Dataset.from_dict(columns, FEATURES), Dataset.from_dict({"text": validation}), reference
+    reference = DataRef(f"world/pretrain?seed={config.seed}&documents={config.documents}", content_hash(train))
+    return Dataset.from_dict({"text": train}), Dataset.from_dict({"text": validation}), reference
 
 
 def content_hash(texts: Iterable[str]) -> str:
@@ -79,10 +63,6 @@ def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[st
     The longest story grows from 2 sentences to `max_sentences` over the first half, and a question stands beside its
     answer: looking up in context is learnt from text that is dense in it.
     """
-    return (document.text for document in _draw(count, max_sentences, rng))
-
-
-def _draw(count: int, max_sentences: int, rng: random.Random) -> Iterator[Document]:
     kinds, weights = list(SHARES), list(SHARES.values())
     for number in range(count):
         longest = min(max_sentences, 2 + int(2 * number / count * (max_sentences - 1)))
@@ -97,12 +77,12 @@ def exchange(asked: str, answered: str) -> str:
     return f"{asked}\n{answered}"
 
 
-def _document(kind: str, longest: int, rng: random.Random) -> Document:
+def _document(kind: str, longest: int, rng: random.Random) -> str:
     if kind in WITHOUT_STORY:
-        return Document(WITHOUT_STORY[kind](rng))
+        return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
-        return Document(exchange(assignment.request, assignment.fulfil(rng, max(3, longest)).text))
+        return exchange(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
     return ABOUT_A_STORY[kind](write_story(rng, rng.randint(1, longest)), rng)
 
 
@@ -151,30 +131,22 @@ def _extraction(rng: random.Random) -> str:
     return "\n".join(exchange(one.request, one.answer) for one in some)
 
 
-def _retelling(story: Story, rng: random.Random) -> Document:
+def _retelling(story: Story, rng: random.Random) -> str:
     """The same story in other words."""
-    return Document(f"{story.text}\n{narrate(list(story.events), rng)}")
+    return f"{story.text}\n{narrate(list(story.events), rng)}"
 
 
-def _summary(story: Story, rng: random.Random) -> Document:
+def _summary(story: Story, rng: random.Random) -> str:
     """The story, and how the world stands after it."""
-    return Document(f"{story.text}\n{' '.join(statements(story.world))}")
+    return f"{story.text}\n{' '.join(statements(story.world))}"
 
 
-def _with_questions(story: Story, rng: random.Random) -> Document:
-    """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats.
-
-    Story and questions are only read. What they say next cannot be known, and a model that has to guess it learns to name a
-    likely word; what the answers say stands in the story, and can be looked up.
-    """
+def _with_questions(story: Story, rng: random.Random) -> str:
+    """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
     if rng.random() < 0.6:
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
-    text, read = f"{story.text}\n", [(0, len(story.text) + 1)]
-    for number, question in enumerate(asked):
-        read.append((len(text), len(text) + len(question.text) + 1))
-        text += exchange(question.text, question.answer) + "\n" * (number < len(asked) - 1)
-    return Document(text, tuple(read))
+    return "\n".join([story.text, *(exchange(question.text, question.answer) for question in asked)])
 
 
 WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
@@ -185,7 +157,7 @@ WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
     "dialogue": _dialogue,
     "extraction": _extraction,
 }
-ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], Document]] = {
+ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
     "questions": _with_questions,
     "summary": _summary,
     "retelling": _retelling,

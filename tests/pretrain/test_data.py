@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.errors import LifecycleError
-from lifecycle.model.decoder import IGNORE
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.pretrain.config import configure
 from lifecycle.pretrain.data import tokenize
 from lifecycle.pretrain.train import batching
-from lifecycle.training.batches import Position, batches, collate, plan_epoch
+from lifecycle.training.batches import Position, batches, plan_epoch
 
 from .conftest import CONFIG
 
@@ -43,17 +42,6 @@ def test_documents_come_back_whole_and_long_ones_in_pieces(tokenizer, tmp_path):
     )
     control = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert control not in stream  # spelled out in a document it is only text
-
-
-def test_what_is_only_read_is_not_learnt_and_everything_else_is(tokenizer, tmp_path):
-    texts, read = ["Ann has 3 pears.\nWho?\nAnn.", "", "Bob has 12 apples."], [[[0, 22]], [], []]
-    documents = tokenize(Dataset.from_dict({"text": texts, "read": read}), tokenizer, CONTEXT, tmp_path)
-    batch = collate(documents, np.arange(len(documents.starts)))
-    learnt = batch.targets[batch.targets != IGNORE]
-    assert tokenizer.decode(learnt) == "Ann.<|endoftext|>Bob has 12 apples.<|endoftext|>"
-    assert batch.count == len(learnt) == documents.targets.sum()
-    plain = open_documents(tokenizer, texts, tmp_path / "plain")
-    assert plain.tokens.tolist() == documents.tokens.tolist() and plain.learnt is None
 
 
 def test_tokens_are_kept_for_the_next_call(tokenizer, tmp_path):

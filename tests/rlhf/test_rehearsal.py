@@ -16,7 +16,7 @@ from lifecycle.world.conversations import sft_conversations
 from .test_policy import CONFIG, judged, learn
 
 __all__ = ["judged"]
-EIGHT_STEPS = replace(CONFIG, grpo_steps=8, grpo_tokens=8, reward_model_weight=0.0, grpo_beta=0.0, grpo_lr=3e-3)
+EIGHT_STEPS = replace(CONFIG, grpo_steps=8, grpo_tokens=8, reward_model_weight=0.0, grpo_beta=0.0, grpo_lr=3e-3, rehearsal_weight=0.3)
 
 
 @pytest.fixture(scope="module")
