@@ -91,7 +91,7 @@ def rlhf(
         tasks=tasks,
         data=reference,
         given=given,
-        conversations=_conversations(config.world),
+        conversations=_conversations(config.world) if config.rlhf.rehearsal_weight else None,  # thousands, told in seconds
         preset=preset,
     )
 

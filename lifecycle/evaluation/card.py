@@ -102,9 +102,13 @@ def report(
 
 def row(version: ModelVersion, skill: str, tasks: Sequence[Task], answers: Answers) -> Row:
     """One version's result in one skill."""
-    n = len(tasks)
-    low, high = wilson(sum(answers.right), n)
-    return Row(version.ref, version.manifest.stage, skill, answers.share, low, high, n, version.manifest.seed or 0, chance(tasks))
+    return _row(version, skill, answers.right, chance(tasks))
+
+
+def _row(version: ModelVersion, skill: str, right: Sequence[bool], guess: float) -> Row:
+    n, hits = len(right), sum(right)
+    low, high = wilson(hits, n)
+    return Row(version.ref, version.manifest.stage, skill, hits / n, low, high, n, version.manifest.seed or 0, guess)
 
 
 def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
@@ -120,9 +124,8 @@ def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
         guess = sum(task.question.chance for task in tasks) / len(tasks)
         for skill, blind in ((name, False), (f"{name} (blank)", True)):
             told = answerer.answer(tasks, blind=blind)
-            right = sum(correct(task.question, text) for task, text in zip(tasks, told, strict=True))
-            low, high = wilson(right, len(tasks))
-            rows.append(Row(version.ref, version.manifest.stage, skill, right / len(tasks), low, high, len(tasks), version.manifest.seed or 0, guess))
+            right = [correct(task.question, text) for task, text in zip(tasks, told, strict=True)]
+            rows.append(_row(version, skill, right, guess))
     return rows
 
 

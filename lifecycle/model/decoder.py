@@ -24,9 +24,6 @@ from lifecycle.model.rows import Rows, inverse, pick
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of every layer, each [B, K, S, D]."""
 
-Pictures = tuple[Tensor, Tensor]
-"""Places in a flat row of tokens, [M] int64, and what stands there in place of the tokens' embeddings, [M, hidden_size]."""
-
 Inserted = tuple[Tensor, Tensor]
 """Places [n] in a flat row and what stands there instead of the tokens' embeddings: [n, hidden_size]."""
 
@@ -222,7 +219,8 @@ class Decoder(nn.Module):
 
         tokens, targets: [N] int64, documents one after the other; each sees itself alone, from position 0 on.
         lengths: how many of the N tokens each document has, [documents] int64 on the CPU. Documents of similar length
-        had best be neighbours. `inserted` takes the place of some tokens' embeddings. Right is a target than which no token is likelier.
+        had best be neighbours. `inserted` takes the place of some tokens' embeddings. Right is a target than which no token is
+        likelier.
         """
         hidden = self.model.flat(tokens, lengths, inserted)
         counted = (targets != IGNORE).nonzero()[:, 0]

@@ -20,6 +20,7 @@ from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.contrastive import TwoTowers
+from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.loop import Step, train
 from lifecycle.see.vision import VisionTower, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
@@ -56,9 +57,10 @@ def run(
     workspace = registry.workspace(NAME, work, [parent, encoder])
     meter = CostMeter()
     decoder, tokenizer = language_model(Path(parent.path))
-    texts = as_documents(tokenize(conversations, tokenizer), _longest(decoder)) if config.text else None
+    longest = min(LONGEST_TEXT, decoder.config.context_length)
+    texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
     seer = Seer(_tower(encoder, config), decoder, config)
-    history, cost = teach(seer, config, _writer(tokenizer), texts, workspace)
+    history, cost = teach(seer, config, Writer(tokenizer), texts, workspace)
 
     def write(directory: Path) -> None:
         save(seer, config, tokenizer, directory)
@@ -91,7 +93,7 @@ def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersi
     workspace = registry.workspace(ENCODER, work, [parent])
     meter = CostMeter()
     _, tokenizer = language_model(Path(parent.path))
-    towers, writer = TwoTowers(config, len(tokenizer)), _writer(tokenizer)
+    towers, writer = TwoTowers(config, len(tokenizer)), Writer(tokenizer)
     history, cost = contrast(towers, config, writer, workspace)
 
     def write(directory: Path) -> None:
@@ -120,7 +122,7 @@ def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersi
     return version
 
 
-def contrast(towers: TwoTowers, config: SeeConfig, writer: data.Writer, workspace: Path) -> tuple[list, dict[str, Any]]:
+def contrast(towers: TwoTowers, config: SeeConfig, writer: Writer, workspace: Path) -> tuple[list, dict[str, Any]]:
     """Phase one: which caption belongs to which picture. The log and what it cost."""
 
     def step_of(step: int) -> Step:
@@ -137,7 +139,7 @@ def contrast(towers: TwoTowers, config: SeeConfig, writer: data.Writer, workspac
 
 
 def teach(
-    seer: Seer, config: SeeConfig, writer: data.Writer, texts: Documents | None, workspace: Path
+    seer: Seer, config: SeeConfig, writer: Writer, texts: Documents | None, workspace: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Phases two and three, in place: captions through the projection and the norm before it alone, then everything. The log and what it cost."""
     seer.requires_grad_(False)
@@ -159,7 +161,7 @@ def teach(
     return history + later, {name: round(first[name] + second[name], 3) for name in first}
 
 
-def answer(seer: Seer, looked: data.Looked) -> Step:
+def answer(seer: Seer, looked: Looked) -> Step:
     """How likely the answers are, given what is shown: the mean over their tokens."""
     device = seer.connector.proj.weight.device
     seen = seer.look(pixels(looked.pictures.to(device)))[looked.shown.to(device)].flatten(0, 1)  # [M, hidden_size]
@@ -168,7 +170,7 @@ def answer(seer: Seer, looked: data.Looked) -> Step:
     return Step(nats / looked.count, right.item() / looked.count, len(looked.tokens))
 
 
-def forgotten(decoder: Decoder, before: Decoder, told: data.Looked) -> torch.Tensor:
+def forgotten(decoder: Decoder, before: Decoder, told: Looked) -> torch.Tensor:
     """How far a language model is from what it was: the mean over the assistant's tokens of KL(before || now), in nats.
 
     What reinforcement has taught is in no conversation, so what is held on to is not the conversations' own words but what
@@ -181,14 +183,6 @@ def forgotten(decoder: Decoder, before: Decoder, told: data.Looked) -> torch.Ten
         was = before.lm_head(before.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)  # [n, vocab_size]
     now = decoder.lm_head(decoder.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)
     return (was.exp() * (was - now)).sum() / len(counted)
-
-
-def _longest(decoder) -> int:
-    return min(data.LONGEST_TEXT, decoder.config.context_length)
-
-
-def _writer(tokenizer) -> data.Writer:
-    return data.Writer(tokenizer)
 
 
 def _tower(encoder: ModelVersion, config: SeeConfig) -> VisionTower:
