@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from lifecycle.errors import LifecycleError
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
+from serving.infrastructure.cluster.config import ReplicaConfig
 from serving.infrastructure.media.limits import MediaLimits
 
 Backend = Literal["auto", "native", "packed", "padded"]
@@ -17,7 +18,7 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits):
+class ServingConfig(SchedulerConfig, MediaLimits, ReplicaConfig):
     """The scheduler's knobs, how to load the model, and what pictures may cost. Raises LifecycleError for a value that cannot work."""
 
     device: str = "auto"
@@ -50,6 +51,7 @@ class ServingConfig(SchedulerConfig, MediaLimits):
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)
+        ReplicaConfig.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),
