@@ -8,6 +8,7 @@ from flask import Blueprint, Flask, Response
 
 from serving.application.access import Keys, SingleKey
 from serving.application.feedback import FeedbackStore
+from serving.application.live.ports import LiveVoice
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
 from serving.presentation.admin import admin_blueprint
@@ -24,6 +25,7 @@ from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.realtime import realtime_blueprint
 from serving.presentation.registry import registry_blueprint
 from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
@@ -38,11 +40,12 @@ def create_app(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    live: LiveVoice | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
-    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it, and
-    without `media` nothing is shown to a model.
+    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it,
+    without `media` nothing is shown to a model, and without `live` nobody talks with one.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
@@ -61,6 +64,7 @@ def create_app(
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(tokens_blueprint(state))
     app.register_blueprint(responses_blueprint(state))
+    app.register_blueprint(realtime_blueprint(state, live))
     app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))

@@ -74,6 +74,10 @@ OPERATIONS = (
     Operation("delete", "/v1/responses/{response_id}", "Forget a response", answers.Deleted),
     Operation("post", "/v1/responses/{response_id}/cancel", "Stop computing a response", answers.ResponseAnswer),
     Operation("post", "/v1/embeddings", "Texts as vectors", answers.EmbeddingList, EmbeddingRequest, errors=MODEL),
+    Operation(
+        "get", "/v1/realtime", "A live conversation in speech, over a WebSocket (docs/voice.md)",
+        errors=(*MODEL, 400, 429, 501), status=101, query=("model",),
+    ),
     Operation("get", "/v1/models", "What is served", answers.ModelList),
     Operation("get", "/v1/models/{name}", "One model, by name, version or alias", answers.Model),
     Operation("post", "/tokenize", "Text or messages to tokens", answers.Tokens, TokenizeRequest, errors=SEEN),
