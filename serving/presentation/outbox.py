@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -35,10 +36,13 @@ class Line:
 
     def cut(self) -> None:
         """Whoever waits on it fails."""
-        try:
+        with contextlib.suppress(OSError):  # it was down already
             self._raw.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            log.debug("the connection was down already")
+
+    def end(self) -> None:
+        """Nothing follows; the other end may still be read."""
+        with contextlib.suppress(OSError):
+            self._raw.shutdown(socket.SHUT_WR)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)

@@ -66,6 +66,7 @@ class Connection:
             self._outbox.close()
             if code is not None:
                 self._close(code, reason)
+            self._socket.sock.end()
             if not self._converse.join(JOIN_SECONDS):
                 log.warning("a live conversation has ended, but a thread of it still works")
 

@@ -129,13 +129,14 @@ class Ears:
         self._listener.hearing_failed(error, job[1])
 
     def _configure(self, format: SoundFormat, rules: TurnRules | None) -> None:
-        if self._format is None or self._format.name != format.name:
+        other = self._format is None or self._format.name != format.name
+        if other:
             self._format = format
             self._start, self._buffer = 0, bytearray()
         if rules is None:
             self._taking = None
             return
-        if self._taking is not None and self._taking.rules == rules:
+        if not other and self._taking is not None and self._taking.rules == rules:
             return
         self._restart()
         self._taking = TurnTaking(rules)

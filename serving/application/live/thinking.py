@@ -14,9 +14,9 @@ from serving.application.live.events import AnswerStatus
 from serving.application.live.ports import EventSink, LanguageModel
 from serving.application.live.stage import Stage
 from serving.application.rendering import RenderChat
+from serving.application.sentences import Sentences
 from serving.application.speech import TextToSpeech
 from serving.domain.errors import InvalidRequest, ServingError
-from serving.domain.sentences import Sentences
 
 TICK_SECONDS = 0.05
 """So long an answer that is over may go unnoticed."""
@@ -24,6 +24,8 @@ SENTENCES = 4
 """So far the engine may be ahead of the voice, per queue."""
 BACKLOG_BYTES = 2 * 2**20
 """The voice waits while so much of what it said has not left."""
+EAGER_WORDS = 3
+"""The first thing to be spoken is a clause with so many, where there is one."""
 ROOM = 0.25
 """Of the context is kept free for the answer, at the cost of the oldest messages."""
 
@@ -72,11 +74,11 @@ class Mouth:
             answer.end(what.status, what.reason, what.usage)
             return
         settings = answer.request.settings
-        for chunk in self._to_speech().speak(what.strip(), settings.voice, settings.speed):
+        for chunk in self._to_speech().speak(what, settings.voice, settings.speed):
             self._wait_for_room(answer)
             if answer.over:
                 return
-            answer.sound(chunk.text + " ", settings.format.encode(chunk.audio))
+            answer.sound(chunk.text and chunk.text + " ", settings.format.encode(chunk.audio))
 
     def _wait_for_room(self, answer: Answer) -> None:
         while self._sink.backlog() > BACKLOG_BYTES and not answer.over and not self._stage.closed(TICK_SECONDS):
@@ -113,7 +115,7 @@ class Thinker:
         render = RenderChat(self._fit(messages, settings.tools), list(settings.tools))
         options = Options(max_tokens=settings.max_tokens)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
-        sentences, reason = Sentences(), None
+        sentences, reason = Sentences(EAGER_WORDS), None
         updates = asked.deltas(TICK_SECONDS)
         try:
             for deltas in updates:
@@ -146,8 +148,8 @@ class Thinker:
         if not answer.aloud:
             answer.end(status, reason, usage)
             return
-        for sentence in sentences.flush():
-            self._mouth.put(answer, sentence)
+        if rest := sentences.flush():
+            self._mouth.put(answer, rest)
         self._mouth.put(answer, Ending(status, reason, usage))
 
     def _fit(self, messages: list[dict], tools: tuple[dict, ...]) -> list[dict]:
