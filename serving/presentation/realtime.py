@@ -6,7 +6,7 @@ import threading
 
 from flask import Blueprint, Response, g, request
 
-from serving.application.live.ports import LiveVoice
+from serving.application.voice import Voice
 from serving.domain.errors import QueueFull, SpeechMissing
 from serving.presentation.state import ServerState
 
@@ -18,7 +18,7 @@ SUBPROTOCOL = "realtime"
 MISSING = "this server neither hears nor speaks: pip install -e '.[voice]', then lifecycle voice setup, and start it again"
 
 
-def realtime_blueprint(state: ServerState, voice: LiveVoice | None) -> Blueprint:
+def realtime_blueprint(state: ServerState, voice: Voice | None) -> Blueprint:
     """The route. Without a voice, or where what it needs is missing, whoever comes gets 501."""
     routes = Blueprint("realtime", __name__)
     try:
@@ -40,7 +40,7 @@ def realtime_blueprint(state: ServerState, voice: LiveVoice | None) -> Blueprint
     @routes.before_request
     def admit() -> None:
         state.model(request.args.get("model"))
-        for load in (voice.speech.to_text, voice.speech.to_speech, voice.speech.activity):
+        for load in (voice.engines.to_text, voice.engines.to_speech, voice.engines.activity):
             load()
         if not places.acquire(blocking=False):
             raise QueueFull(

@@ -9,13 +9,15 @@ from typing import Any
 
 from serving.application.live.answer import fresh_id
 from serving.application.live.converse import Converse
-from serving.application.live.ports import LiveVoice, SoundFormat
+from serving.application.live.ports import SoundFormat
 from serving.application.live.settings import AnswerRequest, AnswerSettings, LiveSettings
+from serving.application.voice import Voice, choose_voice
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.domain.turn_taking import TurnRules, by_words
 from serving.presentation.outbox import Outbox
 from serving.presentation.realtime_json import error_event, server_event, session_json
 from serving.presentation.realtime_model import ConnectedModel
+from serving.presentation.schemas.audio import voice_name
 from serving.presentation.schemas.realtime import (
     Append,
     AudioInput,
@@ -47,7 +49,7 @@ class Commands:
 
     converse: Converse
 
-    def __init__(self, outbox: Outbox, voice: LiveVoice, model: ConnectedModel, session_id: str, expires_at: int) -> None:
+    def __init__(self, outbox: Outbox, voice: Voice, model: ConnectedModel, session_id: str, expires_at: int) -> None:
         self._outbox = outbox
         self._voice = voice
         self._model = model
@@ -55,7 +57,7 @@ class Commands:
         self._expires_at = expires_at
         self._detection: ServerVad | SemanticVad | None = ServerVad(type="server_vad")
         pcm = voice.formats[PCM]
-        first = voice.speech.to_speech().voices[:1]
+        first = voice.engines.to_speech().voices[:1]
         self.settings = LiveSettings(AnswerSettings(format=pcm, voice=first[0] if first else None), pcm)
         self._handlers = {
             SessionUpdate: lambda event: self._update(event.session),
@@ -137,15 +139,16 @@ class Commands:
         return with_tools(answers, fields, param)
 
     def _speaking(self, answers: AnswerSettings, output: AudioOutput, param: str) -> AnswerSettings:
-        voices = self._voice.speech.to_speech().voices
-        if output.voice is not None and output.voice not in voices:
+        engine = self._voice.engines.to_speech()
+        voice = choose_voice(engine, voice_name(output.voice))
+        if voice is not None and voice not in engine.voices:
             raise InvalidRequest(
-                f'there is no voice "{output.voice}": choose one of {", ".join(voices)}'[:1000], param=f"{param}.voice"
+                f'there is no voice "{voice}": choose one of {", ".join(engine.voices)}'[:1000], param=f"{param}.voice"
             )
         return replace(
             answers,
             format=self._voice.formats[output.format.type] if output.format else answers.format,
-            voice=output.voice or answers.voice,
+            voice=voice or answers.voice,
             speed=output.speed or answers.speed,
         )
 

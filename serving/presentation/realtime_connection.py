@@ -16,7 +16,7 @@ from simple_websocket import ConnectionClosed
 
 from serving.application.access import Caller
 from serving.application.live.converse import Converse
-from serving.application.live.ports import LiveVoice
+from serving.application.voice import Voice
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.presentation.outbox import Line, Outbox
 from serving.presentation.realtime_commands import Commands
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Connection:
     """One WebSocket from its beginning to its end, on the thread of its request."""
 
-    def __init__(self, socket, state: ServerState, voice: LiveVoice, caller: Caller, model: str | None) -> None:
+    def __init__(self, socket, state: ServerState, voice: Voice, caller: Caller, model: str | None) -> None:
         self._socket = socket
         self._state = state
         socket.sock = Line(socket.sock)
@@ -46,7 +46,7 @@ class Connection:
         session_id = f"sess_{uuid.uuid4().hex[:21]}"
         self._ends = time.monotonic() + state.config.realtime_seconds
         self._commands = Commands(self._outbox, voice, self._model, session_id, int(time.time() + state.config.realtime_seconds))
-        self._converse = Converse(voice.speech, self._model, self._outbox, self._commands.settings)
+        self._converse = Converse(voice.engines, self._model, self._outbox, self._commands.settings)
         self._commands.converse = self._converse
 
     def run(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from serving.application.chat import GenerateChat
 from serving.application.deltas import Delta, Usage
 from serving.application.live.events import LiveEvent
 from serving.application.ports import ServedModel
-from serving.application.speech import Audio, SpeechEngines
+from serving.application.speech import Audio
 
 
 class SoundReader(Protocol):
@@ -71,11 +70,3 @@ class EventSink(Protocol):
 
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class LiveVoice:
-    """What a server needs to converse: who hears and speaks, and how sound travels, by name ("audio/pcm")."""
-
-    speech: SpeechEngines
-    formats: Mapping[str, SoundFormat]

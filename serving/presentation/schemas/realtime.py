@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from serving.domain.dialogue import Item, Part
 from serving.domain.errors import InvalidRequest
+from serving.presentation.schemas.audio import VoiceName
 from serving.presentation.schemas.base import INT32, Metadata, Name, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import CalledFunction
 from serving.presentation.schemas.responses import NamedResponseTool, ResponseTool, ResponseToolChoice
@@ -88,7 +89,7 @@ class AudioInput(_Partial):
 
 class AudioOutput(Wire):
     format: SoundFormatField | None = None
-    voice: Name | None = None
+    voice: VoiceName | None = None
     speed: Annotated[float, Field(ge=0.25, le=1.5)] | None = None
 
 

@@ -10,8 +10,12 @@ import numpy as np
 import openai
 import pytest
 
-from serving.application.live.ports import LiveVoice
-from serving.application.speech import Audio
+from serving.application.speech import Audio, SpeechEngines
+from serving.application.voice import Voice
+from serving.infrastructure.media.limits import MediaLimits
+from serving.infrastructure.media.opener import SoundOpener
+from serving.infrastructure.speech.encoding import write_sound
+from serving.infrastructure.speech.silence import pieces
 from serving.infrastructure.wire_formats import wire_formats
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
@@ -24,6 +28,10 @@ PATIENCE = 20.0
 """Seconds; a bound for what is broken, never waited out by what is sound."""
 FRAME = 0.1
 """Seconds of sound in one event."""
+
+
+def voice_of(engines: SpeechEngines) -> Voice:
+    return Voice(engines, SoundOpener(MediaLimits()), write_sound, pieces, FORMATS)
 
 
 class Talk:
@@ -97,7 +105,7 @@ def serve():
     running = []
 
     def serve(catalog, engines=None, **config) -> str:
-        app = create_app(catalog, HttpConfig(**config), live=LiveVoice(engines or modem_engines(), FORMATS))
+        app = create_app(catalog, HttpConfig(**config), voice=voice_of(engines or modem_engines()))
         server = run_in_thread(app)
         running.append((app, server))
         return server.url
