@@ -14,9 +14,11 @@ from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
+from serving.application.voice import Voice
 from serving.domain.errors import Draining, Forbidden, Unauthorized
 from serving.presentation.metrics import Meter, Metrics
 from serving.presentation.tenant_metrics import TenantMetrics
+from serving.presentation.voice_metrics import VoiceMetrics
 
 EXAMPLES = (
     "What is the capital of France?",
@@ -60,9 +62,12 @@ class ServerState:
     keys: tuple[Keys, ...] = ()
     media: OpenMedia | None = None
     """Who decodes pictures and clips; None: nobody."""
+    voice: Voice | None = None
+    """Who hears and speaks; None: nobody."""
     large_bodies: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LARGE_BODIES))
     """A place for each request with pictures that is being read."""
     metrics: Metrics = field(default_factory=Metrics)
+    voice_metrics: VoiceMetrics = field(default_factory=VoiceMetrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)
     draining: threading.Event = field(default_factory=threading.Event)
