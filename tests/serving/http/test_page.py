@@ -53,6 +53,7 @@ def test_examples_and_numbers_for_the_page(client):
         "examples": ["One?", "Two?"],
         "needs_key": False,
         "registry": False,
+        "voice": False,
         "feedback": any(rule.rule == "/v1/feedback" for rule in client.application.url_map.iter_rules()),
     }
     (stats,) = client.get("/stats").json["models"]
