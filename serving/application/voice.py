@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from serving.application.live.ports import SoundFormat
 from serving.application.speech import Audio, Segment, SpeechChunk, SpeechEngines, TextToSpeech, Word
 from serving.domain.errors import InvalidRequest, QueueFull
 
@@ -38,6 +39,8 @@ class Voice:
     open: OpenSound
     write: WriteSound
     cut: CutSound
+    formats: Mapping[str, SoundFormat]
+    """How sound travels in a live conversation, by name ("audio/pcm")."""
     _places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def hear(self, audio: Audio, language: str | None = None) -> Iterator[list[Segment]]:

@@ -26,6 +26,7 @@ from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.realtime import realtime_blueprint
 from serving.presentation.registry import registry_blueprint
 from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
@@ -65,6 +66,7 @@ def create_app(
     app.register_blueprint(tokens_blueprint(state))
     app.register_blueprint(responses_blueprint(state))
     app.register_blueprint(audio_blueprint(state))
+    app.register_blueprint(realtime_blueprint(state, voice))
     app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))

@@ -79,6 +79,10 @@ OPERATIONS = (
     Operation("post", "/v1/responses/{response_id}/cancel", "Stop computing a response", answers.ResponseAnswer),
     Operation("post", "/v1/embeddings", "Texts as vectors", answers.EmbeddingList, EmbeddingRequest, errors=MODEL),
     Operation(
+        "get", "/v1/realtime", "A live conversation in speech, over a WebSocket (docs/voice.md)",
+        errors=(*MODEL, 400, 429, 501), status=101, query=("model",),
+    ),
+    Operation(
         "post", "/v1/audio/transcriptions", "Write down what a sound says", answers.Transcription, TranscriptionRequest,
         form=True, also=("text/plain", "text/vtt"), streams=True, errors=SEEN,
     ),

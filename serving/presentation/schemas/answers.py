@@ -243,6 +243,8 @@ class Examples(Answer):
     needs_key: bool
     registry: bool
     """Whether there is a registry view."""
+    voice: bool
+    """Whether the server was started with something that hears and speaks."""
     feedback: bool
     """Whether feedback is kept."""
 

@@ -27,7 +27,8 @@ from serving.presentation.state import HttpConfig
 
 CASES = int(os.environ.get("API_CASES", "150"))
 PAGES = ("/", "/static/")
-ENDLESS = ("/engine/events",)
+ENDLESS = ("/engine/events", "/v1/realtime")
+"""The second one is no answer at all but a conversation: tests/serving/live attacks it."""
 FOR_GOOD = ("/admin/drain", "/registry/report", "/registry/promote")
 """After these the server, or the registry, is another one."""
 TRUTH = [status_code_conformance, content_type_conformance, response_schema_conformance]
