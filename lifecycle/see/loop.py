@@ -48,7 +48,9 @@ def train(
     device = choose_device("auto")
     dtype = choose_dtype(config.dtype, device)
     model.to(device)
-    optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr)
+    optimizer = MuonAdamW(
+        model, lr=config.lr, matrix_lr=config.matrix_lr, pace=lambda name: config.decoder_pace if name.startswith("decoder.") else 1.0
+    )
     checkpoints = Checkpoints(workspace)
     progress = checkpoints.restore(model, optimizer)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -60,7 +62,7 @@ def train(
             scale = _scale((progress.step + 0.5) / steps, config.warmup)
             for groups, peak in ((optimizer.muon.param_groups, config.matrix_lr), (optimizer.adamw.param_groups, config.lr)):
                 for group in groups:
-                    group["lr"] = peak * scale
+                    group["lr"] = peak * scale * group["pace"]
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
                 step = step_of(progress.step)
             step.loss.backward()
