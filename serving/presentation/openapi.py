@@ -28,7 +28,7 @@ WORDS = {
     413: "The request body is too large, or a picture or clip in it",
     415: "The request body is not declared as JSON, or a picture or clip in it is of no format that is read here",
     429: "Too many requests wait, or a tenant is over its limits; `Retry-After` says when to come back",
-    501: "It shows a picture or a clip, and nothing is installed that decodes them",
+    501: "It shows a picture or a clip: nothing is installed that decodes them, or where the model looks in them is not defined",
     503: "Not now: the server is closing down, or not well",
 }
 
