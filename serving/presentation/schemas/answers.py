@@ -53,10 +53,20 @@ class ToolCallAnswer(Answer):
     function: CalledFunctionAnswer
 
 
+class SpokenAnswer(Answer):
+    id: str
+    """By which an assistant's message of a later request may mean it."""
+    data: str
+    """base64."""
+    expires_at: int
+    transcript: str
+
+
 class AnswerMessage(Answer):
     role: Literal["assistant"]
     content: str | None
     tool_calls: list[ToolCallAnswer] = []
+    audio: SpokenAnswer | None = None
 
 
 class ChatChoice(Answer):
@@ -277,6 +287,8 @@ class Examples(Answer):
     needs_key: bool
     registry: bool
     """Whether there is a registry view."""
+    voice: bool
+    """Whether the server was started with something that hears and speaks."""
     feedback: bool
     """Whether feedback is kept."""
 
