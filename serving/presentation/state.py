@@ -14,6 +14,7 @@ from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
+from serving.application.spoken_answers import SpokenAnswers
 from serving.application.voice import Voice
 from serving.domain.errors import Draining, Forbidden, Unauthorized
 from serving.presentation.metrics import Meter, Metrics
@@ -74,6 +75,7 @@ class ServerState:
     large_bodies: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LARGE_BODIES))
     """A place for each request with pictures that is being read."""
     metrics: Metrics = field(default_factory=Metrics)
+    spoken: SpokenAnswers = field(default_factory=SpokenAnswers)
     voice_metrics: VoiceMetrics = field(default_factory=VoiceMetrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)
