@@ -53,10 +53,20 @@ class ToolCallAnswer(Answer):
     function: CalledFunctionAnswer
 
 
+class SpokenAnswer(Answer):
+    id: str
+    """By which an assistant's message of a later request may mean it."""
+    data: str
+    """base64."""
+    expires_at: int
+    transcript: str
+
+
 class AnswerMessage(Answer):
     role: Literal["assistant"]
     content: str | None
     tool_calls: list[ToolCallAnswer] = []
+    audio: SpokenAnswer | None = None
 
 
 class ChatChoice(Answer):
@@ -138,6 +148,34 @@ class EmbeddingList(Answer):
     usage: EmbeddingUsage
 
 
+class HeardSegment(Answer):
+    id: int
+    start: float
+    """Seconds, as all times."""
+    end: float
+    text: str
+
+
+class HeardWord(Answer):
+    word: str
+    start: float
+    end: float
+
+
+class HeardUsage(Answer):
+    type: Literal["duration"]
+    seconds: int
+
+
+class Transcription(Answer):
+    text: str
+    usage: HeardUsage
+    language: str | None = None
+    duration: float | None = None
+    segments: list[HeardSegment] | None = None
+    words: list[HeardWord] | None = None
+
+
 class Model(Answer):
     id: str
     object: Literal["model"]
@@ -205,6 +243,8 @@ class Examples(Answer):
     needs_key: bool
     registry: bool
     """Whether there is a registry view."""
+    voice: bool
+    """Whether the server was started with something that hears and speaks."""
     feedback: bool
     """Whether feedback is kept."""
 

@@ -9,6 +9,7 @@ import { duelView, messageView, paint } from "./message.js";
 import * as settings from "./settings.js";
 import { streamInto } from "./stream.js";
 import { answer as runTool } from "./tools.js";
+import * as voice from "./voice.js";
 
 const MOST_ROUNDS = 8; // of tools that run by themselves, for one question
 
@@ -193,6 +194,32 @@ async function keep(node, store, kept = () => {}) {
   }
 }
 
+// -- what is spoken ------------------------------------------------------------------------------------------------
+
+/** What a live conversation has to know: text alone, without the system prompt, which it is told by itself. */
+const spoken = () =>
+  conversation
+    .path()
+    .filter(({ role, content, tool_calls: calls }) => role !== "tool" && content && !calls)
+    .map(({ role, content }) => ({ role, content }));
+
+/** A message that is being spoken; `schedulePaint` shows its words as they come. */
+function addSpoken(role) {
+  const last = conversation.path().at(-1);
+  const node = conversation.add(last?.id ?? 0, role === "user" ? { role, content: "" } : fresh({ model: chosenModel() }));
+  node.running = true;
+  draw();
+  toEnd();
+  return node;
+}
+
+function settleSpoken(node) {
+  delete node.running;
+  conversation.title ||= node.content.slice(0, 60);
+  conversation.save();
+  draw();
+}
+
 // -- showing it ---------------------------------------------------------------------------------------------------
 
 const due = new Set(); // nodes that grew since the last picture
@@ -266,6 +293,7 @@ function drawHistory() {
 
 function open(found) {
   stop();
+  voice.close();
   conversation = found ?? new Conversation();
   toggleHistory(false);
   draw();
@@ -312,7 +340,7 @@ function toggleHistory(wanted = !$("history").classList.contains("open")) {
 
 /** Esc: closes what lies over the page, else stops the answers. */
 export function escape() {
-  if (attachments.putCameraAway()) return;
+  if (attachments.putCameraAway() || voice.close()) return;
   if (running.length) stop();
   else if ($("history").classList.contains("open")) toggleHistory(false);
   else if (settings.isOpen()) settings.toggle(false);
@@ -329,6 +357,7 @@ export function setUp(chosen, gone) {
   modelIsGone = gone;
   settings.setUp();
   attachments.setUp(fitPrompt);
+  voice.setUp({ model: chosenModel, history: spoken, add: addSpoken, paint: schedulePaint, done: settleSpoken });
   $("composer").onsubmit = (event) => {
     event.preventDefault();
     if (running.length) stop();
@@ -356,6 +385,7 @@ export function setUp(chosen, gone) {
 export async function loadExamples() {
   const found = await getJSON("examples");
   feedback.setAvailable(found.feedback);
+  voice.setAvailable(found.voice);
   showExamples(found.examples);
   draw();
   return found;
