@@ -72,11 +72,11 @@ def test_the_report_card_of_a_version_that_sees_has_visual_skills_beside_blank_p
 
 def test_deployed_it_sees_as_before(start, conversations):
     version = run(CONFIG, start.registry, parent=start.model("sft"), **conversations)
-    deployed = deploy.run(deploy.DeployConfig(dtype="fp32", report_limit=1), start.registry, parent=version)
+    deployed = deploy.run(deploy.DeployConfig(target="fp32", report_limit=1, prompts=9), start.registry, parent=version)
     tasks = load("object", 2)
     assert SeeingAnswerer(deployed.path).answer(tasks) == SeeingAnswerer(version.path).answer(tasks)
     with pytest.raises(LifecycleError, match="int8"):
-        deploy.run(deploy.DeployConfig(dtype="int8", report_limit=1), start.registry, parent=version)
+        deploy.run(deploy.DeployConfig(target="int8", report_limit=1, prompts=9), start.registry, parent=version)
 
 
 def test_only_a_model_that_chats_learns_to_see(start, conversations):
