@@ -5,6 +5,7 @@ import * as attachments from "./attachments.js";
 import { changedElsewhere, Conversation, forget, freshId, listed, load } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
+import * as gaze from "./gaze.js";
 import { duelView, messageView, paint } from "./message.js";
 import * as settings from "./settings.js";
 import { streamInto } from "./stream.js";
@@ -131,6 +132,14 @@ const act = {
   redraw: () => draw(),
   /** Whether an answer can be judged: what is kept of a conversation is its text. */
   judged: (node) => feedback.isAvailable() && conversation.upTo(node.id).every((one) => !one.parts),
+  /** Whether it makes sense to ask where the model looked as it wrote an answer. */
+  looked: (node) => node.content && !node.tool_calls && !node.error && shown(node).length > 0,
+  async look(node) {
+    delete node.note;
+    if (node.gaze) node.asGaze = !node.asGaze;
+    else await ask(node);
+    draw();
+  },
   turn(node, step) {
     if (running.length) return;
     conversation.turn(node, step);
@@ -183,6 +192,20 @@ const act = {
     if (here === conversation && !running.length) settle(winner);
   },
 };
+
+/** The pictures and clips that the model had seen when it wrote an answer. */
+const shown = (node) => conversation.upTo(node.parent).flatMap((one) => one.parts ?? []);
+
+async function ask(node) {
+  try {
+    const { tools } = settings.fields();
+    const request = { model: node.version ?? node.model, messages: messages(node.parent), ...(tools && { tools }) };
+    node.gaze = { told: await gaze.ask(request, node.content), parts: shown(node) };
+    node.asGaze = true;
+  } catch (error) {
+    node.note = inWords(error);
+  }
+}
 
 async function keep(node, store, kept = () => {}) {
   try {
