@@ -90,6 +90,7 @@ def serve(
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
+    from serving.infrastructure.speech.voice import build_voice
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.state import EXAMPLES, HttpConfig
 
@@ -136,6 +137,7 @@ def serve(
         keys=keys,
         feedback=feedback,
         media=MediaReader(config),
+        voice=build_voice(config),
     )
 
 

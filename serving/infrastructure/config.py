@@ -10,6 +10,7 @@ from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 from serving.infrastructure.cluster.config import ReplicaConfig
 from serving.infrastructure.media.limits import MediaLimits
+from serving.infrastructure.speech.config import SpeechConfig
 
 Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -18,8 +19,8 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits, ReplicaConfig):
-    """The scheduler's knobs, how to load the model, and what pictures may cost. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, ReplicaConfig):
+    """The scheduler's knobs, how to load the model, what pictures may cost, and who hears and speaks. Raises LifecycleError for a value that cannot work."""
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -30,7 +31,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, ReplicaConfig):
     """LoRA adapters may be added. Torch applies them, so the native kernels are left out."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
-    "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
+    "int8" rounds another one at load, without the calibration that lifecycle deploy --target int8 does."""
     kv_cache_dtype: CacheDtype = "auto"
     """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
     picture_cache_mb: int = 64
@@ -51,6 +52,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, ReplicaConfig):
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)
+        SpeechConfig.__post_init__(self)
         ReplicaConfig.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),

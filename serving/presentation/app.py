@@ -10,7 +10,10 @@ from serving.application.access import Keys, SingleKey
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
+from serving.application.voice import Voice
 from serving.presentation.admin import admin_blueprint
+from serving.presentation.attention import attention
+from serving.presentation.audio import audio_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
@@ -24,6 +27,7 @@ from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.realtime import realtime_blueprint
 from serving.presentation.registry import registry_blueprint
 from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
@@ -38,18 +42,19 @@ def create_app(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    voice: Voice | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
-    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it, and
-    without `media` nothing is shown to a model.
+    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it,
+    without `media` nothing is shown to a model, and without `voice` nobody hears or speaks.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
-    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media)
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, voice)
     register_errors(app)
     register_browsers(app, state)
     register_guard(app, state)
@@ -61,6 +66,8 @@ def create_app(
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(tokens_blueprint(state))
     app.register_blueprint(responses_blueprint(state))
+    app.register_blueprint(audio_blueprint(state))
+    app.register_blueprint(realtime_blueprint(state, voice))
     app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))
@@ -104,6 +111,10 @@ def openai_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/chat/render")
     def render() -> Response:
         return render_chat(state)
+
+    @routes.post("/chat/attention")
+    def looked() -> Response:
+        return attention(state)
 
     @routes.post("/embeddings")
     def vectors() -> Response:

@@ -34,6 +34,7 @@ def operations_blueprint(state: ServerState) -> Blueprint:
     @routes.get("/metrics")
     def metrics() -> Response:
         page = state.metrics.render(state.catalog.engines())
+        page += "".join(f"{line}\n" for line in state.voice_metrics.lines())
         if state.is_admin(request):  # who the tenants are is nobody else's business
             page += "".join(f"{line}\n" for line in state.tenants.lines())
         return Response(page, content_type=CONTENT_TYPE)
