@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,20 @@ if TYPE_CHECKING:
     help="Serve what this alias points to, and when it moves, the version that it points to then. May be repeated.",
 )
 @click.option(
+    "--canary",
+    "canary_percent",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help='Let the alias "candidate" answer this share of the requests for the alias that is followed.',
+)
+@click.option(
+    "--shadow",
+    "shadow_percent",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help='Let "candidate" answer this share too, unseen, and compare.',
+)
+@click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
@@ -78,7 +93,7 @@ def serve(
     record: Path | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
-    **knobs: str | int | None,
+    **knobs: str | float | None,
 ) -> None:
     """Serve registry versions (default: production) with an OpenAI-compatible API and a chat page.
 
@@ -86,6 +101,7 @@ def serve(
     answered by the first one.
     """
     from lifecycle.registry import ModelRegistry
+    from serving.application.canary import Canary
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
@@ -107,6 +123,9 @@ def serve(
     named_adapters = parse_adapters(adapters)
     registry = ModelRegistry()
     targets = follow_targets(registry, followed)
+    if config.tries and not followed:
+        raise LifecycleError("a candidate is tried beside an alias that is followed: add --follow production")
+    canary = Canary(config) if config.tries else None
     versions = [registry.resolve(ref).ref for ref in (*refs, *followed) or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
     feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
@@ -117,10 +136,16 @@ def serve(
     def build():
         from serving.composition import build_catalog  # imports torch: only in the worker
         from serving.infrastructure.following import Follower
+        from serving.infrastructure.trials import Trials, examine
 
         catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record)
-        for alias, version in targets.items():
-            Follower(catalog, registry, alias, version).start()
+        tried, *others = [Follower(catalog, registry, alias, version) for alias, version in targets.items()] or [None]
+        if canary is not None:
+            Trials(catalog, registry, canary, tried, examine=partial(examine, registry)).start()
+        elif tried is not None:
+            others.append(tried)
+        for follower in others:
+            follower.start()
         return catalog
 
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
@@ -135,6 +160,7 @@ def serve(
         keys=keys,
         feedback=feedback,
         media=MediaReader(config),
+        canary=canary,
     )
 
 

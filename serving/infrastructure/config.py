@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lifecycle.errors import LifecycleError
+from serving.domain.canary import CanaryRules
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 from serving.infrastructure.media.limits import MediaLimits
@@ -17,8 +18,8 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits):
-    """The scheduler's knobs, how to load the model, and what pictures may cost. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits, CanaryRules):
+    """The scheduler's knobs, how to load the model, what pictures may cost, how a new version is tried. Raises LifecycleError for a value that cannot work."""
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -47,6 +48,7 @@ class ServingConfig(SchedulerConfig, MediaLimits):
     def __post_init__(self) -> None:
         try:
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
+            CanaryRules.__post_init__(self)
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)

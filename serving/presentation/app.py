@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flask import Blueprint, Flask, Response
 
 from serving.application.access import Keys, SingleKey
+from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
@@ -38,18 +39,19 @@ def create_app(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    canary: Canary | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
     `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it, and
-    without `media` nothing is shown to a model.
+    without `media` nothing is shown to a model. `canary` routes requests to a version on trial.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
-    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media)
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, canary=canary)
     register_errors(app)
     register_browsers(app, state)
     register_guard(app, state)

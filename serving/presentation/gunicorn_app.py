@@ -21,6 +21,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from lifecycle.errors import LifecycleError
 from serving.application.access import Keys
+from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
@@ -58,6 +59,7 @@ class Server(BaseApplication):
         keys: Sequence[Keys] = (),
         feedback: FeedbackStore | None = None,
         media: OpenMedia | None = None,
+        canary: Canary | None = None,
     ) -> None:
         self._build = build
         self._listener = listener
@@ -66,6 +68,7 @@ class Server(BaseApplication):
         self._keys = keys
         self._feedback = feedback
         self._media = media
+        self._canary = canary
         self._failure = os.pipe()  # the worker's last words to this process
         super().__init__()
 
@@ -91,7 +94,9 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """Called in the worker."""
         try:
-            return create_app(self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media)
+            return create_app(
+                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media, canary=self._canary
+            )
         except LifecycleError as error:
             os.write(self._failure[1], str(error).encode())
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
@@ -141,9 +146,10 @@ def serve_forever(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    canary: Canary | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready, keys, feedback, media).run()
+    Server(build, listener, http, on_ready, keys, feedback, media, canary).run()
 
 
 def address(listener: socket.socket) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from serving.application.ports import ServedModel
+from serving.presentation.canary_metrics import canary_lines
 from serving.presentation.metrics import CONTENT_TYPE
 from serving.presentation.state import ServerState
 
@@ -33,7 +34,10 @@ def operations_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        page = state.metrics.render(state.catalog.engines())
+        models = [*state.catalog.engines(), *state.catalog.retiring()]
+        page = state.metrics.render(models)
+        if state.canary is not None:
+            page += "".join(f"{line}\n" for line in canary_lines(state.canary, models))
         if state.is_admin(request):  # who the tenants are is nobody else's business
             page += "".join(f"{line}\n" for line in state.tenants.lines())
         return Response(page, content_type=CONTENT_TYPE)
