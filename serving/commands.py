@@ -79,6 +79,13 @@ if TYPE_CHECKING:
 @click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Warnings as text, or JSON lines with one for every request.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
 def serve(
     refs: tuple[str, ...],
@@ -91,6 +98,7 @@ def serve(
     followed: tuple[str, ...],
     feedback_file: Path | None,
     record: Path | None,
+    log_format: str,
     assignments: tuple[str, ...],
     kv_memory: int | None,
     **knobs: str | float | None,
@@ -106,6 +114,7 @@ def serve(
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
     from serving.presentation.gunicorn_app import address, listen, serve_forever
+    from serving.presentation.logs import configure_logs
     from serving.presentation.state import EXAMPLES, HttpConfig
 
     if not (api_key or key_file) and not is_loopback(host):
@@ -148,6 +157,7 @@ def serve(
             follower.start()
         return catalog
 
+    configure_logs(log_format)
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
     serve_forever(
         build,

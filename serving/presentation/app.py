@@ -20,6 +20,7 @@ from serving.presentation.engine_events import engine_blueprint
 from serving.presentation.errors import register_errors
 from serving.presentation.feedback import feedback_blueprint
 from serving.presentation.guard import register_guard
+from serving.presentation.logs import register_request_log
 from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
@@ -52,6 +53,7 @@ def create_app(
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
     state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, canary=canary)
+    register_request_log(app)
     register_errors(app)
     register_browsers(app, state)
     register_guard(app, state)

@@ -94,7 +94,7 @@ class ServerState:
                 if self.model(name) is model:
                     raise
                 continue
-            g.answering = generation.model.version
+            g.answering, g.generation = generation.model.version, generation
             return generation
 
     def _begin(self, begin: Callable[[ServedModel], Generation], model: ServedModel, name: str | None) -> Generation:

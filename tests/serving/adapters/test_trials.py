@@ -9,6 +9,7 @@ from lifecycle.registry import ModelRegistry
 from serving.application.canary import Canary
 from serving.composition import ServingConfig, build_catalog
 from serving.domain.canary import Outcome
+from serving.domain.errors import QueueFull
 from serving.infrastructure.following import Follower
 from serving.infrastructure.trials import Trials, examine
 from serving.presentation.app import create_app
@@ -87,13 +88,14 @@ def test_a_candidate_that_fails_to_take_a_request_costs_nobody_an_answer(desk):
     server = desk(canary_percent=100)
     engine = server.catalog.get("candidate").engine
 
-    def broken(request):
-        raise MemoryError("no")
+    def full(request):
+        raise QueueFull("no place", retry_after=1)
 
-    submit, engine.submit = engine.submit, broken
-    with pytest.raises(MemoryError):
-        server.ask()  # a mistake of the program is not hidden
+    submit, engine.submit = engine.submit, full
+    assert server.version() == "tiny/1" and server.canary.windows.sample("tiny/2").failures == 1
     engine.submit = submit
+    assert server.ask(max_tokens=10_000).status_code == 400, "the client's mistakes are its own"
+    server.canary.windows.forget("tiny/2")
     engine.drain(0)
     assert server.version() == "tiny/1" and server.canary.windows.sample("tiny/2").failures == 0
 
