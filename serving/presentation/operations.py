@@ -44,7 +44,7 @@ def operations_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/stats")
     def stats() -> Response:
-        return jsonify({"models": [stats_json(model) for model in state.catalog.engines()]})
+        return jsonify({"models": [stats_json(model) for model in (*state.catalog.engines(), *state.catalog.retiring())]})
 
     return routes
 
@@ -59,6 +59,7 @@ def stats_json(model: ServedModel) -> dict[str, Any]:
     stats = model.engine.stats()
     return {
         "model": model.name,
+        "version": model.version,
         "policy": stats.policy,
         "running": stats.running,
         "waiting": stats.waiting,
