@@ -65,6 +65,14 @@ class VisionMissing(ServingError):
     code = "vision_missing"
 
 
+class SpeechMissing(ServingError):
+    """Nothing is installed, or fetched, that hears or speaks."""
+
+    status = 501
+    type = "not_implemented"
+    code = "speech_missing"
+
+
 class Unauthorized(ServingError):
     status = 401
     type = "authentication_error"

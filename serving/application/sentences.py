@@ -1,0 +1,57 @@
+"""Cuts text into sentences, also while it is still being written: speech begins with the first of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LONGEST = 240
+"""Characters after which a sentence is cut where it can be."""
+END = re.compile(r"[.!?…]+[\"')\]”’]*(?=\s)|\n+")
+SHORT = re.compile(r"\b(?:(?i:mr|mrs|ms|dr|st|prof|vs|e\.g|i\.e|jr|sr)|[A-HJ-Z])\.$")
+"""Full stops that end no sentence; a single letter may be an initial."""
+CLAUSE = re.compile(r"[,;:—](?=\s)")
+
+
+class Sentences:
+    """Takes text as it comes and gives sentences away as soon as they are complete."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def push(self, text: str) -> list[str]:
+        """Sentences that the new text completes, without the spaces around them."""
+        self._rest += text
+        found = []
+        while (cut := _cut(self._rest)) is not None:
+            found.append(self._rest[:cut].strip())
+            self._rest = self._rest[cut:]
+        return [one for one in found if one]
+
+    def flush(self) -> str:
+        """What is left at the end; may be empty."""
+        rest, self._rest = self._rest.strip(), ""
+        return rest
+
+
+def sentences(text: str) -> Iterator[str]:
+    """All sentences of a text."""
+    cutter = Sentences()
+    yield from cutter.push(text)
+    if rest := cutter.flush():
+        yield rest
+
+
+def _cut(text: str) -> int | None:
+    for found in END.finditer(text):
+        if found.group().strip() != "." or not SHORT.search(text, 0, found.end()):
+            return found.end()
+        if found.end() > LONGEST:
+            break
+    if len(text) <= LONGEST:
+        return None
+    clauses = [found.end() for found in CLAUSE.finditer(text, 0, LONGEST)]
+    if clauses:
+        return clauses[-1]
+    space = text.rfind(" ", 1, LONGEST)
+    return space if space > 0 else LONGEST

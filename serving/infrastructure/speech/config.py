@@ -1,0 +1,66 @@
+"""Who hears and who speaks, as configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.application.speech import SpeechEngines, SpeechToText, TextToSpeech, VoiceActivity
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Adapters for hearing and speaking; each is loaded when it is first asked for."""
+
+    speech_to_text: str = "moonshine"
+    """Who hears: "moonshine", "pocketsphinx", or a model of transformers (Whisper, Moonshine), its directory or hub name."""
+    text_to_speech: str = "kokoro"
+    """Who speaks: "kokoro", "flite", "espeak-ng", or a model of transformers (VITS, SpeechT5), its directory or hub name."""
+    voice_activity: str = "silero"
+    """Who tells speech from noise: "silero", or "energy", which listens to loudness alone."""
+    voice_dir: str = ""
+    """Where lifecycle voice setup put its files; empty: voice in $LIFECYCLE_CACHE, else in data/cache."""
+    speech_threads: int = 0
+    """Threads for speaking; 0: one for each core."""
+
+
+def speech_engines(config: SpeechConfig) -> SpeechEngines:
+    """The adapters that are chosen; nothing is imported or loaded yet."""
+    return SpeechEngines(lambda: load_hearing(config), lambda: load_speaking(config), lambda: load_activity(config))
+
+
+def load_hearing(config: SpeechConfig) -> SpeechToText:
+    """Raises `SpeechMissing`."""
+    if config.speech_to_text == "moonshine":
+        from serving.infrastructure.speech.moonshine import Moonshine
+
+        return Moonshine()
+    from serving.infrastructure.speech.pocketsphinx import PocketSphinx
+
+    return PocketSphinx()
+
+
+def load_speaking(config: SpeechConfig) -> TextToSpeech:
+    """Raises `SpeechMissing`."""
+    if config.text_to_speech == "kokoro":
+        from serving.infrastructure.speech.kokoro import Kokoro
+
+        return Kokoro(_directory(config), config.speech_threads)
+    from serving.infrastructure.speech.programs import ESPEAK, FLITE, Spoken
+
+    return Spoken({"flite": FLITE, "espeak-ng": ESPEAK}[config.text_to_speech])
+
+
+def load_activity(config: SpeechConfig) -> VoiceActivity:
+    """Raises `SpeechMissing`."""
+    if config.voice_activity == "energy":
+        from serving.infrastructure.speech.energy import Energy
+
+        return Energy()
+    from serving.infrastructure.speech.silero import Silero
+
+    return Silero(_directory(config))
+
+
+def _directory(config: SpeechConfig) -> Path | None:
+    return Path(config.voice_dir) if config.voice_dir else None
