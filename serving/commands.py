@@ -80,6 +80,11 @@ if TYPE_CHECKING:
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
 )
 @click.option(
+    "--traces",
+    metavar="URL",
+    help="Send a span tree for every answer to this OpenTelemetry collector, for example http://127.0.0.1:4318.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
@@ -99,6 +104,7 @@ def serve(
     feedback_file: Path | None,
     record: Path | None,
     log_format: str,
+    traces: str | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
     **knobs: str | float | None,
@@ -110,9 +116,11 @@ def serve(
     """
     from lifecycle.registry import ModelRegistry
     from serving.application.canary import Canary
+    from serving.application.timing import TimingObserver
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
+    from serving.infrastructure.tracing import otlp_tracer
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.logs import configure_logs
     from serving.presentation.state import EXAMPLES, HttpConfig
@@ -135,6 +143,7 @@ def serve(
     if config.tries and not followed:
         raise LifecycleError("a candidate is tried beside an alias that is followed: add --follow production")
     canary = Canary(config) if config.tries else None
+    tracer = otlp_tracer(traces) if traces else None
     versions = [registry.resolve(ref).ref for ref in (*refs, *followed) or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
     feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
@@ -147,7 +156,8 @@ def serve(
         from serving.infrastructure.following import Follower
         from serving.infrastructure.trials import Trials, examine
 
-        catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record)
+        observe = (lambda: TimingObserver(tracer.engine)) if tracer else (lambda: None)
+        catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record, observe=observe)
         tried, *others = [Follower(catalog, registry, alias, version) for alias, version in targets.items()] or [None]
         if canary is not None:
             Trials(catalog, registry, canary, tried, examine=partial(examine, registry)).start()
@@ -171,6 +181,7 @@ def serve(
         feedback=feedback,
         media=MediaReader(config),
         canary=canary,
+        trace=tracer and tracer.http,
     )
 
 

@@ -14,6 +14,7 @@ from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import AliasMove, ModelRegistry, ModelVersion
+from lifecycle.registry.aliases import CANDIDATE
 from lifecycle.world.examples import EXAMPLES
 
 STAGE = "deploy"
@@ -53,7 +54,7 @@ def promote(
 
 
 def roll_back(registry: ModelRegistry, alias: str, reason: str) -> AliasMove:
-    """Move an alias back to the version before the one in place, checked against its hashes.
+    """Move an alias back to the version before the one in place, checked against its hashes; nobody goes on trying that one.
 
     Raises LifecycleError when there is none, or when it is damaged; then the alias stays.
     """
@@ -63,7 +64,10 @@ def roll_back(registry: ModelRegistry, alias: str, reason: str) -> AliasMove:
             f'"{alias}" has pointed to nothing but {current or "nothing"}, so there is nothing to go back to: '
             "lifecycle models history shows every move"
         )
-    return registry.set_alias(alias, registry.load(before).ref, reason)
+    move = registry.set_alias(alias, registry.load(before).ref, reason)
+    if registry.aliases().get(CANDIDATE) == current:
+        registry.set_alias(CANDIDATE, before, f"{alias} rolled back: {reason}")
+    return move
 
 
 def previous(registry: ModelRegistry, alias: str) -> str | None:

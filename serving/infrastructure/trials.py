@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
+from lifecycle.registry.aliases import CANDIDATE
 from serving.application.canary import Canary, Trial
 from serving.application.ports import ModelCatalog
 from serving.domain.canary import Sample
@@ -28,7 +29,6 @@ from serving.infrastructure.following import Follower
 
 log = logging.getLogger(__name__)
 
-CANDIDATE = "candidate"
 DRAIN_SECONDS = 3600.0  # what a version that leaves has begun, it finishes
 
 Examine = Callable[[str, str, int], list[str]]

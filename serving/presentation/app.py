@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Flask, Response
 
@@ -11,6 +11,7 @@ from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
+from serving.application.timing import HttpTiming
 from serving.presentation.admin import admin_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
@@ -41,11 +42,13 @@ def create_app(
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
     canary: Canary | None = None,
+    trace: Callable[[HttpTiming], None] | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
     `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it, and
-    without `media` nothing is shown to a model. `canary` routes requests to a version on trial.
+    without `media` nothing is shown to a model. `canary` routes requests to a version on trial, and
+    `trace` is told about every answer when its last byte is written.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
@@ -53,7 +56,7 @@ def create_app(
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
     state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, canary=canary)
-    register_request_log(app)
+    register_request_log(app, trace)
     register_errors(app)
     register_browsers(app, state)
     register_guard(app, state)

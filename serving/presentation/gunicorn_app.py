@@ -25,6 +25,7 @@ from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
+from serving.application.timing import HttpTiming
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig, ServerState
 
@@ -60,6 +61,7 @@ class Server(BaseApplication):
         feedback: FeedbackStore | None = None,
         media: OpenMedia | None = None,
         canary: Canary | None = None,
+        trace: Callable[[HttpTiming], None] | None = None,
     ) -> None:
         self._build = build
         self._listener = listener
@@ -69,6 +71,7 @@ class Server(BaseApplication):
         self._feedback = feedback
         self._media = media
         self._canary = canary
+        self._trace = trace
         self._failure = os.pipe()  # the worker's last words to this process
         super().__init__()
 
@@ -95,7 +98,8 @@ class Server(BaseApplication):
         """Called in the worker."""
         try:
             return create_app(
-                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media, canary=self._canary
+                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media,
+                canary=self._canary, trace=self._trace,
             )
         except LifecycleError as error:
             os.write(self._failure[1], str(error).encode())
@@ -147,9 +151,10 @@ def serve_forever(
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
     canary: Canary | None = None,
+    trace: Callable[[HttpTiming], None] | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready, keys, feedback, media, canary).run()
+    Server(build, listener, http, on_ready, keys, feedback, media, canary, trace).run()
 
 
 def address(listener: socket.socket) -> str:

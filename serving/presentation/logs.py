@@ -11,16 +11,37 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, g, request
+
+from serving.application.generation import Generation
+from serving.application.timing import HttpTiming
 
 REQUEST_ID_HEADER = "X-Request-Id"
 ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")  # what a client may call its request
 FORMATS = ("text", "json")
 
 log = logging.getLogger("serving.requests")
+
+
+def timing(
+    generation: Generation, fields: dict[str, Any], began: float, traceparent: str | None, streamed: bool
+) -> HttpTiming:
+    """A request that has ended just now."""
+    return HttpTiming(
+        name=f"{fields['method']} {fields['path']}",
+        began=began,
+        ended=time.monotonic(),
+        status=fields["status"],
+        request_id=fields["request_id"],
+        traceparent=traceparent,
+        streamed=streamed,
+        answers=tuple(f"{generation.id}-{choice.index}" for choice in generation.choices),
+        version=generation.model.version,
+    )
 
 
 class JsonLines(logging.Formatter):
@@ -52,8 +73,8 @@ def configure_logs(kind: str) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
-def register_request_log(app: Flask) -> None:
-    """Name every request, and log it at its end: for a stream, when the last byte is written or its client has left."""
+def register_request_log(app: Flask, trace: Callable[[HttpTiming], None] | None = None) -> None:
+    """Name every request; log and trace it at its end: for a stream, when the last byte is written or its client has left."""
 
     @app.before_request
     def begin() -> None:
@@ -66,9 +87,10 @@ def register_request_log(app: Flask) -> None:
         if "request_id" not in g:
             return response
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        if not log.isEnabledFor(logging.INFO):
+        if trace is None and not log.isEnabledFor(logging.INFO):
             return response
         generation, began = g.get("generation"), g.began
+        traceparent, streamed = request.headers.get("traceparent"), response.is_streamed
         fields = {
             "request_id": g.request_id,
             "method": request.method,
@@ -83,6 +105,8 @@ def register_request_log(app: Flask) -> None:
                 fields["prompt_tokens"] = generation.usage.prompt_tokens
                 fields["completion_tokens"] = generation.usage.completion_tokens
             fields["seconds"] = round(time.monotonic() - began, 4)
+            if trace is not None and generation is not None:
+                trace(timing(generation, fields, began, traceparent, streamed))
             log.info("%s %s %s", fields["method"], fields["path"], fields["status"], extra={"fields": fields})
 
         if response.is_streamed:

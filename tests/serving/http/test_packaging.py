@@ -14,13 +14,11 @@ import jsonschema
 import pytest
 import yaml
 
-from lifecycle.registry import ModelRegistry
 from serving.application.canary import Canary
 from serving.commands import serve
 from serving.composition import ServingConfig, build_catalog
 from serving.infrastructure.native.library import LEVELS, sources
 from serving.presentation.app import create_app
-from tests.serving.adapters.conftest import SHAPE
 
 HERE = Path(__file__).parents[3] / "serving" / "packaging"
 MANIFESTS = sorted(file for file in (HERE / "kubernetes").glob("*.yaml"))
@@ -54,15 +52,8 @@ def expressions() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> str:
+def page(registry) -> str:
     """What a real server with a trial says at /metrics after a request."""
-    from lifecycle.model.checkpoint import save_checkpoint
-    from lifecycle.model.decoder import Decoder
-    from lifecycle.model.tokenizer import train_tokenizer
-
-    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
-    tokenizer = train_tokenizer(["the quick brown fox"] * 4, 320)
-    registry.publish("tiny", lambda place: save_checkpoint(Decoder(SHAPE), SHAPE, tokenizer, place))
     config = ServingConfig(dtype="float32", kv_memory_mb=4, canary_percent=10)
     catalog = build_catalog(["tiny/1"], config, registry)
     client = create_app(catalog, canary=Canary(config)).test_client()
