@@ -120,6 +120,7 @@ def serve(
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
+    from serving.infrastructure.speech.voice import build_voice
     from serving.infrastructure.tracing import otlp_tracer
     from serving.presentation.gunicorn_app import address, listen, serve_forever
     from serving.presentation.logs import configure_logs
@@ -180,6 +181,7 @@ def serve(
         keys=keys,
         feedback=feedback,
         media=MediaReader(config),
+        voice=build_voice(config),
         canary=canary,
         trace=tracer and tracer.http,
     )

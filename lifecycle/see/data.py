@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import IGNORE
 from lifecycle.see.assembly import PICTURE
 from lifecycle.see.config import SeeConfig
-from lifecycle.training.batches import Documents
+from lifecycle.training.batches import Batch, Documents
+from lifecycle.training.remembering import remembered
 from lifecycle.world.sights import Clip, Scene, clips, scenes
 
 LONGEST_TEXT = 256
@@ -114,7 +115,7 @@ def captioned(config: SeeConfig, writer: Writer, step: int) -> Looked:
     return writer.collate(pictures, [writer.document(ASK_FOR_CAPTION, scene.caption(), [n]) for n, scene in enumerate(shown)])
 
 
-def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int) -> tuple[Looked, Looked | None]:
+def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int) -> tuple[Looked, Batch | None]:
     """Step `step` of the last phase: questions about pictures and clips, and conversations without any."""
     rng = random.Random(f"see asked {config.seed} {step}")
     pictures: list[np.ndarray] = []
@@ -126,9 +127,7 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
         for text, answer in _some(scene, config.questions if len(frames) == 1 else 1, rng):
             documents.append(writer.document(text, answer, shown))
     wanted = sum(len(ids) for ids, _, _ in documents) * config.text / (1 - config.text)
-    told = list(remembered(texts, wanted, rng))
-    nothing = np.zeros((0, *pictures[0].shape), np.uint8)
-    return writer.collate(np.stack(pictures), documents), writer.collate(nothing, told) if told else None
+    return writer.collate(np.stack(pictures), documents), remembered(texts, wanted, rng)
 
 
 def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
@@ -140,15 +139,3 @@ def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str,
     rest = [question for question in questions if question not in naming]
     first = (naming[0].text, naming[0].answer) if naming and rng.random() < 0.6 else (ASK_FOR_CAPTION, shown.caption())
     return [first, *((question.text, question.answer) for question in rng.sample(rest, min(most - 1, len(rest))))]
-
-
-def remembered(texts: Documents | None, tokens: float, rng: random.Random) -> Iterable[Document]:
-    """Conversations without pictures, of about so many tokens in all."""
-    if texts is None or texts.learnt is None:
-        return
-    while tokens > 0:
-        place = rng.randrange(len(texts.starts))
-        span = slice(int(texts.starts[place]), int(texts.ends[place]))
-        ids = texts.tokens[span].tolist()
-        tokens -= len(ids)
-        yield ids, texts.learnt[span].tolist(), ()

@@ -14,22 +14,20 @@ from safetensors.torch import load_file, save_file
 from lifecycle import trainers
 from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
-from lifecycle.model.decoder import IGNORE, Decoder
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.contrastive import TwoTowers
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
-from lifecycle.see.loop import Step, train
 from lifecycle.see.vision import VisionTower, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.training.batches import Documents
+from lifecycle.training.remembering import forgotten
+from lifecycle.training.steps import Pace, Step, end, train
 
 NAME, ENCODER = "see", "encoder"
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
-LAST_STEPS = 20
-"""Steps whose mean is what is reported of the end."""
 ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "lr",
                   "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
 
@@ -73,7 +71,7 @@ def run(
         config=config,
         preset=preset,
         data=data,
-        metrics=_end(history),
+        metrics=end(history),
         seed=config.seed,
         fingerprint=work,
         seconds=cost["wall_seconds"],
@@ -110,7 +108,7 @@ def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersi
         parents=[parent],
         config=told,
         preset=preset,
-        metrics=_end(history),
+        metrics=end(history),
         seed=config.seed,
         fingerprint=work,
         seconds=cost["wall_seconds"],
@@ -133,8 +131,8 @@ def contrast(towers: TwoTowers, config: SeeConfig, writer: Writer, workspace: Pa
         return Step(loss, found / len(drawn), sum(map(len, captions)))
 
     steps = -(-config.contrastive_pictures // config.contrastive_batch)
-    config = replace(config, matrix_lr=config.contrastive_matrix_lr)
-    progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, config, workspace)
+    pace = replace(_pace(config), matrix_lr=config.contrastive_matrix_lr)
+    progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, pace, workspace)
     return history, _cost(progress)
 
 
@@ -146,7 +144,7 @@ def teach(
     for part in (seer.tower.post_layernorm, seer.connector):
         part.requires_grad_(True)
     steps = -(-config.align_pictures // config.batch)
-    align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), config, workspace / "align")
+    align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), _pace(config), workspace / "align")
     before = deepcopy(seer.decoder)  # as it was: no step has moved it yet
     seer.requires_grad_(True)
 
@@ -156,7 +154,7 @@ def teach(
         return found if told is None else replace(found, loss=found.loss + forgotten(seer.decoder, before, told))
 
     steps = -(-config.pictures // config.batch)
-    tune, later = train("tune", seer, steps, config.batch, step_of, config, workspace / "tune")
+    tune, later = train("tune", seer, steps, config.batch, step_of, _pace(config), workspace / "tune")
     first, second = _cost(align), _cost(tune)
     return history + later, {name: round(first[name] + second[name], 3) for name in first}
 
@@ -170,19 +168,8 @@ def answer(seer: Seer, looked: Looked) -> Step:
     return Step(nats / looked.count, right.item() / looked.count, len(looked.tokens))
 
 
-def forgotten(decoder: Decoder, before: Decoder, told: Looked) -> torch.Tensor:
-    """How far a language model is from what it was: the mean over the assistant's tokens of KL(before || now), in nats.
-
-    What reinforcement has taught is in no conversation, so what is held on to is not the conversations' own words but what
-    the model would have said to them (Li and Hoiem, arXiv 1606.09282).
-    """
-    device = decoder.lm_head.weight.device
-    counted = (told.targets != IGNORE).nonzero()[:, 0].to(device)
-    tokens = told.tokens.to(device)
-    with torch.no_grad():
-        was = before.lm_head(before.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)  # [n, vocab_size]
-    now = decoder.lm_head(decoder.model.flat(tokens, told.lengths)[counted]).float().log_softmax(-1)
-    return (was.exp() * (was - now)).sum() / len(counted)
+def _pace(config: SeeConfig) -> Pace:
+    return Pace(config.lr, config.matrix_lr, config.warmup, config.dtype, config.save_every)
 
 
 def _tower(encoder: ModelVersion, config: SeeConfig) -> VisionTower:
@@ -197,8 +184,3 @@ def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _cost(progress) -> dict[str, Any]:
     return {name: value for name, value in progress.cost().items() if name != "flops"}
-
-
-def _end(history: list[dict[str, Any]]) -> dict[str, float]:
-    end = history[-LAST_STEPS:]
-    return {name: sum(entry[name] for entry in end) / len(end) for name in ("accuracy", "loss")} | {"steps": len(history)}

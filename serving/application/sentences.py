@@ -14,19 +14,30 @@ CLAUSE = re.compile(r"[,;:—](?=\s)")
 
 
 class Sentences:
-    """Takes text as it comes and gives sentences away as soon as they are complete."""
+    """Takes text as it comes and gives sentences away as soon as they are complete.
 
-    def __init__(self) -> None:
+    With `eager` the first piece may be a clause of at least so many words: whoever waits hears something sooner.
+    """
+
+    def __init__(self, eager: int = 0) -> None:
         self._rest = ""
+        self._eager = eager
 
     def push(self, text: str) -> list[str]:
         """Sentences that the new text completes, without the spaces around them."""
         self._rest += text
         found = []
-        while (cut := _cut(self._rest)) is not None:
+        while (cut := _cut(self._rest) or self._first_clause()) is not None:
+            self._eager = 0
             found.append(self._rest[:cut].strip())
             self._rest = self._rest[cut:]
         return [one for one in found if one]
+
+    def _first_clause(self) -> int | None:
+        if not self._eager:
+            return None
+        ends = (found.end() for found in CLAUSE.finditer(self._rest))
+        return next((end for end in ends if len(self._rest[:end].split()) >= self._eager), None)
 
     def flush(self) -> str:
         """What is left at the end; may be empty."""

@@ -44,14 +44,14 @@ class GrammarTooComplex(InvalidRequest):
 
 
 class MediaTooLarge(InvalidRequest):
-    """A picture or a clip is over a limit: bytes, pixels, seconds, or how many there are."""
+    """A picture, a clip or a sound is over a limit: bytes, pixels, seconds, or how many there are."""
 
     status = 413
     code = "media_too_large"
 
 
 class UnsupportedMedia(InvalidRequest):
-    """A picture or a clip is of a kind that is not read here."""
+    """A picture, a clip or a sound is of a kind that is not read here."""
 
     status = 415
     code = "unsupported_media"
@@ -63,6 +63,14 @@ class VisionMissing(ServingError):
     status = 501
     type = "not_implemented"
     code = "vision_missing"
+
+
+class NotSupported(ServingError):
+    """A part of OpenAI's API that this server does not have."""
+
+    status = 501
+    type = "not_implemented"
+    code = "not_supported"
 
 
 class SpeechMissing(ServingError):

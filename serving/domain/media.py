@@ -1,4 +1,4 @@
-"""A picture or a clip that somebody sent, decoded: the same whatever the format it came in; and its place in a prompt."""
+"""A picture, a clip or a sound that somebody sent, decoded: the same whatever the format it came in; and its place in a prompt."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ class Media:
     """What a media part of a message shows.
 
     `digest` names the content: equal digests are equal frames at equal times. `frames` are uint8 RGB arrays
-    [height, width, 3], one for an image. `times` are the seconds at which the frames are shown, from the clip's beginning.
+    [height, width, 3], one for an image; of a sound there is one, uint8 [n, 2]: n samples of 16 bits, the lower byte first,
+    16,000 a second. `times` are the seconds at which the frames are shown, from the clip's beginning.
     """
 
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "audio"]
     digest: str
     frames: tuple[Any, ...]
     times: tuple[float, ...] = (0.0,)

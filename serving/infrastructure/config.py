@@ -10,6 +10,7 @@ from serving.domain.canary import CanaryRules
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 from serving.infrastructure.media.limits import MediaLimits
+from serving.infrastructure.speech.config import SpeechConfig
 
 Backend = Literal["auto", "native", "packed", "padded"]
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -18,8 +19,11 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits, CanaryRules):
-    """The scheduler's knobs, how to load the model, what pictures may cost, how a new version is tried. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, CanaryRules):
+    """The scheduler's knobs, how to load the model, what pictures may cost, who hears and speaks, how a version is tried.
+
+    Raises LifecycleError for a value that cannot work.
+    """
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -52,6 +56,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, CanaryRules):
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)
+        SpeechConfig.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),

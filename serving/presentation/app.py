@@ -12,7 +12,9 @@ from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
 from serving.application.timing import HttpTiming
+from serving.application.voice import Voice
 from serving.presentation.admin import admin_blueprint
+from serving.presentation.audio import audio_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
 from serving.presentation.completions import completions
@@ -27,6 +29,7 @@ from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.realtime import realtime_blueprint
 from serving.presentation.registry import registry_blueprint
 from serving.presentation.responses import responses_blueprint
 from serving.presentation.state import HttpConfig, ServerState
@@ -41,21 +44,22 @@ def create_app(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    voice: Voice | None = None,
     canary: Canary | None = None,
     trace: Callable[[HttpTiming], None] | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
-    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it, and
-    without `media` nothing is shown to a model. `canary` routes requests to a version on trial, and
-    `trace` is told about every answer when its last byte is written.
+    `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it,
+    without `media` nothing is shown to a model, and without `voice` nobody hears or speaks. `canary` routes requests to a
+    version on trial, and `trace` is told about every answer when its last byte is written.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
-    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, canary=canary)
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, voice, canary=canary)
     register_request_log(app, trace)
     register_errors(app)
     register_browsers(app, state)
@@ -68,6 +72,8 @@ def create_app(
     app.register_blueprint(openai_blueprint(state))
     app.register_blueprint(tokens_blueprint(state))
     app.register_blueprint(responses_blueprint(state))
+    app.register_blueprint(audio_blueprint(state))
+    app.register_blueprint(realtime_blueprint(state, voice))
     app.register_blueprint(openapi_blueprint())
     app.register_blueprint(operations_blueprint(state))
     app.register_blueprint(admin_blueprint(state))

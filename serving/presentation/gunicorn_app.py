@@ -26,6 +26,7 @@ from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
 from serving.application.timing import HttpTiming
+from serving.application.voice import Voice
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig, ServerState
 
@@ -60,6 +61,7 @@ class Server(BaseApplication):
         keys: Sequence[Keys] = (),
         feedback: FeedbackStore | None = None,
         media: OpenMedia | None = None,
+        voice: Voice | None = None,
         canary: Canary | None = None,
         trace: Callable[[HttpTiming], None] | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Server(BaseApplication):
         self._keys = keys
         self._feedback = feedback
         self._media = media
+        self._voice = voice
         self._canary = canary
         self._trace = trace
         self._failure = os.pipe()  # the worker's last words to this process
@@ -98,7 +101,7 @@ class Server(BaseApplication):
         """Called in the worker."""
         try:
             return create_app(
-                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media,
+                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media, voice=self._voice,
                 canary=self._canary, trace=self._trace,
             )
         except LifecycleError as error:
@@ -150,11 +153,12 @@ def serve_forever(
     keys: Sequence[Keys] = (),
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
+    voice: Voice | None = None,
     canary: Canary | None = None,
     trace: Callable[[HttpTiming], None] | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready, keys, feedback, media, canary, trace).run()
+    Server(build, listener, http, on_ready, keys, feedback, media, voice, canary, trace).run()
 
 
 def address(listener: socket.socket) -> str:

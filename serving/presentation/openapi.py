@@ -25,10 +25,10 @@ WORDS = {
     403: "This needs the key of an admin, or an admin has ended the request",
     404: "There is no such thing here",
     409: "Not in the state that the server is in",
-    413: "The request body is too large, or a picture or clip in it",
-    415: "The request body is not declared as JSON, or a picture or clip in it is of no format that is read here",
+    413: "The request body is too large, or a picture, clip or sound in it",
+    415: "The request body is not declared as JSON (or as a form), or a picture, clip or sound in it is of no format that is read",
     429: "Too many requests wait, or a tenant is over its limits; `Retry-After` says when to come back",
-    501: "It shows a picture or a clip, and nothing is installed that decodes them",
+    501: "It needs what is not installed here, or is a part of OpenAI's API that this server does not have",
     503: "Not now: the server is closing down, or not well",
 }
 
@@ -53,6 +53,9 @@ def document(operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:
     replies = {one.answer: None for one in operations if one.answer} | {answers.ErrorAnswer: None}
     models = [(model, "validation") for model in requests] + [(model, "serialization") for model in replies]
     places, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    for one in operations:
+        if one.form:
+            _as_form(schemas["$defs"][one.request.__name__])
     paths: dict[str, Any] = {}
     for one in operations:
         paths.setdefault(one.path, {})[one.method] = _operation(one, places)
@@ -67,10 +70,20 @@ def document(operations: tuple[Operation, ...] = OPERATIONS) -> dict[str, Any]:
     }
 
 
+def _as_form(schema: dict[str, Any]) -> None:
+    """As forms are written: with a file, and brackets after the name of what may come several times."""
+    fields = schema["properties"]
+    lists = [name for name, field in fields.items() if any("items" in kind for kind in (field, *field.get("anyOf", ())))]
+    schema["properties"] = {f"{name}[]" if name in lists else name: field for name, field in fields.items()}
+    schema["properties"]["file"] = {"type": "string", "contentMediaType": "application/octet-stream"}
+    schema["required"] = [*schema.get("required", ()), "file"]
+
+
 def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {one.media: {"schema": {"type": "string"}}}
     if one.answer:
         content = {"application/json": {"schema": places[one.answer, "serialization"]}}
+    content |= {kind: {"schema": {"type": "string"}} for kind in one.also}
     if one.streams:
         content["text/event-stream"] = {"schema": EVENT}
     errors = set(one.errors)
@@ -98,8 +111,9 @@ def _operation(one: Operation, places: dict[Any, Any]) -> dict[str, Any]:
     if one.key:
         operation["security"] = [{"key": []}, {}]
     if one.request:
-        schema = places[one.request, "validation"]
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        kind = "multipart/form-data" if one.form else "application/json"
+        content = {kind: {"schema": places[one.request, "validation"]}}
+        operation["requestBody"] = {"required": True, "content": content}
     text = {"type": "string", "minLength": 1}
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"{(\w+)}", one.path)

@@ -36,6 +36,7 @@ def operations_blueprint(state: ServerState) -> Blueprint:
     def metrics() -> Response:
         models = [*state.catalog.engines(), *state.catalog.retiring()]
         page = state.metrics.render(models)
+        page += "".join(f"{line}\n" for line in state.voice_metrics.lines())
         if state.canary is not None:
             page += "".join(f"{line}\n" for line in canary_lines(state.canary, models))
         if state.is_admin(request):  # who the tenants are is nobody else's business

@@ -17,6 +17,7 @@ from serving.presentation.schemas.admin import (
     SwapRequest,
     VersionRequest,
 )
+from serving.presentation.schemas.audio import SpeechRequest, TranscriptionRequest
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.completion import CompletionRequest
 from serving.presentation.schemas.embeddings import EmbeddingRequest
@@ -31,6 +32,7 @@ class Operation:
 
     `answer` None: text of the type `media`. `streams`: with "stream": true it answers with events instead. `key`: it takes
     one, where the server has keys; `admin`: an admin's. `query`: parameters that may be given, those in `required` must be.
+    `form`: it takes a form with a file instead of JSON. `also` are further types that an answer may have.
     `errors` are those that do not follow from the rest.
     """
 
@@ -47,6 +49,8 @@ class Operation:
     status: int = 200
     query: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    form: bool = False
+    also: tuple[str, ...] = ()
 
 
 MODEL = (404, 503)
@@ -74,6 +78,20 @@ OPERATIONS = (
     Operation("delete", "/v1/responses/{response_id}", "Forget a response", answers.Deleted),
     Operation("post", "/v1/responses/{response_id}/cancel", "Stop computing a response", answers.ResponseAnswer),
     Operation("post", "/v1/embeddings", "Texts as vectors", answers.EmbeddingList, EmbeddingRequest, errors=MODEL),
+    Operation(
+        "get", "/v1/realtime", "A live conversation in speech, over a WebSocket (docs/voice.md)",
+        errors=(*MODEL, 400, 429, 501), status=101, query=("model",),
+    ),
+    Operation(
+        "post", "/v1/audio/transcriptions", "Write down what a sound says", answers.Transcription, TranscriptionRequest,
+        form=True, also=("text/plain", "text/vtt"), streams=True, errors=SEEN,
+    ),
+    Operation(
+        "post", "/v1/audio/translations", "Refused: nothing here translates", answers.ErrorAnswer, status=501, errors=(429,)
+    ),
+    Operation(
+        "post", "/v1/audio/speech", "Speak a text", None, SpeechRequest, media="audio/*", streams=True, errors=SEEN
+    ),
     Operation("get", "/v1/models", "What is served", answers.ModelList),
     Operation("get", "/v1/models/{name}", "One model, by name, version or alias", answers.Model),
     Operation("post", "/tokenize", "Text or messages to tokens", answers.Tokens, TokenizeRequest, errors=SEEN),

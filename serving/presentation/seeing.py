@@ -36,12 +36,12 @@ def look(state: ServerState, model_name: str | None, sources: Sequence[MediaSour
 
 @contextmanager
 def large_body(state: ServerState, request: Request) -> Iterator[None]:
-    """Within it the request's body may be as long as one with pictures; only so many such bodies are held at a time.
+    """Within it the request's body may be as long as one with pictures or sound; only so many such bodies are held at a time.
 
     Raises `QueueFull` when that many are, for long.
     """
     most, length = state.config.max_body_bytes, request.content_length
-    if state.media is None or (length is not None and length <= most):
+    if (state.media is None and state.voice is None) or (length is not None and length <= most):
         yield
         return
     if not state.large_bodies.acquire(timeout=PATIENCE):

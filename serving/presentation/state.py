@@ -16,10 +16,12 @@ from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
+from serving.application.voice import Voice
 from serving.domain.canary import Outcome
 from serving.domain.errors import Draining, Forbidden, ServingError, Unauthorized
 from serving.presentation.metrics import Meter, Metrics
 from serving.presentation.tenant_metrics import TenantMetrics
+from serving.presentation.voice_metrics import VoiceMetrics
 
 EXAMPLES = (
     "What is the capital of France?",
@@ -28,6 +30,7 @@ EXAMPLES = (
     "Explain to a child why the sky is blue.",
 )
 LARGE_BODIES = 8
+KEY_PROTOCOL = "openai-insecure-api-key."
 SESSION_HEADER = "X-Session-Id"
 """Requests with the same one are answered by the same version while another is on trial."""
 ANONYMOUS = anonymous_tenant(b"")
@@ -51,6 +54,12 @@ class HttpConfig:
     """A stream that has been silent for so long sends a comment, so that proxies keep it open."""
     drain_seconds: float = 60.0
     """After SIGTERM, answers in flight have so long to finish."""
+    realtime_sessions: int = 8
+    """Most live conversations at the same time."""
+    realtime_idle_seconds: float = 120.0
+    """One in which nothing is sent, said or answered for so long is closed."""
+    realtime_seconds: float = 3600.0
+    """The longest that one may take."""
     examples: tuple[str, ...] = EXAMPLES
     """Prompts that the chat page offers."""
     registry: Path | None = None
@@ -66,11 +75,14 @@ class ServerState:
     keys: tuple[Keys, ...] = ()
     media: OpenMedia | None = None
     """Who decodes pictures and clips; None: nobody."""
+    voice: Voice | None = None
+    """Who hears and speaks; None: nobody."""
     large_bodies: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LARGE_BODIES))
     """A place for each request with pictures that is being read."""
     canary: Canary | None = None
     """Trials of another version beside the one in place; None: there are none."""
     metrics: Metrics = field(default_factory=Metrics)
+    voice_metrics: VoiceMetrics = field(default_factory=VoiceMetrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)
     draining: threading.Event = field(default_factory=threading.Event)
@@ -134,6 +146,8 @@ class ServerState:
     def identify(self, request: Request) -> Caller:
         """Who is asking, from the key alone. Raises `Unauthorized`."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            scheme, key = "bearer", key_of_socket(request.headers.get("Sec-WebSocket-Protocol", ""))
         # WSGI hands the bytes of a header over as Latin-1.
         sent = key.strip().encode("latin-1", "replace") if scheme.lower() == "bearer" else b""
         if not self.keys:
@@ -198,3 +212,9 @@ class ServerState:
         self.draining.set()
         for model in (*self.catalog.engines(), *self.catalog.retiring()):
             model.engine.close()
+
+
+def key_of_socket(protocols: str) -> str:
+    """Pages cannot send headers with a WebSocket, so their key comes as one of the protocols that they name."""
+    names = (name.strip() for name in protocols.split(","))
+    return next((name.removeprefix(KEY_PROTOCOL) for name in names if name.startswith(KEY_PROTOCOL)), "")

@@ -19,8 +19,9 @@ from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.see import SeeConfig
 from lifecycle.see.assembly import NAMES, Seer, language_model, save, tokenizer_of
 from lifecycle.see.data import Writer
-from lifecycle.see.stage import answer, forgotten
+from lifecycle.see.stage import answer
 from lifecycle.see.vision import TOKENS, VisionTower, pixels, vision_config
+from lifecycle.training.remembering import forgotten
 
 CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, dtype="fp32")
 TALK = [

@@ -20,7 +20,10 @@ CLIP = 4
 def decode(kind: str, coarse: bool, data: bytes, limits: MediaLimits) -> Media | InvalidRequest:
     """Media, or why there is none."""
     try:
-        frames, times = (_picture if kind == "image" else _clip)(data, format_of(data), coarse, limits)
+        if kind == "audio":
+            frames, times = _sound(data, limits)
+        else:
+            frames, times = (_picture if kind == "image" else _clip)(data, format_of(data), coarse, limits)
         return Media(kind, _digest(kind, frames, times), frames, times)
     except InvalidRequest as error:
         return error
@@ -28,6 +31,12 @@ def decode(kind: str, coarse: bool, data: bytes, limits: MediaLimits) -> Media |
         return MediaTooLarge("takes more memory to decode than it may")
     except Exception:  # of every kind, as damaged files take decoders to unlikely places
         return InvalidRequest("cannot be decoded: it is damaged, or its end is missing")
+
+
+def _sound(data: bytes, limits: MediaLimits) -> tuple[Any, tuple[float, ...]]:
+    from serving.infrastructure.media.sounds import read_sound
+
+    return (read_sound(data, limits),), (0.0,)
 
 
 def _picture(data: bytes, name: str, coarse: bool, limits: MediaLimits) -> tuple[Any, tuple[float, ...]]:

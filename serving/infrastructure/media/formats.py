@@ -8,6 +8,8 @@ STILLS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Read as pictures, of an animation the first frame. Names are Pillow's."""
 ANIMATIONS = ("GIF", "WEBP")
 """Read as clips by whoever reads pictures."""
+SOUND_RATE = 16000
+"""Samples a second of every sound, once it is decoded."""
 CLIPS = {"MP4": "mp4", "WebM": "matroska"}
 """Name to FFmpeg's demuxer."""
 

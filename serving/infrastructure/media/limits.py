@@ -1,4 +1,4 @@
-"""What a picture or a clip may cost. Memory for decoding is at most `media_decodes` times what one may take."""
+"""What a picture, a clip or a sound may cost. Memory for decoding is at most `media_decodes` times what one may take."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class MediaLimits:
     """Longest clip."""
     media_decode_seconds: float = 30.0
     """Longest time that decoding one picture or clip may take."""
+    audio_bytes: int = 20 * 2**20
+    """Most bytes of a sound as it was sent, after base64."""
+    audio_seconds: float = 600.0
+    """Longest sound."""
     media_decodes: int = 2
     """Pictures and clips that are decoded at the same time; others wait."""
     media_hosts: str = ""
@@ -45,7 +49,7 @@ class MediaLimits:
     @property
     def body_bytes(self) -> int:
         """What base64 makes of the most bytes of a request."""
-        return -(-self.media_request_bytes * 4 // 3)
+        return -(-max(self.media_request_bytes, self.audio_bytes) * 4 // 3)
 
     @property
     def hosts(self) -> tuple[str, ...]:

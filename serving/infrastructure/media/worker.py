@@ -14,7 +14,7 @@ import sys
 from typing import Any, BinaryIO
 
 from serving.domain.errors import InvalidRequest
-from serving.infrastructure.media import clips, stills  # noqa: F401 (loaded before memory is bounded)
+from serving.infrastructure.media import clips, sounds, stills  # noqa: F401 (loaded before memory is bounded)
 from serving.infrastructure.media.decoding import decode
 from serving.infrastructure.media.limits import MediaLimits
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lifecycle.errors import LifecycleError
 from serving.application.speech import SpeechEngines, SpeechToText, TextToSpeech, VoiceActivity
+
+ACTIVITY = ("silero", "energy")
+MOST_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,12 @@ class SpeechConfig:
     """Where lifecycle voice setup put its files; empty: voice in $LIFECYCLE_CACHE, else in data/cache."""
     speech_threads: int = 0
     """Threads for speaking; 0: one for each core."""
+
+    def __post_init__(self) -> None:
+        if self.voice_activity not in ACTIVITY:
+            raise LifecycleError(f'unknown voice_activity "{self.voice_activity}": choose one of {", ".join(ACTIVITY)}')
+        if not 0 <= self.speech_threads <= MOST_THREADS:
+            raise LifecycleError(f"speech_threads must be between 0 and {MOST_THREADS}, not {self.speech_threads}")
 
 
 def speech_engines(config: SpeechConfig) -> SpeechEngines:

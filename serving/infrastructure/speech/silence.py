@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,22 @@ def trimmed(audio: Audio) -> tuple[Any, float]:
     margin = int(MARGIN * audio.rate)
     first, last = max(0, int(loud[0]) * size - margin), (int(loud[-1]) + 1) * size + margin
     return audio.samples[first:last], first / audio.rate
+
+
+LONGEST = 20.0
+"""Seconds of sound that are heard at once."""
+NOT_BEFORE = 8.0
+"""Seconds of a piece before which it is not cut."""
+
+
+def pieces(audio: Audio, longest: float = LONGEST) -> Iterator[tuple[float, Audio]]:
+    """(where it begins in seconds, sound) of pieces of at most `longest`, each cut where it is quietest."""
+    at, rate, size = 0, audio.rate, max(1, int(WINDOW * audio.rate))
+    while (len(audio.samples) - at) / rate > longest:
+        first = at + int(min(NOT_BEFORE, longest / 2) * rate)
+        quiet = np.convolve(levels(audio.samples[first : at + int(longest * rate)], size), np.ones(5), "same")
+        cut = first + int(quiet.argmin()) * size + size // 2
+        yield at / rate, Audio(audio.samples[at:cut], rate)
+        at = cut
+    if at < len(audio.samples):
+        yield at / rate, Audio(audio.samples[at:], rate)

@@ -138,6 +138,34 @@ class EmbeddingList(Answer):
     usage: EmbeddingUsage
 
 
+class HeardSegment(Answer):
+    id: int
+    start: float
+    """Seconds, as all times."""
+    end: float
+    text: str
+
+
+class HeardWord(Answer):
+    word: str
+    start: float
+    end: float
+
+
+class HeardUsage(Answer):
+    type: Literal["duration"]
+    seconds: int
+
+
+class Transcription(Answer):
+    text: str
+    usage: HeardUsage
+    language: str | None = None
+    duration: float | None = None
+    segments: list[HeardSegment] | None = None
+    words: list[HeardWord] | None = None
+
+
 class Model(Answer):
     id: str
     object: Literal["model"]

@@ -1,4 +1,7 @@
-"""The loop of all three phases: a step's loss, its gradient, a checkpoint now and then that an interrupted run goes on from."""
+"""A loop that asks for a step's loss and follows its gradient, with a checkpoint now and then that an interrupted run goes on from.
+
+For whatever has parameters; `lifecycle.training.loop` is for language models that read documents alone.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,27 @@ from tqdm import tqdm
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_device, choose_dtype, keep_memory
 from lifecycle.model.optimizer import MuonAdamW
-from lifecycle.see.config import SeeConfig
 from lifecycle.training.batches import Position
 from lifecycle.training.resume import Checkpoints, Progress, between_steps
+
+LAST_STEPS = 20
+"""Steps whose mean is what is reported of the end."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to learn."""
+
+    lr: float
+    """Peak learning rate of AdamW."""
+    matrix_lr: float
+    """Peak learning rate of Muon."""
+    warmup: float
+    """Part of the steps during which the rates rise from zero; then they fall to zero."""
+    dtype: str
+    """"fp32", "bf16" (autocast), or "auto"."""
+    save_every: int
+    """Steps between two checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +57,10 @@ class Step:
 
 
 def train(
-    name: str, model: nn.Module, steps: int, pictures: int, step_of: Callable[[int], Step], config: SeeConfig, workspace: Path
+    name: str, model: nn.Module, steps: int, batch: int, step_of: Callable[[int], Step], pace: Pace, workspace: Path, unit: str = "pic"
 ) -> tuple[Progress, list[dict[str, Any]]]:
-    """Train what of `model` has a gradient, in place, for `steps` steps of `pictures` pictures; how much work it was, and the log.
+    """Train what of `model` has a gradient, in place, for `steps` steps of `batch` pictures (or what `unit` says); how much
+    work it was, and the log.
 
     `step_of` computes step n, counted from 0, which must follow from n and the weights alone. Goes on from the checkpoint in
     `workspace`. Ctrl-C saves one and raises KeyboardInterrupt; LifecycleError when the loss is not finite.
@@ -46,19 +68,19 @@ def train(
     keep_memory()
     workspace.mkdir(parents=True, exist_ok=True)
     device = choose_device("auto")
-    dtype = choose_dtype(config.dtype, device)
+    dtype = choose_dtype(pace.dtype, device)
     model.to(device)
-    optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr)
+    optimizer = MuonAdamW(model, lr=pace.lr, matrix_lr=pace.matrix_lr)
     checkpoints = Checkpoints(workspace)
     progress = checkpoints.restore(model, optimizer)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     watched = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
-    bar = tqdm(total=steps * pictures, initial=progress.step * pictures, desc=name, unit="pic", mininterval=0.5, disable=not watched)
+    bar = tqdm(total=steps * batch, initial=progress.step * batch, desc=name, unit=unit, mininterval=0.5, disable=not watched)
     with between_steps() as interrupted, bar:
         while progress.step < steps:
             started, cpu_started = time.perf_counter(), time.process_time()
-            scale = _scale((progress.step + 0.5) / steps, config.warmup)
-            for groups, peak in ((optimizer.muon.param_groups, config.matrix_lr), (optimizer.adamw.param_groups, config.lr)):
+            scale = _scale((progress.step + 0.5) / steps, pace.warmup)
+            for groups, peak in ((optimizer.muon.param_groups, pace.matrix_lr), (optimizer.adamw.param_groups, pace.lr)):
                 for group in groups:
                     group["lr"] = peak * scale
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
@@ -69,20 +91,20 @@ def train(
             if not math.isfinite(loss) or not math.isfinite(length):
                 raise LifecycleError(
                     f"the loss is {loss} at step {progress.step + 1} of {name}; nothing was published: try a lower rate, for example "
-                    f"--set lr={config.lr / 3:.1g} --set matrix_lr={config.matrix_lr / 3:.1g}"
+                    f"--set lr={pace.lr / 3:.1g} --set matrix_lr={pace.matrix_lr / 3:.1g}"
                 )
             optimizer.step()
             optimizer.zero_grad()
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_started
             progress.advance(Position(0, progress.step + 1), step.tokens, loss, 0.0, seconds, cpu)
             checkpoints.log({"phase": name, "step": progress.step, "loss": loss, "accuracy": step.accuracy, "grad_norm": float(length)})
-            bar.update(pictures)
+            bar.update(batch)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if interrupted:
                 checkpoints.save(model, optimizer, progress)
                 tqdm.write(f"stopped after step {progress.step} of {name}; run the same again to go on")
                 raise KeyboardInterrupt
-            if progress.step % config.save_every == 0 or progress.step == steps:
+            if progress.step % pace.save_every == 0 or progress.step == steps:
                 checkpoints.save(model, optimizer, progress)
     return progress, [json.loads(line) for line in checkpoints.log_file.read_text().splitlines()]
 
@@ -90,3 +112,9 @@ def train(
 def _scale(spent: float, warmup: float) -> float:
     """Linear warm-up, then straight down to nothing."""
     return min(1.0, spent / warmup) if spent < warmup else (1 - spent) / (1 - warmup)
+
+
+def end(history: list[dict[str, Any]]) -> dict[str, float]:
+    """What a run has come to: the means over its last steps, and how many there were."""
+    last = history[-LAST_STEPS:]
+    return {name: sum(entry[name] for entry in last) / len(last) for name in ("accuracy", "loss")} | {"steps": len(history)}
