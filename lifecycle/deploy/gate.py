@@ -6,6 +6,7 @@ back is free: a version that was in place before has been through the gate alrea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,7 @@ def promote(
     if current == version.ref:
         return True
     version = registry.load(version.ref)
-    if broken := [*parity(version, config.tolerance), *smoke(version)]:
+    if broken := [*parity(version), *smoke(version)]:
         return _stays(version, config.alias, current, broken, say)
     if current is None:
         registry.set_alias(config.alias, version.ref, reason="the first deployed version")
@@ -86,13 +87,13 @@ def previous(registry: ModelRegistry, alias: str) -> str | None:
     return way[-2] if len(way) > 1 else None
 
 
-def parity(version: ModelVersion, tolerance: float) -> list[str]:
-    """What is wrong with how deploying found the artefact beside its parent; empty: nothing."""
+def parity(version: ModelVersion) -> list[str]:
+    """What is wrong with how deploying found the artefact beside its parent, which it records; empty: nothing."""
     measured = version.manifest.metrics.get("mean_difference")
     if measured is None:
         return [f"it was never compared with its parent: lifecycle deploy --parent {_parent(version)}"]
-    allowed = max(tolerance, float(version.manifest.config.get("tolerance", 0.0)))
-    if not measured <= allowed:
+    allowed = version.manifest.config.get("tolerance")
+    if not measured <= (math.inf if allowed is None else allowed):
         return [f"it differs from its parent by {measured:.3f} nats per token, more than {allowed}"]
     return []
 

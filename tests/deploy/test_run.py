@@ -123,7 +123,7 @@ def test_the_gate_refuses_what_was_never_compared_cannot_be_asked_or_is_damaged(
 
     metrics = {"mean_difference": 0.0}
     assert "not finite" in move(start.registry.publish("deploy", broken, parents=[better], metrics=metrics))[0]
-    apart = start.registry.publish("deploy", copy, parents=[better], metrics={"mean_difference": 1.0})
+    apart = start.registry.publish("deploy", copy, parents=[better], metrics={"mean_difference": 1.0}, config={"tolerance": 0.05})
     assert "1.000 nats per token" in move(apart)[0]
     tampered = start.registry.publish("deploy", copy, parents=[better], metrics=metrics)
     (tampered.path / "config.json").write_text("{}")
