@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MOST = 4096  # outcomes kept of a version
 SHADOWS = 8  # answers nobody sees that are computed at the same time
+ABANDONED = 3600.0  # seconds after which nobody will tell how the answer that was given ended
 TICK = 0.5  # seconds between two looks at whether the engine of a shadow still works
 SAME, DIFFERENT, FAILED, SKIPPED = "same", "different", "failed", "skipped"
 
@@ -71,6 +72,7 @@ class Canary:
     rollbacks: Counter[str] = field(default_factory=Counter)
     """Versions that were taken back, by what they had been: "candidate" or "production"."""
     trial: Trial | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SHADOWS))
 
     def __post_init__(self) -> None:
@@ -94,7 +96,7 @@ class Canary:
         if not chosen(key, f"shadow {trial.candidate.version}", self.rules.shadow_percent):
             return None
         if not self._places.acquire(blocking=False):
-            self.shadows[SKIPPED] += 1
+            self.count(SKIPPED)
             return None
         shadow = Shadow(self)
         threading.Thread(target=shadow.run, args=(begin, trial.candidate), name="shadow", daemon=True).start()
@@ -117,6 +119,11 @@ class Canary:
             and model.sees <= trial.candidate.sees
             and trial.candidate.version != model.version
         )
+
+    def count(self, result: str) -> None:
+        """A shadow has ended."""
+        with self._lock:
+            self.shadows[result] += 1
 
     def release(self) -> None:
         self._places.release()
@@ -143,11 +150,11 @@ class Shadow:
     def run(self, begin: Callable[[ServedModel], Generation], candidate: ServedModel) -> None:
         try:
             texts = self._answer(begin, candidate)
-            self._over.wait()
+            self._over.wait(ABANDONED)
             if texts is None:
-                self._canary.shadows[FAILED] += 1
+                self._canary.count(FAILED)
             elif self._whole:
-                self._canary.shadows[SAME if texts == _joined(self._given) else DIFFERENT] += 1
+                self._canary.count(SAME if texts == _joined(self._given) else DIFFERENT)
         finally:
             self._canary.release()
 

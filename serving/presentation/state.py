@@ -119,9 +119,7 @@ class ServerState:
             try:
                 return begin(routed)
             except ServingError as error:
-                if error.status < 500 and error.status != 429:
-                    raise
-                if not isinstance(error, Draining):
+                if (error.status >= 500 or error.status == 429) and not isinstance(error, Draining):
                     self.canary.observe(routed.version, Outcome(failed=True))
         generation = begin(model)
         g.shadow = self.canary.shadow(generation, begin, name, key)
