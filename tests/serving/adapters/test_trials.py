@@ -53,6 +53,7 @@ def mine(registry, tmp_path) -> ModelRegistry:
     """A copy of the registry whose aliases may move: production tiny/1, candidate tiny/2."""
     root = tmp_path / "registry"
     shutil.copytree(registry.root, root)
+    (root / "aliases.jsonl").unlink()
     copy = ModelRegistry(root)
     copy.set_alias("production", "tiny/1")
     copy.set_alias("candidate", "tiny/2")

@@ -38,7 +38,7 @@ def test_killed_under_load(registry, who):
     running = Running(registry, "--max-num-seqs", "8")
     main, worker = running.process.pid, worker_of(running.process.pid)
     told: list[str] = []
-    length = 1500 if who == "main process" else 12_000
+    length = 400 if who == "main process" else 12_000
     clients = [threading.Thread(target=read_to_the_end, args=(running, length, told)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
