@@ -20,7 +20,7 @@ from lifecycle.model.loading import sees
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop
 from serving.application.observing import Observer
-from serving.application.ports import Drafter, ModelBackend, ServedModel
+from serving.application.ports import Drafter, Gaze, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
 from serving.application.watch import EngineWatch, both
 from serving.domain.errors import ServingError
@@ -92,6 +92,7 @@ def build_engine(
         watch=watch,
         embed=Embedder(directory, config) if example is None else None,
         sees=tokenizer.sees,
+        gaze=None if example is None else open_gaze(directory, config, tokenizer),
     )
 
 
@@ -104,6 +105,13 @@ def open_tokenizer(directory: Path) -> HFTokenizer:
     except ImportError as error:
         raise LifecycleError(f"{directory} holds a model that sees, which needs: pip install -e '.[vision]' ({error})") from None
     return VisionTokenizer(directory)
+
+
+def open_gaze(directory: Path, config: ServingConfig, tokenizer: HFTokenizer) -> Gaze:
+    """Who tells where a model that sees looks, loaded when somebody asks."""
+    from serving.infrastructure.vision.gaze import Gaze
+
+    return Gaze(directory, config, tokenizer)
 
 
 def build_drafter(

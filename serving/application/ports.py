@@ -11,6 +11,7 @@ from serving.application.watch import EngineWatch
 from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
 from serving.domain.grammar import ToolCallForm
+from serving.domain.grid import Grid
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt, Request, SamplingParams
 
@@ -167,6 +168,23 @@ Embed = Callable[[Sequence[tuple[int, ...]]], list[list[float]]]
 """Token sequences to unit vectors, in any thread."""
 
 
+class Gaze(Protocol):
+    """Tells where a model that sees looked as it wrote, on the caller's thread."""
+
+    def grids(self, picture: Media, prompt: Prompt, number: int) -> tuple[Grid, ...]:
+        """Where the tokens of picture `number` of a prompt lie in it. Raises `AttentionUndefined`."""
+
+    def thumbnail(self, frame: Any) -> str:
+        """A data: address of a small copy of a uint8 RGB array [height, width, 3]."""
+
+    def __call__(self, prompt: Prompt, answer: Sequence[int], layers: Sequence[int] | None = None) -> Any:
+        """[answer tokens, prompt + answer] attention, the mean over the heads of `layers` or of all; each row sums to 1.
+
+        Row 0 is that of the prompt's last token, from which the first of the answer follows. Raises `InvalidRequest`,
+        `AttentionUndefined`, and `QueueFull` while others compute.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A loaded registry version: `name` is what clients write, `aliases` too; `version` like "sft/3"."""
@@ -184,6 +202,7 @@ class ServedModel:
     embed: Embed | None = None  # None: it makes no vectors
     watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
     sees: frozenset[str] = frozenset()  # kinds of media that it takes: "image", "video"
+    gaze: Gaze | None = None  # None: nobody can tell where it looks
 
 
 class ModelCatalog(Protocol):

@@ -25,8 +25,8 @@ OpenSound = Callable[[bytes, str], Audio]
 
 Raises `InvalidRequest` and its kinds `MediaTooLarge` and `UnsupportedMedia`, naming the field; and `QueueFull`.
 """
-WriteSound = Callable[[str, int, Iterable[Audio]], Iterator[bytes]]
-"""(a format by its name, samples a second, pieces of sound) to the file, piece by piece."""
+WriteSound = Callable[[str, int, Iterable[Audio], int | None], Iterator[bytes]]
+"""(a format by its name, samples a second, pieces of sound, how many samples if that is known) to the file, piece by piece."""
 CutSound = Callable[[Audio], Iterator[tuple[float, Audio]]]
 """A long sound to (where it begins in seconds, a short one), cut in pauses."""
 

@@ -65,6 +65,14 @@ class VisionMissing(ServingError):
     code = "vision_missing"
 
 
+class AttentionUndefined(ServingError):
+    """Where this model looks in a picture cannot be told."""
+
+    status = 501
+    type = "not_implemented"
+    code = "attention_undefined"
+
+
 class NotSupported(ServingError):
     """A part of OpenAI's API that this server does not have."""
 

@@ -14,6 +14,7 @@ from serving.application.ports import ModelCatalog
 from serving.application.timing import HttpTiming
 from serving.application.voice import Voice
 from serving.presentation.admin import admin_blueprint
+from serving.presentation.attention import attention
 from serving.presentation.audio import audio_blueprint
 from serving.presentation.browsers import register_browsers
 from serving.presentation.chat import chat_completions
@@ -117,6 +118,10 @@ def openai_blueprint(state: ServerState) -> Blueprint:
     @routes.post("/chat/render")
     def render() -> Response:
         return render_chat(state)
+
+    @routes.post("/chat/attention")
+    def looked() -> Response:
+        return attention(state)
 
     @routes.post("/embeddings")
     def vectors() -> Response:

@@ -12,11 +12,11 @@ from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from serving.application.speech import Audio, Segment, SpeechChunk
-from serving.application.voice import Voice
-from serving.domain.errors import InvalidRequest, ModelNotFound, NotSupported, ServingError, SpeechMissing
+from serving.domain.errors import InvalidRequest, ModelNotFound, NotSupported, ServingError
 from serving.presentation import subtitles
 from serving.presentation.body import read_json
 from serving.presentation.errors import error_body
+from serving.presentation.hearing import metered, voice_of
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import SpeechRequest, TranscriptionRequest, voice_name
 from serving.presentation.schemas.translate import read
@@ -52,14 +52,6 @@ def audio_blueprint(state: ServerState) -> Blueprint:
         return speak(state)
 
     return routes
-
-
-def voice_of(state: ServerState) -> Voice:
-    """Raises `SpeechMissing` and `Draining`."""
-    state.model(None)
-    if state.voice is None:
-        raise SpeechMissing("this server was started without anything that hears or speaks")
-    return state.voice
 
 
 def transcribe(state: ServerState) -> Response:
@@ -139,7 +131,7 @@ def speak(state: ServerState) -> Response:
     first = next(chunks, None)
     if first is None:
         raise InvalidRequest('"input" has no word that could be spoken', param="input")
-    file = voice.write(asked.response_format, engine.rate, sounds(chain([first], chunks)))
+    file = voice.write(asked.response_format, engine.rate, sounds(chain([first], chunks)), None)
     if asked.stream_format == "sse":
         return events_response(speech_events(file))
     return Response(until_gone(file), content_type=TYPES[asked.response_format])
@@ -176,19 +168,6 @@ def attended(steps: Iterator[Any], peer: Peer) -> Iterator[Any]:
         yield step
         if peer.gone():
             raise ClientGone
-
-
-def metered(state: ServerState, kind: str, steps: Iterator[Any], seconds: float = 0.0) -> Iterator[Any]:
-    """Counts the seconds of sound, of speech as it comes, and the time that it takes."""
-    state.voice_metrics.begin(kind, seconds)
-    while True:
-        with state.voice_metrics.timed(kind):
-            step = next(steps, None)
-        if step is None:
-            return
-        if isinstance(step, SpeechChunk):
-            state.voice_metrics.add(kind, step.audio.seconds)
-        yield step
 
 
 def read_form(request: Request) -> tuple[dict[str, Any], bytes]:

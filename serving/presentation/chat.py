@@ -10,10 +10,12 @@ from flask import Response, jsonify, request
 from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
+from serving.presentation.hearing import hear
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.translate import read
 from serving.presentation.seeing import large_body, look
+from serving.presentation.spoken_chat import Speaker, spoken_answer, spoken_stream
 from serving.presentation.state import ServerState
 from serving.presentation.streaming import Chunks, collect, envelope, event_stream, stream_response, usage_json
 
@@ -22,7 +24,8 @@ def chat_completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
     with large_body(state, request):
-        asked = read(ChatCompletionRequest, read_json(request))
+        asked = hear(state, read(ChatCompletionRequest, read_json(request)))
+        speaker = Speaker(state, asked.audio, tenant) if asked.speaks else None
         command = asked.command(tenant, look(state, asked.model, asked.sources()))
         asked = asked.without_messages()  # pictures are large, and answers may take long
     generation = state.start(command.start, asked.model)
@@ -30,8 +33,12 @@ def chat_completions(state: ServerState) -> Response:
     peer, meter = Peer(request.environ), state.meter(generation)
     if not asked.stream:
         whole = answer(generation, collect(generation, peer, meter, state.config))
+        if speaker is not None:
+            whole = spoken_answer(whole, speaker)
         return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
     chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.include_usage)
+    if speaker is not None:
+        return stream_response(generation, spoken_stream(generation, peer, meter, state, chunks, speaker, chunk_choices))
     opening = [_choice(one.index, {"role": "assistant", "content": ""}) for one in generation.choices]
     return stream_response(
         generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)

@@ -28,7 +28,8 @@ WORDS = {
     413: "The request body is too large, or a picture, clip or sound in it",
     415: "The request body is not declared as JSON (or as a form), or a picture, clip or sound in it is of no format that is read",
     429: "Too many requests wait, or a tenant is over its limits; `Retry-After` says when to come back",
-    501: "It needs what is not installed here, or is a part of OpenAI's API that this server does not have",
+    501: "It needs what is not installed here, is a part of OpenAI's API that this server does not have, or asks where a model looks "
+    "of which that cannot be told",
     503: "Not now: the server is closing down, or not well",
 }
 

@@ -17,6 +17,7 @@ from serving.presentation.schemas.admin import (
     SwapRequest,
     VersionRequest,
 )
+from serving.presentation.schemas.attention import AttentionRequest
 from serving.presentation.schemas.audio import SpeechRequest, TranscriptionRequest
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.completion import CompletionRequest
@@ -64,6 +65,10 @@ OPERATIONS = (
     ),
     Operation(
         "post", "/v1/chat/render", "The exact prompt of a chat request", answers.RenderedChat, ChatCompletionRequest,
+        errors=SEEN,
+    ),
+    Operation(
+        "post", "/v1/chat/attention", "Where a model looked as it wrote an answer", answers.Attention, AttentionRequest,
         errors=SEEN,
     ),
     Operation(

@@ -38,6 +38,7 @@ def page_blueprint(state: ServerState) -> Blueprint:
             examples=list(state.config.examples),
             needs_key=state.needs_key,
             registry=state.config.registry is not None,
+            voice=state.voice is not None,
             feedback=any(rule.rule == "/v1/feedback" for rule in current_app.url_map.iter_rules()),
         )
 

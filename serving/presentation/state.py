@@ -16,6 +16,7 @@ from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
+from serving.application.spoken_answers import SpokenAnswers
 from serving.application.voice import Voice
 from serving.domain.canary import Outcome
 from serving.domain.errors import Draining, Forbidden, ServingError, Unauthorized
@@ -82,6 +83,7 @@ class ServerState:
     canary: Canary | None = None
     """Trials of another version beside the one in place; None: there are none."""
     metrics: Metrics = field(default_factory=Metrics)
+    spoken: SpokenAnswers = field(default_factory=SpokenAnswers)
     voice_metrics: VoiceMetrics = field(default_factory=VoiceMetrics)
     tenants: TenantMetrics = field(default_factory=TenantMetrics)
     limiter: Limiter = field(default_factory=Limiter)

@@ -9,6 +9,7 @@ from flask import Response, g, jsonify, request
 from serving.application.ports import ServedModel
 from serving.domain.errors import InvalidRequest
 from serving.presentation.body import read_json
+from serving.presentation.hearing import hear
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.tokens import DetokenizeRequest, TokenizeRequest
 from serving.presentation.schemas.translate import read
@@ -19,7 +20,7 @@ from serving.presentation.state import ServerState
 def tokenize(state: ServerState) -> Response:
     """A text, or messages through the chat template, as token ids."""
     with large_body(state, request):
-        asked = read(TokenizeRequest, read_json(request))
+        asked = hear(state, read(TokenizeRequest, read_json(request)))
         media = look(state, asked.model, asked.sources())
     model = state.model(asked.model)
     g.answering = model.version
@@ -44,7 +45,7 @@ def detokenize(state: ServerState) -> Response:
 def render_chat(state: ServerState) -> Response:
     """The exact prompt of a chat request, which is checked like one; nothing is generated."""
     with large_body(state, request):
-        asked = read(ChatCompletionRequest, read_json(request))
+        asked = hear(state, read(ChatCompletionRequest, read_json(request)))
         prompt = asked.prompt(look(state, asked.model, asked.sources()))
     model = state.model(asked.model)
     g.answering = model.version

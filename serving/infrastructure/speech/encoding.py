@@ -22,10 +22,13 @@ FORMATS = {
 """Name to FFmpeg's muxer and encoder, the form of its samples and their rate."""
 
 
-def write_sound(name: str, rate: int, pieces: Iterable[Audio]) -> Iterator[bytes]:
-    """A file of one of `FORMATS`; every piece of sound is at `rate`. What the encoder keeps back comes with the next one."""
+def write_sound(name: str, rate: int, pieces: Iterable[Audio], count: int | None = None) -> Iterator[bytes]:
+    """A file of one of `FORMATS`; every piece of sound is at `rate`. What the encoder keeps back comes with the next one.
+
+    `count`: how many samples there will be, where that is known; a WAV file says so in its head.
+    """
     if name == "wav":
-        yield wav_header(rate)
+        yield wav_header(rate, None if count is None else 2 * count)
         for piece in pieces:
             yield pcm16(piece.samples)
     elif name == "pcm":

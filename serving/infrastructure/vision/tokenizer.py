@@ -21,6 +21,7 @@ from serving.domain.errors import InvalidRequest
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt
 from serving.infrastructure.tokenizer import HFTokenizer
+from serving.infrastructure.vision.grids import Grids
 from serving.infrastructure.vision.processor import picture_processor
 
 Inputs = Mapping[str, Tensor]
@@ -45,6 +46,10 @@ class VisionTokenizer(HFTokenizer):
         self._rope: Callable[..., Any] | None = next(
             (module.get_rope_index for module in model.modules() if hasattr(module, "get_rope_index")), None
         )
+        patch = getattr(config.vision_config, "patch_size", None)
+        row_ends = any(name.endswith("image_newline") for name, _ in model.named_parameters())
+        self.grids = Grids(lambda image: self._process([image]), patch, row_ends=row_ends)
+        """Where the tokens of a picture lie in it."""
         self.clips_as_pictures = not hasattr(model, "get_video_features")
         self.sees = frozenset({"image", "video"})
 

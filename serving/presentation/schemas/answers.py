@@ -53,10 +53,20 @@ class ToolCallAnswer(Answer):
     function: CalledFunctionAnswer
 
 
+class SpokenAnswer(Answer):
+    id: str
+    """By which an assistant's message of a later request may mean it."""
+    data: str
+    """base64."""
+    expires_at: int
+    transcript: str
+
+
 class AnswerMessage(Answer):
     role: Literal["assistant"]
     content: str | None
     tool_calls: list[ToolCallAnswer] = []
+    audio: SpokenAnswer | None = None
 
 
 class ChatChoice(Answer):
@@ -199,6 +209,50 @@ class RenderedChat(Tokens):
     prompt: str
 
 
+class PictureGrid(Answer):
+    """Tokens of a picture, laid over a part of it."""
+
+    rows: int
+    columns: int
+    patch_rows: int
+    patch_columns: int
+    """Patches of the same part, which the vision tower is given."""
+    box: list[float]
+    """That part: left, top, right, bottom, in widths and heights of the picture."""
+
+
+class PictureLookedAt(Answer):
+    part: int
+    """Which one it is of all pictures and clips in the messages, from 0."""
+    frame: int
+    """Of a clip."""
+    time: float
+    """Of the frame, in seconds."""
+    height: int
+    width: int
+    grids: list[PictureGrid]
+    thumbnail: str | None
+    """Of a frame: a data: address."""
+
+
+class GlanceToken(Answer):
+    id: int
+    text: str
+    share: float
+    """Of this token's attention, how much fell on pictures."""
+    weights: list[list[list[float]]]
+    """[picture][grid][row by row]: parts of this token's whole attention, which is 1."""
+
+
+class Attention(Answer):
+    object: Literal["chat.attention"]
+    model: str
+    pictures: list[PictureLookedAt]
+    tokens: list[GlanceToken]
+    """Of the answer."""
+    usage: dict[str, int]
+
+
 class Text(Answer):
     prompt: str
 
@@ -234,6 +288,8 @@ class Examples(Answer):
     needs_key: bool
     registry: bool
     """Whether there is a registry view."""
+    voice: bool
+    """Whether the server was started with something that hears and speaks."""
     feedback: bool
     """Whether feedback is kept."""
 

@@ -11,6 +11,7 @@ from serving.application.chat import GenerateChat
 from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
 from serving.domain.media import Media
+from serving.presentation.schemas.audio import AudioOutput
 from serving.presentation.schemas.base import Count, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.messages import Messages, sources_in
 from serving.presentation.schemas.sampling import SamplingFields
@@ -56,10 +57,12 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
     """The newer name of `max_tokens`."""
     logprobs: bool = False
     top_logprobs: whole(0, 20) | None = None
-    modalities: Unsupported[list[Literal["text"]]] = None
+    modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1, max_length=2)] | None = None
+    """With "audio" the answer is spoken."""
+    audio: AudioOutput | None = None
+    """How."""
     functions: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
     function_call: Unsupported[Literal["none"]] = None
-    audio: Unsupported[None] = None
     prediction: Unsupported[None] = None
     reasoning_effort: Unsupported[None] = None
     verbosity: Unsupported[None] = None
@@ -74,7 +77,27 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
         if self.top_logprobs and not self.logprobs:
             raise refusal('{param} needs "logprobs": true', "top_logprobs")
         self.forced(self.grammar())
+        self._sounds()
         return self
+
+    def _sounds(self) -> None:
+        if self.audio is None:
+            if self.speaks:
+                raise refusal('{param} is missing: the voice and the format of a spoken answer', "audio")
+            return
+        if not self.speaks:
+            raise refusal('{param} needs "modalities": ["text", "audio"]', "audio")
+        if (self.n or 1) > 1:
+            raise refusal("{param} must be 1 where the answer is spoken", "n")
+        if self.logprobs:
+            raise refusal("{param} does not go together with a spoken answer", "logprobs")
+        if self.stream and self.audio.format != "pcm16":
+            raise refusal('{param} must have the format "pcm16" where the answer streams', "audio")
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the answer is spoken."""
+        return "audio" in (self.modalities or ())
 
     def without_messages(self) -> ChatCompletionRequest:
         """The same for whoever wants to know how to answer, not what."""

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from serving.application.media import MediaSource
+from serving.presentation.schemas.audio import InputAudioPart
 from serving.presentation.schemas.base import INT32, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.media import ImagePart, InputVideoPart, VideoPart, is_shown, sources_of
 
-SHOWN = ("image_url", "video_url", "input_video")
+SHOWN = ("image_url", "video_url", "input_video", "input_audio")
 
 
 class TextPart(Wire):
@@ -27,7 +28,7 @@ class TextPart(Wire):
 
 def _of_users(part: Any) -> Any:
     if isinstance(part, dict) and part.get("type") in SHOWN:
-        raise refusal("{param} is a picture or a clip, which only messages of users may have", "type")
+        raise refusal("{param} is a picture, a clip or a sound, which only messages of users may have", "type")
     return part
 
 
@@ -36,12 +37,12 @@ Content = Annotated[
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 """A string, or text parts that are put together."""
-Part = Annotated[TextPart | ImagePart | VideoPart | InputVideoPart, Field(discriminator="type")]
+Part = Annotated[TextPart | ImagePart | VideoPart | InputVideoPart | InputAudioPart, Field(discriminator="type")]
 UserContent = Annotated[
     Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
-"""A string; or parts: texts, which are put together, pictures and clips, in any order."""
+"""A string; or parts: texts, which are put together, pictures, clips and sounds, in any order."""
 
 
 def text_of(content: Any) -> str:
@@ -75,7 +76,7 @@ class SystemMessage(_Named):
 
 
 class UserMessage(_Named):
-    """What a person says and shows."""
+    """What a person writes, says and shows."""
 
     role: Literal["user"]
     content: UserContent
@@ -114,6 +115,11 @@ class CalledTool(Wire):
         return call if self.id is None else {"id": self.id, **call}
 
 
+class SpokenBefore(Wire):
+    id: str
+    """As the answer said."""
+
+
 class AssistantMessage(_Named):
     """An answer of before; one that only calls tools needs no content."""
 
@@ -121,13 +127,14 @@ class AssistantMessage(_Named):
     content: Content | None = None
     tool_calls: list[CalledTool] | None = None
     refusal: Unsupported[None] = None
-    audio: Unsupported[None] = None
+    audio: SpokenBefore | None = None
+    """An answer that was spoken, in place of its content."""
     function_call: Unsupported[None] = None
     annotations: Unsupported[Annotated[list[Any], Field(max_length=0)]] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> AssistantMessage:
-        if self.content is None and not self.tool_calls:
+        if self.content is None and not self.tool_calls and not self.audio:
             raise refusal("{param} is missing", "content")
         return self
 

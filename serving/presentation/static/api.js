@@ -19,6 +19,9 @@ export function setKey(value) {
   sessionStorage.setItem("lifecycle.key", key);
 }
 
+/** How a WebSocket, which can have no headers, says the key. */
+export const socketProtocols = () => ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])];
+
 /** `ask` is called whenever the server wants a key that it was not given. */
 export function onKeyWanted(ask) {
   askForKey = ask;

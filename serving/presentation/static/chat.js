@@ -5,10 +5,12 @@ import * as attachments from "./attachments.js";
 import { changedElsewhere, Conversation, forget, freshId, listed, load } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
+import * as gaze from "./gaze.js";
 import { duelView, messageView, paint } from "./message.js";
 import * as settings from "./settings.js";
 import { streamInto } from "./stream.js";
 import { answer as runTool } from "./tools.js";
+import * as voice from "./voice.js";
 
 const MOST_ROUNDS = 8; // of tools that run by themselves, for one question
 
@@ -130,6 +132,14 @@ const act = {
   redraw: () => draw(),
   /** Whether an answer can be judged: what is kept of a conversation is its text. */
   judged: (node) => feedback.isAvailable() && conversation.upTo(node.id).every((one) => !one.parts),
+  /** Whether it makes sense to ask where the model looked as it wrote an answer. */
+  looked: (node) => node.content && !node.tool_calls && !node.error && shown(node).length > 0,
+  async look(node) {
+    delete node.note;
+    if (node.gaze) node.asGaze = !node.asGaze;
+    else await ask(node);
+    draw();
+  },
   turn(node, step) {
     if (running.length) return;
     conversation.turn(node, step);
@@ -183,6 +193,20 @@ const act = {
   },
 };
 
+/** The pictures and clips that the model had seen when it wrote an answer. */
+const shown = (node) => conversation.upTo(node.parent).flatMap((one) => one.parts ?? []);
+
+async function ask(node) {
+  try {
+    const { tools } = settings.fields();
+    const request = { model: node.version ?? node.model, messages: messages(node.parent), ...(tools && { tools }) };
+    node.gaze = { told: await gaze.ask(request, node.content), parts: shown(node) };
+    node.asGaze = true;
+  } catch (error) {
+    node.note = inWords(error);
+  }
+}
+
 async function keep(node, store, kept = () => {}) {
   try {
     await store();
@@ -191,6 +215,32 @@ async function keep(node, store, kept = () => {}) {
   } catch (error) {
     node.note = `Not kept: ${inWords(error)}`;
   }
+}
+
+// -- what is spoken ------------------------------------------------------------------------------------------------
+
+/** What a live conversation has to know: text alone, without the system prompt, which it is told by itself. */
+const spoken = () =>
+  conversation
+    .path()
+    .filter(({ role, content, tool_calls: calls }) => role !== "tool" && content && !calls)
+    .map(({ role, content }) => ({ role, content }));
+
+/** A message that is being spoken; `schedulePaint` shows its words as they come. */
+function addSpoken(role) {
+  const last = conversation.path().at(-1);
+  const node = conversation.add(last?.id ?? 0, role === "user" ? { role, content: "" } : fresh({ model: chosenModel() }));
+  node.running = true;
+  draw();
+  toEnd();
+  return node;
+}
+
+function settleSpoken(node) {
+  delete node.running;
+  conversation.title ||= node.content.slice(0, 60);
+  conversation.save();
+  draw();
 }
 
 // -- showing it ---------------------------------------------------------------------------------------------------
@@ -266,6 +316,7 @@ function drawHistory() {
 
 function open(found) {
   stop();
+  voice.close();
   conversation = found ?? new Conversation();
   toggleHistory(false);
   draw();
@@ -312,7 +363,7 @@ function toggleHistory(wanted = !$("history").classList.contains("open")) {
 
 /** Esc: closes what lies over the page, else stops the answers. */
 export function escape() {
-  if (attachments.putCameraAway()) return;
+  if (attachments.putCameraAway() || voice.close()) return;
   if (running.length) stop();
   else if ($("history").classList.contains("open")) toggleHistory(false);
   else if (settings.isOpen()) settings.toggle(false);
@@ -329,6 +380,7 @@ export function setUp(chosen, gone) {
   modelIsGone = gone;
   settings.setUp();
   attachments.setUp(fitPrompt);
+  voice.setUp({ model: chosenModel, history: spoken, add: addSpoken, paint: schedulePaint, done: settleSpoken });
   $("composer").onsubmit = (event) => {
     event.preventDefault();
     if (running.length) stop();
@@ -356,6 +408,7 @@ export function setUp(chosen, gone) {
 export async function loadExamples() {
   const found = await getJSON("examples");
   feedback.setAvailable(found.feedback);
+  voice.setAvailable(found.voice);
   showExamples(found.examples);
   draw();
   return found;

@@ -59,7 +59,7 @@ export class Conversation {
 
   save() {
     if (!this.nodes.size || this.forgotten) return;
-    const nodes = [...this.nodes.values()].map(({ tokens, running, ...kept }) => kept); // token views are large
+    const nodes = [...this.nodes.values()].map(({ tokens, gaze, asGaze, running, ...kept }) => kept); // large
     if (this.#keep(nodes)) return;
     this.#keep(nodes.map(({ parts, strips, ...kept }) => (parts ? { ...kept, unkept: parts.length } : kept)));
   }

@@ -1,9 +1,10 @@
 // How one message looks, and what can be done with it. `act` has the deeds: edit, regenerate,
-// turn, rate, choose, correct, result.
+// turn, rate, choose, correct, result, look.
 
 import { inWords } from "./api.js";
 import { view } from "./attachments.js";
 import { el, svg } from "./dom.js";
+import { gazeView } from "./gaze.js";
 import { markdown } from "./markdown.js";
 import { tokenView } from "./tokens.js";
 
@@ -30,6 +31,8 @@ export function paint(article, node) {
   const body = article.querySelector(".body");
   if (node.role === "user") {
     body.textContent = node.content;
+  } else if (node.asGaze && node.gaze) {
+    body.replaceChildren(gazeView(node.gaze.told, node.gaze.parts));
   } else if (node.asTokens && node.tokens) {
     body.replaceChildren(tokenView(node.tokens));
   } else if (node.verbatim) {
@@ -69,6 +72,9 @@ function meta(article, node, siblings, act) {
       act.redraw();
     };
     row.append(button("Tokens", flip, { "aria-pressed": String(Boolean(node.asTokens)) }));
+  }
+  if (act.looked(node)) {
+    row.append(button("Where it looked", () => act.look(node), { "aria-pressed": String(Boolean(node.asGaze)) }));
   }
   if (act.judged(node) && node.content && !node.corrected) {
     for (const [rating, label] of [

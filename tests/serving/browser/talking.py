@@ -39,12 +39,12 @@ def change(page, **settings) -> None:
             field.dispatch_event("change")
 
 
-def until(page, condition: str) -> None:
+def until(page, condition: str, patience: float = PATIENCE) -> None:
     """Wait for a JavaScript expression or function to become true.
 
     Playwright's own `wait_for_function` would evaluate text inside the page, which its Content-Security-Policy forbids.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, f"never true: {condition}"
         page.wait_for_timeout(LOOK)

@@ -128,6 +128,50 @@ def test_a_clip_is_shown_as_frames(looking):
     assert page.locator(".message.user .film img").count() == 5
 
 
+PIXELS = """(canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [...new Set(data.filter((_, at) => at % 4 === 3))].length;
+}"""
+"""How many different shades an overlay has."""
+
+
+def test_the_picture_shows_where_the_model_looked(looking):
+    page = looking
+    drop(page, still("PNG", pattern()), "a.png", "image/png")
+    page.wait_for_selector("#attached img")
+    say(page, "What is it?")
+    answered(page)
+    text = page.locator(".message.assistant .body").inner_text()
+    page.click("text=Where it looked")
+    page.wait_for_selector(".gaze canvas")
+    tokens = page.locator(".gaze .token")
+    assert "".join(tokens.all_inner_texts()).strip() == text.strip()
+    canvas = page.locator(".gaze canvas")
+    until(page, "document.querySelector('.gaze canvas').width > 0")
+    assert canvas.evaluate(PIXELS) > 10
+    before = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    tokens.last.hover()
+    assert "of the attention fell on the picture" in page.locator(".gaze [role=status]").inner_text()
+    one = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    assert one != before and canvas.evaluate(PIXELS) > 10
+    page.click("text=Patches and tokens")
+    tokens.last.hover()
+    assert canvas.evaluate("(canvas) => canvas.toDataURL()") != one
+    page.click("text=Where it looked")
+    assert page.locator(".gaze").count() == 0 and page.locator(".message.assistant .body").inner_text() == text
+
+
+def test_every_frame_shows_where_the_model_looked(looking):
+    page = looking
+    drop(page, clip("webm", "libvpx"), "a.webm", "video/webm")
+    page.wait_for_selector("#attached .film img", state="attached")
+    say(page, "What happens?")
+    answered(page)
+    page.click("text=Where it looked")
+    page.wait_for_selector(".gaze .frame >> nth=2")
+    assert page.locator(".gaze .frame img").evaluate_all("(all) => all.every((image) => image.naturalWidth > 0)")
+
+
 def test_what_is_no_picture_is_refused_in_words(looking):
     page = looking
     drop(page, b"not a picture", "a.png", "image/png")

@@ -68,6 +68,7 @@ SEEN = {
     ),
     "tools": ([TOOL], lambda response, requests: response.status_code == 200),
     "tool_choice": ("auto", lambda response, requests: response.status_code == 200),
+    "modalities": (["text"], lambda response, requests: response.json["choices"][0]["message"]["content"]),
     "parallel_tool_calls": (False, lambda response, requests: response.status_code == 200),
 }
 
@@ -109,10 +110,8 @@ def test_a_label_changes_nothing(field):
 REFUSED = {
     "store": True,
     "service_tier": "flex",
-    "modalities": ["audio"],
     "functions": [{}],
     "function_call": "auto",
-    "audio": {"voice": "x"},
     "prediction": {},
     "reasoning_effort": "low",
     "verbosity": "low",
@@ -128,8 +127,12 @@ def test_an_unsupported_field_is_refused(field):
     assert "not supported" in response.json["error"]["message"]
 
 
+SPOKEN = ("audio",)
+"""tests/serving/speech/test_spoken_chat.py has it."""
+
+
 def test_the_table_is_complete():
-    assert {*SAMPLED, *SEEN, *NEEDS, *LABELS, *REFUSED} == set(ChatCompletionRequest.model_fields)
+    assert {*SPOKEN, *SAMPLED, *SEEN, *NEEDS, *LABELS, *REFUSED} == set(ChatCompletionRequest.model_fields)
 
 
 def test_an_unknown_field_names_its_near_miss():

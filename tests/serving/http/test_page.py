@@ -24,7 +24,7 @@ def test_every_file_the_page_names_is_served(client):
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy and "unsafe" not in policy
     named = set(re.findall(r'(?:src|href)="static/([^"]+)"', page.text))
-    imported = set(re.findall(r'from "\./([^"]+)"', "".join(file.read_text() for file in STATIC.glob("*.js"))))
+    imported = set(re.findall(r'(?:from "\./|addModule\("static/)([^"]+)"', "".join(file.read_text() for file in STATIC.glob("*.js"))))
     assert named | imported == {file.name for file in STATIC.iterdir()} - {"index.html"}
     for name in named | imported:
         assert client.get(f"/static/{name}").status_code == 200
@@ -53,6 +53,7 @@ def test_examples_and_numbers_for_the_page(client):
         "examples": ["One?", "Two?"],
         "needs_key": False,
         "registry": False,
+        "voice": False,
         "feedback": any(rule.rule == "/v1/feedback" for rule in client.application.url_map.iter_rules()),
     }
     (stats,) = client.get("/stats").json["models"]

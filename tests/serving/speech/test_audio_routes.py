@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from functools import cache
-from pathlib import Path
 
 import httpx
 import openai
@@ -17,22 +15,15 @@ from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.speech.encoding import wav_header
 from serving.infrastructure.speech.voice import build_voice
 from serving.presentation.app import create_app
-from serving.presentation.local import run_in_thread
 from serving.presentation.subtitles import srt, stamp, vtt
-from tests.serving.speech.voices import voice_config
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "http"))
-from scripted_engine import Catalog, scripted_model  # noqa: E402
+from tests.serving.speech.serving import Catalog, scripted_model, speaking_server
 
 SAID = "The cat is black. The answer is seven."
 
 
 @pytest.fixture(scope="module")
 def server():
-    files = voice_config()
-    pytest.importorskip("moonshine_voice")
-    config = ServingConfig(voice_dir=files.voice_dir, speech_threads=2)
-    with run_in_thread(create_app(Catalog(scripted_model("It is four.")), voice=build_voice(config))) as server:
+    with speaking_server("It is four.") as server:
         yield server
 
 

@@ -1,0 +1,257 @@
+"""Speaking with a model: what is understood, how soon it answers, how fast it falls silent, and how many can talk at once.
+
+    lifecycle voice setup
+    python benchmarks/voice.py                                   # production, ten minutes
+    python benchmarks/voice.py --model production --model smollm2
+
+A hundred tasks of the world are spoken by three voices, with white noise 20 dB below them. The word error rate is of what
+the server's ears make of all of them, numbers and signs as words. For the first audio some are spoken into /v1/realtime of
+`lifecycle serve` at the speed of speech: it is the time from the end of the last word (of the noise-free sound) to the first
+sound of the answer, the silence after which a turn is over included. Barge-in is from the first sound of somebody who
+interrupts to the last sound that still came. A conversation is without gaps when no sound of its answers came later than
+the one before it was over. The round trip: the task is spoken, the answer is spoken and written down again; how many are
+right, of those that the model gets right in text chat. Greedy. Prints a table and one JSON line, writes
+benchmarks/voice.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+from live_client import PATIENCE, RATE, Answer, Caller
+from results import markdown, publish
+from startup import wait_until_ready
+
+from lifecycle.evaluation.sets import load
+from lifecycle.world.verifiers import verify
+from serving.application.speech import Audio, SpeechToText, TextToSpeech
+from serving.infrastructure.speech.config import SpeechConfig, speech_engines
+from serving.infrastructure.speech.wording import spoken_words
+
+TITLE = "Speaking with a model"
+SKILLS = ("sums", "ordering", "refusal", "constrained_writing")
+VOICES = ("af_heart", "am_michael", "bf_emma")
+NOISE_DB = 20.0
+SILENCE = 1.2  # seconds after what is said, before the next thing is
+STORY = "Please tell me a short story about Milo and Igor."
+LIVE = 4
+COLUMNS = ("wer", "first_audio_ms_p50", "first_audio_ms_p95", "barge_in_ms", "sessions_without_gap", "round_trip")
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A task, spoken: `samples` float32 [n] at 24 kHz with noise; the last word ends at `end` seconds."""
+
+    task: dict
+    text: str
+    samples: np.ndarray
+    end: float
+
+
+def draw_utterances(speaker: TextToSpeech, count: int) -> list[Utterance]:
+    """Tasks of all skills in turn, voices in turn."""
+    tasks = [task for group in zip(*(load(skill, count) for skill in SKILLS), strict=True) for task in group][:count]
+    rng = np.random.default_rng(0)
+    return [utter(speaker, task, VOICES[at % len(VOICES)], rng) for at, task in enumerate(tasks)]
+
+
+def utter(speaker: TextToSpeech, task: dict, voice: str, rng: np.random.Generator) -> Utterance:
+    """One of them."""
+    text = task["messages"][-1]["content"]
+    clean = np.concatenate([chunk.audio.samples for chunk in speaker.speak(text, voice)])
+    loud = np.flatnonzero(np.abs(clean) > 0.02)
+    loudness = float(np.sqrt(np.mean(clean[loud[0] : loud[-1]] ** 2)))
+    noise = rng.normal(0, loudness * 10 ** (-NOISE_DB / 20), len(clean)).astype(np.float32)
+    return Utterance(task, text, clean + noise, (loud[-1] + 1) / RATE)
+
+
+def room(seconds: float, like: Utterance, rng: np.random.Generator) -> np.ndarray:
+    """The same noise, and nobody speaks."""
+    quiet = like.samples[: int(0.02 * RATE)]
+    return rng.normal(0, float(np.std(quiet)), int(seconds * RATE)).astype(np.float32)
+
+
+def words(text: str) -> list[str]:
+    """As they are spoken."""
+    return re.findall(r"[a-z']+", spoken_words(text).lower())
+
+
+def word_errors(said: list[str], heard: list[str]) -> int:
+    """Words to insert, to leave out or to replace."""
+    row = list(range(len(heard) + 1))
+    for at, one in enumerate(said, 1):
+        before, row[0] = row[0], at
+        for place, other in enumerate(heard, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (one != other))
+    return row[-1]
+
+
+def word_error_rate(listener: SpeechToText, utterances: list[Utterance]) -> float:
+    errors = sum(word_errors(words(one.text), words(listener.transcribe(Audio(one.samples, RATE)).text)) for one in utterances)
+    return errors / sum(len(words(one.text)) for one in utterances)
+
+
+def first_audio(url: str, model: str, utterances: list[Utterance]) -> list[dict[str, float]]:
+    """Milliseconds from the end of speech to the transcript, the first word and the first sound of the answer."""
+    found, rng = [], np.random.default_rng(1)
+    with Caller(url, model) as caller:
+        for one in utterances:
+            since = len(caller.events)
+            began = caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
+            ended = began + 0.4 + one.end
+            transcribed, _ = caller.wait("conversation.item.input_audio_transcription.completed", since)
+            answer = caller.said(caller.wait("response.done", since)[1])
+            moments = (transcribed, answer.first_text, answer.first_sound)
+            if answer.first_sound is not None:
+                found.append(dict(zip(("transcript", "first_token", "first_audio"), (1000 * (at - ended) for at in moments), strict=True)))
+            time.sleep(max(0.0, answer.played_until - time.monotonic()))  # or the next turn would be an interruption
+    return found
+
+
+def barge_in(url: str, model: str, utterances: list[Utterance], story: np.ndarray) -> list[float]:
+    """Milliseconds from the first sound of an interruption to the last sound of the answer that it ended."""
+    found, rng = [], np.random.default_rng(2)
+    for one in utterances:
+        with Caller(url, model, {"max_output_tokens": 200}) as caller:
+            caller.speak(np.concatenate([story, room(SILENCE, one, rng)]))
+            caller.wait("response.output_audio.delta")
+            loud = int(np.flatnonzero(np.abs(one.samples) > 0.1)[0])
+            began = caller.speak(one.samples[loud:])
+            answer = next(iter(caller.answers.values()))
+            _, event = caller.wait("input_audio_buffer.speech_started", 1 + index_of(caller, "response.created"))
+            if (end := answer.ended) is None or end > began:
+                late = answer.last_sound if answer.last_sound > began else began
+                found.append(1000 * (max(late, moment_of(caller, event)) - began))
+    return found
+
+
+def index_of(caller: Caller, kind: str) -> int:
+    return next(at for at, (_, event) in enumerate(caller.events) if event["type"] == kind)
+
+
+def moment_of(caller: Caller, event: dict) -> float:
+    return next(moment for moment, other in caller.events if other is event)
+
+
+def talk_at_once(url: str, model: str, utterances: list[Utterance], turns: int) -> list[int]:
+    """The gaps of `LIVE` conversations."""
+    gaps = [0] * LIVE
+
+    def converse(number: int) -> None:
+        rng = np.random.default_rng(number)
+        with Caller(url, model) as caller:
+            for one in utterances[number::LIVE][:turns]:
+                since = len(caller.events)
+                caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
+                answer = caller.said(caller.wait("response.done", since)[1])
+                gaps[number] += answer.gaps
+                time.sleep(max(0.0, answer.played_until - time.monotonic()))
+
+    threads = [threading.Thread(target=converse, args=(number,)) for number in range(LIVE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return gaps
+
+
+def round_trip(url: str, model: str, listener: SpeechToText, utterances: list[Utterance]) -> tuple[int, int]:
+    """(right answers in text chat, how many of those are right when spoken and heard)."""
+    asked = [one for one in utterances if one.task["check"]["type"] in ("number", "text")]
+    right = [one for one in asked if verify(one.task["check"], chat(url, model, one.text))]
+    return len(right), sum(verify(one.task["check"], aloud(url, model, listener, one)) for one in right)
+
+
+def chat(url: str, model: str, text: str) -> str:
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "temperature": 0}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE).json()
+    return answer["choices"][0]["message"]["content"]
+
+
+def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> str:
+    """What is heard of the answer to what is said."""
+    with Caller(url, model, {"audio": {"input": {"turn_detection": None}}}) as caller:
+        caller.speak(one.samples, paced=False)
+        caller.tell("input_audio_buffer.commit")
+        caller.tell("response.create")
+        answer: Answer = caller.said(caller.wait("response.done")[1])
+    return listener.transcribe(Audio(answer.samples, RATE)).text
+
+
+def figures(url: str, model: str, listener: SpeechToText, utterances: list[Utterance], story: np.ndarray, sizes: argparse.Namespace) -> dict:
+    """All that is measured with one model."""
+    moments = first_audio(url, model, utterances[: sizes.turns])
+    sounds = sorted(one["first_audio"] for one in moments)
+    silenced = barge_in(url, model, utterances[: sizes.interruptions], story)
+    gaps = talk_at_once(url, model, utterances, sizes.live_turns)
+    chatted, spoken = round_trip(url, model, listener, utterances[: sizes.round_trips])
+    return {
+        "transcript_ms_p50": statistics.median(one["transcript"] for one in moments),
+        "first_token_ms_p50": statistics.median(one["first_token"] for one in moments),
+        "first_audio_ms_p50": statistics.median(sounds),
+        "first_audio_ms_p95": float(np.percentile(sounds, 95)),
+        "barge_in_ms": statistics.median(silenced) if silenced else None,
+        "sessions_without_gap": sum(not count for count in gaps),
+        "round_trip": spoken / chatted if chatted else None,
+        "right_in_text": chatted,
+    }
+
+
+def serve(ref: str, port: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lifecycle.cli", "serve", ref, "--port", str(port), "--kv-memory", "128"]
+    server = subprocess.Popen(
+        command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    wait_until_ready(server, port, time.perf_counter())
+    return server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", dest="models", action="append", help="Registry version; may be repeated.  [default: production]")
+    parser.add_argument("--utterances", type=int, default=100, help="Whose words are counted.")
+    parser.add_argument("--turns", type=int, default=20, help="Spoken in real time, for the first audio.")
+    parser.add_argument("--interruptions", type=int, default=6)
+    parser.add_argument("--live-turns", type=int, default=3, help="Of each of the conversations at once.")
+    parser.add_argument("--round-trips", type=int, default=60, help="Utterances that are answered and heard.")
+    parser.add_argument("--port", type=int, default=8771)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there instead.")
+    arguments = parser.parse_args()
+    engines = speech_engines(SpeechConfig())
+    speaker, listener = engines.to_speech(), engines.to_text()
+    utterances = draw_utterances(speaker, arguments.utterances)
+    story = np.concatenate([chunk.audio.samples for chunk in speaker.speak(STORY)])
+    wer = word_error_rate(listener, utterances)
+    rows = []
+    for ref in arguments.models or ["production"]:
+        server = serve(ref, arguments.port)
+        try:
+            url = f"http://127.0.0.1:{arguments.port}"
+            found = figures(url, ref, listener, utterances, story, arguments)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.communicate(timeout=PATIENCE)
+        rows.append({"model": ref, "wer": wer, **found})
+    table = markdown([{key: "–" if value is None else value for key, value in row.items()} for row in rows])
+    text = f"""{table}
+{len(utterances)} utterances in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB; heard by {listener.name}, spoken by {speaker.name};
+{arguments.turns} turns in real time, {arguments.interruptions} interruptions, {LIVE} conversations at once with {arguments.live_turns} turns each. Milliseconds.
+"""
+    first = {name: rows[0][name] for name in COLUMNS}
+    publish("voice", {**first, "native_heard": None, "native_spoken": None, "models": rows}, TITLE, text, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""From what a conversation lets hear to texts, for models that read."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from flask import request
+
+from serving.application.speech import SpeechChunk
+from serving.application.voice import Voice
+from serving.domain.errors import InvalidRequest, MediaTooLarge, SpeechMissing
+from serving.presentation.schemas.audio import InputAudioPart
+from serving.presentation.schemas.base import Wire
+from serving.presentation.schemas.messages import AssistantMessage, TextPart
+from serving.presentation.state import ServerState
+
+MOST_SOUNDS = 8
+"""In one request."""
+Conversation = TypeVar("Conversation", bound=Wire)
+
+
+def voice_of(state: ServerState) -> Voice:
+    """Raises `SpeechMissing` and `Draining`."""
+    state.model(None)
+    if state.voice is None:
+        raise SpeechMissing("this server was started without anything that hears or speaks")
+    return state.voice
+
+
+def hear(state: ServerState, asked: Conversation) -> Conversation:
+    """The same with a text for each sound, and for each answer that was spoken.
+
+    Raises `InvalidRequest` and its kinds, naming the field; `SpeechMissing`, and `QueueFull` while too many others are heard.
+    """
+    messages = asked.messages or []
+    places = [place for at, message in enumerate(messages) for place in _sounds_at(at, message)]
+    if len(places) > MOST_SOUNDS:
+        raise MediaTooLarge(f"the request has {len(places)} sounds: at most {MOST_SOUNDS} are taken", param=places[MOST_SOUNDS])
+    if not places and not any(isinstance(one, AssistantMessage) and one.audio for one in messages):
+        return asked
+    return asked.model_copy(update={"messages": [_read(state, at, message) for at, message in enumerate(messages)]})
+
+
+def _sounds_at(at: int, message: Wire) -> list[str]:
+    content = message.content if isinstance(message.content, list) else []
+    return [f"messages[{at}].content[{place}]" for place, part in enumerate(content) if isinstance(part, InputAudioPart)]
+
+
+def _read(state: ServerState, at: int, message: Wire) -> Wire:
+    if isinstance(message, AssistantMessage) and message.audio:
+        said = state.spoken.get(state.tenant(request), message.audio.id)
+        if said is None:
+            field = f"messages[{at}].audio.id"
+            raise InvalidRequest(f'"{field}" is not known here, or no longer: send what it said as "content"', param=field)
+        return message.model_copy(update={"content": said, "audio": None})
+    if not _sounds_at(at, message):
+        return message
+    parts = [
+        _heard(state, part, f"messages[{at}].content[{place}].input_audio.data") if isinstance(part, InputAudioPart) else part
+        for place, part in enumerate(message.content)
+    ]
+    return message.model_copy(update={"content": parts})
+
+
+def _heard(state: ServerState, part: InputAudioPart, field: str) -> TextPart:
+    voice = voice_of(state)
+    try:
+        data = binascii.a2b_base64(part.input_audio.data, strict_mode=True)
+    except ValueError:
+        raise InvalidRequest(f'"{field}" is not base64', param=field) from None
+    audio = voice.open(data, field)
+    stretches = metered(state, "heard", voice.hear(audio), audio.seconds)
+    text = " ".join(segment.text for found in stretches for segment in found)
+    if not text:
+        raise InvalidRequest(f'nobody speaks in "{field}"', param=field)
+    return TextPart(type="text", text=text)
+
+
+def metered(state: ServerState, kind: str, steps: Iterator[Any], seconds: float = 0.0) -> Iterator[Any]:
+    """Counts the seconds of sound, of speech as it comes, and the time that it takes."""
+    state.voice_metrics.begin(kind, seconds)
+    while True:
+        with state.voice_metrics.timed(kind):
+            step = next(steps, None)
+        if step is None:
+            return
+        if isinstance(step, SpeechChunk):
+            state.voice_metrics.add(kind, step.audio.seconds)
+        yield step

@@ -1,0 +1,196 @@
+"""Answers of chats that are spoken: whole, or sentence by sentence while the model still writes."""
+
+from __future__ import annotations
+
+import base64
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+from serving.application.deltas import ChoiceFinished, Delta, TextDelta
+from serving.application.generation import Generation
+from serving.application.sentences import Sentences
+from serving.application.speech import Audio
+from serving.domain.errors import InvalidRequest, ServingError
+from serving.presentation.hearing import metered, voice_of
+from serving.presentation.metrics import Meter
+from serving.presentation.peer import Peer
+from serving.presentation.schemas.audio import AudioOutput, voice_name
+from serving.presentation.state import ServerState
+from serving.presentation.streaming import PING, Chunks, ClientGone, follow, log, raise_failure
+
+FILES = {"pcm16": "pcm"}
+
+
+class Speaker:
+    """Speaks the one answer of one request. Raises `InvalidRequest` for an unknown voice, and `SpeechMissing`."""
+
+    def __init__(self, state: ServerState, asked: AudioOutput, tenant: str) -> None:
+        self._state, self._tenant = state, tenant
+        self._voice = voice_of(state)
+        self._name = voice_name(asked.voice)
+        self._format = FILES.get(asked.format, asked.format)
+        self.rate = self._voice.engines.to_speech().rate
+        self.id = state.spoken.new_id()
+        try:
+            self._voice.speak("", self._name)
+        except InvalidRequest as error:
+            raise InvalidRequest(error.message.replace('"voice"', '"audio.voice"'), param="audio.voice") from None
+
+    def sounds(self, text: str) -> Iterator[Audio]:
+        """Of its sentences."""
+        return (chunk.audio for chunk in metered(self._state, "spoken", self._voice.speak(text, self._name)))
+
+    def file(self, pieces: Iterable[Audio], count: int | None = None) -> Iterator[bytes]:
+        """In the format that was asked for; `count`: how many samples there will be, where that is known."""
+        return self._voice.write(self._format, self.rate, pieces, count)
+
+    def keep(self, transcript: str) -> int:
+        """Until when a client may go on from it, in Unix seconds."""
+        return self._state.spoken.keep(self._tenant, self.id, transcript)
+
+
+def spoken_answer(whole: dict[str, Any], speaker: Speaker) -> dict[str, Any]:
+    """A whole answer with sound in place of its text; one that only calls tools stays as it is."""
+    message = whole["choices"][0]["message"]
+    if text := message["content"]:
+        pieces = list(speaker.sounds(text))
+        data = b"".join(speaker.file(pieces, sum(len(piece.samples) for piece in pieces))) if pieces else b""
+        until = speaker.keep(text)
+        sound = {"id": speaker.id, "data": base64.b64encode(data).decode(), "expires_at": until, "transcript": text}
+        message |= {"content": None, "audio": sound}
+    return whole
+
+
+def spoken_stream(
+    generation: Generation, peer: Peer, meter: Meter, state: ServerState, chunks: Chunks, speaker: Speaker, to_choices: Any
+) -> Iterator[bytes]:
+    """The body of a streaming response: what is said as it is written, and how it sounds as soon as it was spoken."""
+    mouth = Mouth(speaker)
+    said: list[str] = []
+    end: list[Delta] = []
+    written = time.monotonic()
+    try:
+        yield chunks.chunk(_choice({"role": "assistant", "content": ""})).encode()
+        with closing(follow(generation, peer, meter, state.config.tick_seconds)) as updates:
+            for deltas in updates:
+                raise_failure(deltas)
+                lines = mouth.take()
+                for delta in deltas:
+                    if isinstance(delta, ChoiceFinished):
+                        end.append(delta)
+                    elif isinstance(delta, TextDelta):
+                        said.append(delta.text)
+                        mouth.say(delta.text)
+                        lines.append({"id": speaker.id, "transcript": delta.text})
+                    else:
+                        yield "".join(map(chunks.chunk, to_choices(delta))).encode()
+                now = time.monotonic()
+                if lines:
+                    written = now
+                    yield _lines(chunks, lines)
+                elif now - written >= state.config.ping_seconds:
+                    written = now
+                    yield PING
+        mouth.finish()
+        yield from _rest(mouth, peer, state, chunks)
+        if text := "".join(said):
+            yield _lines(chunks, [{"id": speaker.id, "expires_at": speaker.keep(text)}])
+        yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta)).encode()
+        yield chunks.end().encode()
+    except ClientGone:
+        return
+    except ServingError as error:
+        yield chunks.failed(error).encode()
+    except Exception:
+        log.exception("a spoken stream broke")
+        yield chunks.failed(ServingError("the server made a mistake; its log has the details")).encode()
+    finally:
+        mouth.stop()
+
+
+def _rest(mouth: Mouth, peer: Peer, state: ServerState, chunks: Chunks) -> Iterator[bytes]:
+    """The sound that is left when the text is complete. Raises `ClientGone`."""
+    written = time.monotonic()
+    while not mouth.done:
+        lines = mouth.take(state.config.tick_seconds)
+        if peer.gone():
+            raise ClientGone
+        now = time.monotonic()
+        if lines:
+            written = now
+            yield _lines(chunks, lines)
+        elif now - written >= state.config.ping_seconds:
+            written = now
+            yield PING
+
+
+def _lines(chunks: Chunks, audio: list[dict[str, Any]]) -> bytes:
+    return "".join(chunks.chunk(_choice({"audio": one})) for one in audio).encode()
+
+
+def _choice(delta: dict[str, Any]) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+class Mouth:
+    """A thread that speaks sentences in their order, as speaking one may take longer than writing many."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self.done = False
+        self._speaker = speaker
+        self._sentences = Sentences()
+        self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._speak, name="mouth", daemon=True)
+        self._thread.start()
+
+    def say(self, text: str) -> None:
+        """More text; its complete sentences are spoken."""
+        for sentence in self._sentences.push(text):
+            self._wanted.put(sentence)
+
+    def finish(self) -> None:
+        """Nothing follows."""
+        self._wanted.put(self._sentences.flush())
+        self._wanted.put(None)
+
+    def stop(self) -> None:
+        """Say nothing more; a sentence that is being computed is the last one."""
+        self._stopped.set()
+        self._wanted.put(None)
+
+    def take(self, timeout: float = 0.0) -> list[dict[str, Any]]:
+        """What has been spoken since, as deltas, waiting so long for the first. Raises what went wrong."""
+        lines = []
+        while True:
+            try:
+                made = self._made.get(timeout=0.0 if lines else timeout) if timeout else self._made.get_nowait()
+            except queue.Empty:
+                return lines
+            if isinstance(made, Exception):
+                raise made
+            if made is None:
+                self.done = True
+                return lines
+            if made:
+                lines.append({"id": self._speaker.id, "data": base64.b64encode(made).decode()})
+
+    def _speak(self) -> None:
+        try:
+            for piece in self._speaker.file(self._pieces()):
+                self._made.put(piece)
+            self._made.put(None)
+        except Exception as error:
+            self._made.put(error)
+
+    def _pieces(self) -> Iterator[Audio]:
+        while (sentence := self._wanted.get()) is not None and not self._stopped.is_set():
+            for audio in self._speaker.sounds(sentence):
+                if self._stopped.is_set():
+                    return
+                yield audio
