@@ -1,4 +1,4 @@
-"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the gate lets it through."""
+"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the report card allows it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from lifecycle.costs import CostMeter
 from lifecycle.deploy.config import DeployConfig
-from lifecycle.deploy.gate import STAGE as NAME
-from lifecycle.deploy.gate import card, promote
 from lifecycle.errors import LifecycleError
+from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 
+NAME = "deploy"
 PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import")
 INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
 
@@ -27,7 +27,7 @@ def run(
     examples: list[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelVersion:
-    """Publish "deploy/N" and move the alias to it when it passes the gate (`lifecycle.deploy.gate`).
+    """Publish "deploy/N" and, when its report card is no worse than production's beyond noise, move the alias to it.
 
     `examples` are prompts that the chat page offers. Raises LifecycleError for a parent of the wrong stage, and when the
     reloaded model does not say what its parent says (then nothing is published).
@@ -74,8 +74,41 @@ def run(
     return version
 
 
+def promote(
+    version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None] = lambda line: None
+) -> bool:
+    """Move the alias, unless some skill of the version in place would be lost; True when it points to `version` now.
+
+    Raises LifecycleError for a version that deploying has not checked.
+    """
+    if version.manifest.stage != NAME:
+        raise LifecycleError(
+            f'{version.ref} is of stage "{version.manifest.stage}", and only what was deployed becomes {config.alias}: '
+            f"lifecycle deploy --parent {version.ref}"
+        )
+    current = registry.aliases().get(config.alias)
+    if current == version.ref:
+        return True
+    if current is None:
+        registry.set_alias(config.alias, version.ref, reason="the first deployed version")
+        say(f"{config.alias} -> {version.ref}")
+        return True
+    cards = [_card(registry.load(ref), config) for ref in (version.ref, current)]
+    worse = regressions(*cards)
+    if worse:
+        say(f"{config.alias} stays at {current}; {version.ref} is worse in: {'; '.join(worse)}")
+        say(f"to move it all the same: lifecycle models alias {config.alias} {version.ref}")
+        return False
+    registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
+    say(f"{config.alias}: {current} -> {version.ref}")
+    return True
+
+
 def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:
     """What rounding does to each skill: the artefact's share of the tasks minus its parent's."""
-    before, after = (card(version, config.report_limit).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
+    before, after = (_card(version, config).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
     return {skill: after[skill].value - row.value for skill, row in before.items()}
 
+
+def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:
+    return report([version], limit=config.report_limit)
