@@ -34,7 +34,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, CanaryRules):
     """LoRA adapters may be added. Torch applies them, so the native kernels are left out."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
-    "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
+    "int8" rounds another one at load, without the calibration that lifecycle deploy --target int8 does."""
     kv_cache_dtype: CacheDtype = "auto"
     """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
     picture_cache_mb: int = 64
