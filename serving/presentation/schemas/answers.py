@@ -267,6 +267,7 @@ class Health(Answer):
 
 class EngineSnapshot(Answer):
     model: str
+    version: str
     policy: str
     running: int
     waiting: int

@@ -24,7 +24,7 @@ from serving.presentation.state import HttpConfig
 from .modem import RATE, modem_engines, tone, understood
 
 FORMATS = wire_formats()
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds; a bound for what is broken, never waited out by what is sound."""
 FRAME = 0.1
 """Seconds of sound in one event."""
@@ -83,10 +83,14 @@ class Talk:
     def answer(self):
         return self.until("response.done").response
 
-    def heard(self, answer) -> str:
-        """What the sound of an answer says."""
+    def sound(self, answer):
+        """The samples of an answer, at the rate of the format."""
         deltas = [one for one in self.events if one.type == "response.output_audio.delta" and one.response_id == answer.id]
-        return understood(self.format.decode(b"".join(base64.b64decode(one.delta) for one in deltas)))
+        return self.format.samples(b"".join(base64.b64decode(one.delta) for one in deltas))
+
+    def heard(self, answer) -> str:
+        """What the sound of an answer says, where it is spoken by the modem."""
+        return understood(Audio(self.sound(answer), self.format.rate))
 
 
 @contextmanager
