@@ -5,9 +5,9 @@
 
 Each machine is four numbers of a step (`serving/simulation/steptime.py`) and a KV pool. `cpu-15m` has been measured
 (benchmarks/simulator.md); `gpu-8b` is a roofline: eight billion parameters in bf16 on a card with 3.35 TB/s, 400 TFLOP/s of
-which arrive, and 52 GB for keys and values. Prices are an input. A cluster of four replicas is loaded more and more until it
+which arrive, and 52 GB for keys and values. Prices are an input. A cluster of two replicas is loaded more and more until it
 breaks a promise (p99 of the time to the first token, p99 of the time per token, nobody refused); what it carried last, divided
-by four, is what a replica is worth. With the same load per replica, a larger cluster is asked whether that still holds, which
+by two, is what a replica is worth. With the same load per replica, a larger cluster is asked whether that still holds, which
 is what allows to multiply up to 100,000. Prefill and decode apart are two simulations: one of prompts that end with their first token, one of answers
 whose prompts cost only their way over the network. Prints a table and one JSON line, writes benchmarks/planning.{json,md}.
 """
@@ -30,9 +30,10 @@ from serving.domain.config import SchedulerConfig
 from serving.simulation.cluster import Outcome, simulate
 from serving.simulation.steptime import StepTimeModel
 
-CLUSTER, LARGER = 4, 16  # replicas
-PER_REPLICA = 48  # requests in a trial
-HALVINGS = 4
+CLUSTER, LARGER = 2, 6  # replicas
+SECONDS = 10.0  # of arrivals in a trial, many times what is promised
+HALVINGS = 3
+FEWEST = 150  # requests in a trial
 USERS = (1_000, 100_000)
 TITLE = "Machines for 1,000 and for 100,000 people"
 
@@ -80,7 +81,7 @@ def trial(machine: Machine, policy: str, router: str, rate: float, replicas: int
     """`rate`: requests per second of one replica."""
     lengths = machine.lengths if output is None else replace(machine.lengths, output=output, spread=0.0 if output == 1 else 0.5)
     jobs = prefix_repetition_jobs(
-        PER_REPLICA * replicas, lengths, Traffic(rate=rate * replicas), prefix_tokens=machine.prefix, num_prefixes=6 * replicas, seed=1
+        max(FEWEST, round(SECONDS * rate * replicas)), lengths, Traffic(rate=rate * replicas), prefix_tokens=machine.prefix, num_prefixes=6 * replicas, seed=1
     )
     return simulate(jobs, config_of(machine, policy), step or machine.step, replicas=replicas, router=router)
 
@@ -92,10 +93,11 @@ def holds(outcome: Outcome, machine: Machine, *, first: bool = True, rest: bool 
     return in_time and steady and not outcome.refused
 
 
-def capacity(carries: Callable[[float], bool], guess: float) -> float:
-    """The highest rate at which the promises hold, within a factor of 2 ** (1 / 2 ** HALVINGS) or so; 0: at none."""
-    low, high = 0.0, guess
-    while carries(high) and high < 1e6:
+def capacity(carries: Callable[[float], bool], machine: Machine) -> float:
+    """The highest rate at which the promises hold, within an eighth or so of what arithmetic alone would allow; 0: at none."""
+    tokens = machine.prefix + machine.lengths.prompt + machine.lengths.output
+    low, high = 0.0, 1 / (tokens * machine.step.per_token)
+    while carries(high):
         low, high = high, 2 * high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -104,7 +106,7 @@ def capacity(carries: Callable[[float], bool], guess: float) -> float:
 
 
 def one_way(machine: Machine, policy: str, router: str) -> dict[str, Any]:
-    rate = capacity(lambda rate: holds(trial(machine, policy, router, rate, CLUSTER), machine), 0.5)
+    rate = capacity(lambda rate: holds(trial(machine, policy, router, rate, CLUSTER), machine), machine)
     found = trial(machine, policy, router, rate, LARGER) if rate else None
     return {
         "rate": rate,
@@ -122,10 +124,10 @@ def apart(machine: Machine) -> dict[str, Any]:
         return machine.step(tokens - arriving, kv_read, sequences) + machine.transfer * arriving
 
     prefill = capacity(
-        lambda rate: holds(trial(machine, "mixed-chunked", "prefix-affinity", rate, CLUSTER, output=1), machine, rest=False), 0.5
+        lambda rate: holds(trial(machine, "mixed-chunked", "prefix-affinity", rate, CLUSTER, output=1), machine, rest=False), machine
     )
     decoding = capacity(
-        lambda rate: holds(trial(machine, "mixed-chunked", "power-of-two", rate, CLUSTER, step=decode), machine), 0.5
+        lambda rate: holds(trial(machine, "mixed-chunked", "power-of-two", rate, CLUSTER, step=decode), machine), machine
     )
     return {
         "rate": 1 / (1 / prefill + 1 / decoding), "scales": True, "cached_share": 0.0, "breaks": "",

@@ -1,8 +1,9 @@
 """The Ray cluster that replicas run on: one that is there, or one on this machine that ends with this process.
 
 Ours listens on loopback only and asks for a token, has no dashboard, reports no usage, and keeps its files in a directory
-of its own, which goes with it. It is started by `ray start` with chosen ports: `ray.init` gives up when its agents do not
-say within seconds which ports they took, and on a busy machine they do not.
+of its own, which goes with it. It is started by `ray start` in a process of its own, not by `ray.init`: that one's children die
+with the thread that called it. Ray gives its agents a quarter of a minute to come up and ends when they have not, as on a machine
+where ten others want the same core: then it is started once more.
 """
 
 from __future__ import annotations
