@@ -29,7 +29,7 @@ def conversations():
     return dict(zip(("conversations", "data"), sft_conversations(WORLD), strict=True))
 
 
-def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversations):
+def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversations, monkeypatch):
     parent = start.model("sft")
     version = run(CONFIG, start.registry, parent=parent, **conversations)
     assert version.ref == "see/1"
@@ -37,6 +37,9 @@ def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversati
     assert start.registry.verify("see/1") == [] == start.registry.verify("encoder/1")
     assert start.workspaces() == []
     assert run(CONFIG, start.registry, parent=parent, **conversations).ref == "see/1"
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_module, "code_hash", lambda: "another world")
+        assert run(CONFIG, start.registry, parent=parent, **conversations).ref == "see/2"
     longer = run(dataclasses.replace(CONFIG, pictures=32), start.registry, parent=parent, **conversations)
     assert [one.ref for one in longer.manifest.parents] == ["sft/1", "encoder/1"]
 
