@@ -39,6 +39,7 @@ def assumptions(host: Host, step: StepTime, traffic: Traffic) -> list[str]:
     if isinstance(step, Roofline):
         machine = host.machine
         how = f"{machine.bytes_per_s / 1e9:,.0f} GB/s and {machine.flop_per_s / 1e12:,.1f} TFLOP/s in bfloat16, {host.source}; the engine reaches {step.reached:.0%} of that"
+        how += f", and takes {1e3 * step.per_step:g} ms a step and {1e6 * step.per_sequence:g} us a token sent besides"
     else:
         how = f"a step takes {step}, as told; it holds for the model, the type and the machine that it was fitted to"
     return [

@@ -16,6 +16,8 @@ HEAD_BITS = {**BITS, "int8": 16.0, "gguf-q4_k": 8.5}
 """And one of embeddings and head."""
 USABLE = 0.9
 """Of the memory; the rest is for activations, fragments and the system."""
+STEP_SECONDS, SEQUENCE_SECONDS = 1e-4, 4e-5
+"""What a step takes however small the model is, and each of its tokens to be sampled, told and sent (benchmarks/simulator.md)."""
 
 StepTime = Callable[[float, float, float], float]
 """(tokens, keys and values read, sequences) to the seconds of a step."""
@@ -81,13 +83,16 @@ class Roofline:
     target: str
     machine: Machine
     reached: float
+    per_step: float = STEP_SECONDS
+    per_sequence: float = SEQUENCE_SECONDS
 
     def __call__(self, tokens: float, kv_read: float, sequences: float) -> float:
-        """Seconds: weights are fetched once while they are multiplied, then keys and values are read."""
+        """Seconds: weights are fetched once while they are multiplied, then keys and values are read, then each token is sent."""
         work = Work.of(self.config)
         fetch = Footprint.of(self.config, self.target).weights / self.machine.bytes_per_s
         multiply = 2 * (work.layer_weights * tokens + work.head_weights * sequences) / self.machine.flop_per_s
-        return (max(fetch, multiply) + kv_read * work.kv_bytes / self.machine.bytes_per_s) / self.reached
+        limit = max(fetch, multiply) + kv_read * work.kv_bytes / self.machine.bytes_per_s
+        return self.per_step + self.per_sequence * sequences + limit / self.reached
 
 
 @dataclass(frozen=True, slots=True)

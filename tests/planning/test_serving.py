@@ -24,10 +24,11 @@ TRAFFIC = Traffic(prompt=100, answer=50)
 
 
 def test_without_prompts_a_step_is_that_of_the_roofline():
-    step, work = Roofline(CONFIG, "bf16", SMALL.machine, 1.0), Work.of(CONFIG)
+    step, work = Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 0.0, 0.0), Work.of(CONFIG)
     for batch in (1, 8, 512):
         assert batch / step(batch, batch * 60, batch) == pytest.approx(work.decode_limit(SMALL.machine, batch, 60))
-    assert Roofline(CONFIG, "bf16", SMALL.machine, 0.5)(8, 480, 8) == pytest.approx(2 * step(8, 480, 8))
+    assert Roofline(CONFIG, "bf16", SMALL.machine, 0.5, 0.0, 0.0)(8, 480, 8) == pytest.approx(2 * step(8, 480, 8))
+    assert Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 1.0, 2.0)(8, 480, 8) == pytest.approx(17 + step(8, 480, 8))
 
 
 def test_fewer_bits_are_less_memory_and_quicker_steps():
