@@ -1,7 +1,9 @@
 """What a version that sees answers about the frozen pictures, and what seeing has cost its texts.
 
     lifecycle see --preset tiny
-    python benchmarks/seeing.py [REF]      # by default see@latest; writes benchmarks/seeing.{json,md} and a table in the README
+    python benchmarks/seeing.py [REF]      # by default see@latest
+
+Writes benchmarks/seeing.{json,md}, a table in the README and a sheet of pictures with the version's answers, docs/images/seeing.webp.
 
 Every question is asked twice, once with the picture and once with a grey one: what is answered then is known without looking.
 The skills of text are those of the report card, of the version and of the language model that it was made from.
@@ -10,11 +12,21 @@ The skills of text are those of the report card, of the version and of the langu
 from __future__ import annotations
 
 import sys
+import textwrap
+from pathlib import Path
 
+from PIL import Image, ImageDraw
 from results import markdown, publish, show_in_readme
 
 from lifecycle.evaluation.card import report, seeing_rows
+from lifecycle.evaluation.seeing import SeeingAnswerer
+from lifecycle.evaluation.sights import Sight, load
 from lifecycle.registry import ModelRegistry
+from lifecycle.world.sights import SKILLS, correct
+
+SHEET = Path(__file__).parents[1] / "docs" / "images" / "seeing.webp"
+SIDE, LINES = 160, 62  # pixels of a picture in the sheet, and of what is said under it
+A_SKILL = 2  # pictures of it in the sheet
 
 
 def percent(value: float) -> str:
@@ -52,6 +64,22 @@ def main(ref: str = "see@latest") -> None:
     figures = {"sights": sights, "texts": texts, "cpu_seconds": cost, "config": version.manifest.config}
     publish("seeing", figures, "Learning to see", table)
     show_in_readme("seeing", "seeing", f"{markdown(sights)}\n")
+    tasks = [task for skill in SKILLS for task in load(skill, A_SKILL)]
+    answered(tasks, SeeingAnswerer(version.path).answer(tasks)).save(SHEET, quality=80, method=6)
+
+
+def answered(tasks: list[Sight], answers: list[str], columns: int = 6) -> Image.Image:
+    """The tasks' pictures in rows, below each the question and the answer, in red where it is wrong."""
+    sheet = Image.new("RGB", (columns * SIDE, -(-len(tasks) // columns) * (SIDE + LINES)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
+        left, top = number % columns * SIDE, number // columns * (SIDE + LINES)
+        sheet.paste(Image.fromarray(task.pictures[0]).resize((SIDE - 4, SIDE - 4), Image.Resampling.LANCZOS), (left + 2, top))
+        asked, said = textwrap.wrap(task.question.text, 27), textwrap.wrap(answer, 27)
+        for line, text in enumerate((asked + said)[:4]):
+            ink = "grey" if line < len(asked) else "black" if correct(task.question, answer) else "firebrick"
+            pen.text((left + 4, top + SIDE - 1 + 14 * line), text, fill=ink)
+    return sheet
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lifecycle.deploy.config import DTYPES
+from lifecycle.deploy.config import SERVED
 from lifecycle.errors import LifecycleError
 from lifecycle.presets import Preset
 from lifecycle.presets import preset as preset_named
@@ -122,10 +122,10 @@ def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str |
 
 
 def _stored_as_served(config: Preset, registry: ModelRegistry) -> Preset:
-    """The same with the weights' type of what is served: an int8 model is not replaced by one of twice its size."""
+    """The same with the target of what is served: an int8 model is not replaced by one of twice its size."""
     alias = config.deploy.alias
-    dtype = registry.resolve(alias).manifest.config.get("dtype") if alias in registry.aliases() else None
-    return replace(config, deploy=replace(config.deploy, dtype=dtype)) if dtype in DTYPES else config
+    target = registry.resolve(alias).manifest.config.get("target") if alias in registry.aliases() else None
+    return replace(config, deploy=replace(config.deploy, target=target)) if target in SERVED else config
 
 
 def deploy(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:

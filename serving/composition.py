@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -58,7 +58,7 @@ def build_engine(
     """Load a checkpoint directory and start its engine; `engine.close()` stops it.
 
     Any Hugging Face directory will do; what it is called defaults to the directory's name. With `record` everything the
-    engine does is written to that file instead of told to an observer. `registry` is where `config.draft_model` is looked
+    engine does is written to that file, too. `registry` is where `config.draft_model` is looked
     up. Raises LifecycleError.
     """
     directory = Path(version_dir)
@@ -67,8 +67,9 @@ def build_engine(
     backend = load_backend(directory, config, example)
     drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:
-        observer = open_recorder(record)
-        observer.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+        recorder = open_recorder(record)
+        recorder.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+        observer = recorder if observer is None else both(recorder, observer)
     watch = EngineWatch()
     engine = EngineLoop(
         backend,
@@ -186,12 +187,13 @@ def build_catalog(
     *,
     adapters: Mapping[str, str] = MappingProxyType({}),
     record: Path | None = None,
+    observe: Callable[[], Observer | None] = lambda: None,
 ) -> Catalog:
     """Load registry versions ("production", "sft/3", "sft@latest"), each checked against its hashes, each with an engine.
 
     A version goes by its bare name ("sft") unless two versions of that name are served, and by every alias that points to it.
     `adapters` are served under their names: registry versions, or directories that PEFT wrote. `record` writes down what
-    the engine does, if there is only one. Raises LifecycleError for an unknown or damaged version; engines started before
+    the engine does, if there is only one. `observe` makes an observer for each engine. Raises LifecycleError for an unknown or damaged version; engines started before
     are closed again.
     """
     registry = registry or ModelRegistry()
@@ -207,8 +209,8 @@ def build_catalog(
         for version in versions.values():
             name = version.name if named[version.name] == 1 else version.ref
             own = sharing(config, version, engines=len(versions))
-            served.append(load_served_model(version, own, registry, name=name, record=record))
-        catalog = Catalog(served, load=partial(load_another, config, registry), registry=registry)
+            served.append(load_served_model(version, own, registry, name=name, record=record, observer=observe()))
+        catalog = Catalog(served, load=partial(load_another, config, registry, observe), registry=registry)
         for name, ref in adapters.items():
             catalog.serve_adapter(name, find_adapter_anywhere(ref, registry))
         return catalog
@@ -223,6 +225,7 @@ def build_catalog(
 def load_another(
     config: ServingConfig,
     registry: ModelRegistry,
+    observe: Callable[[], Observer | None],
     ref: str,
     *,
     adapters: bool,
@@ -233,7 +236,7 @@ def load_another(
     version = registry.load(ref)
     config = replace(config, adapters=adapters or config.adapters, kv_memory_mb=kv_memory_mb or config.kv_memory_mb)
     require_memory(version.path, config)
-    return load_served_model(version, sharing(config, version, engines), registry)
+    return load_served_model(version, sharing(config, version, engines), registry, observer=observe())
 
 
 def sharing(config: ServingConfig, version: ModelVersion, engines: int) -> ServingConfig:
@@ -255,6 +258,7 @@ def load_served_model(
     *,
     name: str | None = None,
     record: Path | None = None,
+    observer: Observer | None = None,
 ) -> ServedModel:
     """One registry version with its engine started, its aliases and its lineage."""
     if is_adapter(version.path):
@@ -272,5 +276,6 @@ def load_served_model(
         lineage=[ancestor.ref for ancestor in registry.lineage(version.ref)],
         created=int(datetime.fromisoformat(version.manifest.created).timestamp()),
         record=record,
+        observer=observer,
         registry=registry,
     )

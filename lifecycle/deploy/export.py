@@ -1,33 +1,47 @@
-"""Writing the artefact, and the proof that it says what its parent says."""
+"""Writing the artefact of a target."""
 
 from __future__ import annotations
 
-import math
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoProcessor, AutoTokenizer, GenerationConfig
 
 from lifecycle.deploy.config import DeployConfig
+from lifecycle.deploy.gguf_file import FILE, plain_template, write_gguf
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation import sets
 from lifecycle.hardware import DTYPES
-from lifecycle.model.loading import load_causal_lm, save_int8, sees
+from lifecycle.model.loading import is_adapter, load_causal_lm, save_int8, sees
 from lifecycle.registry import ModelVersion
 
-PROBES = 20
-"""Conversations on which parent and artefact are compared."""
+
+def export(parent: ModelVersion, config: DeployConfig, directory: Path, licences: str = "") -> dict[str, Any]:
+    """Fill a directory with what `config.target` asks for; what is worth recording about it.
+
+    `parent.path` is a whole checkpoint, but for the target "adapter". Raises LifecycleError for a version that cannot become that.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    kind, _, precision = config.target.partition("-")
+    write: dict[str, Callable[[], dict[str, Any] | None]] = {
+        "adapter": lambda: _adapter(parent, directory),
+        "gguf": lambda: _gguf(parent, precision, directory, licences),
+        "openvino": lambda: _openvino(parent, directory, licences),
+    }
+    return write.get(kind, lambda: _checkpoint(parent, config, directory))() or {}
 
 
-def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
+def _checkpoint(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
     """Weights in the wanted type, tokenizer and chat template, and the defaults of a served model."""
-    int8 = config.dtype == "int8"
+    int8 = config.target == "int8"
     if int8 and sees(parent.path):
-        raise LifecycleError(f"{parent.ref} sees, and a vision tower is not rounded to int8: use --set dtype=bf16")
-    model = load_causal_lm(parent.path, dtype=torch.float32 if int8 else DTYPES[config.dtype])
-    tokenizer = AutoTokenizer.from_pretrained(parent.path)
-    if not tokenizer.chat_template:
-        raise LifecycleError(f"{parent.ref} has no chat template, so nobody can chat with it: fine-tune it first, lifecycle sft --parent {parent.ref}")
+        raise LifecycleError(f"{parent.ref} sees, and a vision tower is not rounded to int8: use --target bf16")
+    model = load_causal_lm(parent.path, dtype=torch.float32 if int8 else DTYPES[config.target])
+    tokenizer = _tokenizer(parent)
     if int8:
         from lifecycle.deploy.rounding import to_int8
 
@@ -49,32 +63,47 @@ def export(parent: ModelVersion, config: DeployConfig, directory: Path) -> None:
     (AutoProcessor.from_pretrained(parent.path) if sees(parent.path) else tokenizer).save_pretrained(directory)
 
 
-@torch.inference_mode()
-def difference(parent: Path, exported: Path) -> dict[str, float]:
-    """How far the reloaded artefact is from its parent on held-out conversations.
+def _gguf(parent: ModelVersion, precision: str, directory: Path, licences: str) -> dict[str, Any]:
+    if sees(parent.path):
+        raise LifecycleError(f"{parent.ref} sees, and GGUF is written of models that read: use --target bf16")
+    _tokenizer(parent)
+    return {"stored": write_gguf(Path(parent.path), directory / FILE, precision, licences, parent.ref)}
 
-    "mean_difference" and "max_difference" of the log-probabilities of what stands there (nats per token), and
-    "agreement", the share of positions with the same likeliest token; "perplexity" of the artefact and "parent_perplexity".
-    Raises LifecycleError for weights that are not finite.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(exported)
-    before = load_causal_lm(parent, dtype=torch.float32).eval()
-    after = load_causal_lm(exported).eval()
-    told, agreed = [], []
-    for task in sets.load("reading", PROBES):
-        ids = tokenizer.apply_chat_template(task["messages"], return_tensors="pt", return_dict=True)["input_ids"]  # [1, T]
-        one, other = before(ids).logits[0].log_softmax(-1), after(ids).logits[0].float().log_softmax(-1)  # [T, V]
-        said = ids[0, 1:, None]
-        told.append(torch.stack([logprobs[:-1].gather(1, said).flatten() for logprobs in (one, other)]))  # [2, T - 1]
-        agreed.append(one.argmax(-1) == other.argmax(-1))
-    before_and_after = torch.cat(told, 1)
-    gap = (before_and_after[0] - before_and_after[1]).abs()
-    if not torch.isfinite(gap).all():
-        raise LifecycleError(f"{exported} gives values that are not finite: its weights are broken, nothing was published")
-    return {
-        "agreement": torch.cat(agreed).float().mean().item(),
-        "mean_difference": gap.mean().item(),
-        "max_difference": gap.max().item(),
-        "perplexity": math.exp(-before_and_after[1].mean().item()),
-        "parent_perplexity": math.exp(-before_and_after[0].mean().item()),
-    }
+
+def _openvino(parent: ModelVersion, directory: Path, licences: str) -> None:
+    """OpenVINO GenAI reads GGUF and writes its own representation; what else it looks for is copied."""
+    from lifecycle.deploy.engines.processes import OPENVINO, WORKERS
+
+    python = OPENVINO.required()
+    _gguf(parent, "f16", directory, licences)
+    command = [str(python), str(WORKERS / OPENVINO.worker), str(directory / FILE), str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode or not (directory / "openvino_model.xml").is_file():
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise LifecycleError(f"OpenVINO cannot convert {parent.ref}: {said[-1][:300] if said else 'it wrote no model'}")
+    (directory / FILE).unlink()
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        if (Path(parent.path) / name).is_file():
+            shutil.copyfile(Path(parent.path) / name, directory / name)
+    template = (Path(parent.path) / "chat_template.jinja").read_text()
+    (directory / "chat_template.jinja").write_text(plain_template(template))
+
+
+def _adapter(parent: ModelVersion, directory: Path) -> dict[str, Any]:
+    """What PEFT reads, its weights in bf16."""
+    from safetensors.torch import load_file, save_file
+
+    if not is_adapter(parent.path):
+        raise LifecycleError(f"{parent.ref} is a whole model, not an adapter: use --target bf16, or train one with lifecycle sft --set method=adapter")
+    weights = load_file(Path(parent.path) / "adapter_model.safetensors")
+    save_file({name: weight.bfloat16() for name, weight in weights.items()}, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(Path(parent.path) / "adapter_config.json", directory / "adapter_config.json")
+    told = json.loads((directory / "adapter_config.json").read_text())
+    return {"base": told["base_model_name_or_path"], "rank": told.get("r")}
+
+
+def _tokenizer(parent: ModelVersion):
+    tokenizer = AutoTokenizer.from_pretrained(parent.path)
+    if not tokenizer.chat_template:
+        raise LifecycleError(f"{parent.ref} has no chat template, so nobody can chat with it: fine-tune it first, lifecycle sft --parent {parent.ref}")
+    return tokenizer

@@ -32,7 +32,7 @@ def require_family(model: PreTrainedModel, ref: str) -> None:
     if why is None and activation not in ("silu", "swish"):
         why = f'its activation "{activation}" is not silu'
     if why:
-        raise LifecycleError(f"{ref} cannot be rounded to int8: {why}; use --set dtype=bf16")
+        raise LifecycleError(f"{ref} cannot be rounded to int8: {why}; use --target bf16")
 
 
 @torch.no_grad()

@@ -1,21 +1,29 @@
-"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the report card allows it."""
+"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the gate lets it through."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lifecycle.costs import CostMeter
-from lifecycle.deploy.config import DeployConfig
+from lifecycle.deploy.config import SERVED, DeployConfig
+from lifecycle.deploy.gate import STAGE as NAME
+from lifecycle.deploy.gate import card, promote
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.registry.files import told_when_full
 
-NAME = "deploy"
-PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import")
-INT8_NOTE = "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without."
+PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import", "adapter")
+NOTES = {
+    "int8": "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without.",
+    "gguf": "For llama.cpp and what is built on it: llama-server -m model.gguf; f16 and q8_0 for OpenVINO GenAI as well.",
+    "openvino": "For OpenVINO GenAI: LLMPipeline(directory, device).",
+    "adapter": "For its base, its first parent: lifecycle serve BASE --adapter NAME=THIS, or PeftModel.from_pretrained.",
+}
+"""Who opens it, by kind of target."""
 
 
 def run(
@@ -27,88 +35,92 @@ def run(
     examples: list[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelVersion:
-    """Publish "deploy/N" and, when its report card is no worse than production's beyond noise, move the alias to it.
+    """Publish "deploy/N" and move the alias to it when it passes the gate (`lifecycle.deploy.gate`).
 
-    `examples` are prompts that the chat page offers. Raises LifecycleError for a parent of the wrong stage, and when the
-    reloaded model does not say what its parent says (then nothing is published).
+    What other engines run is published as "deploy-TARGET/N", and moves no alias. `examples` are prompts that the chat page
+    offers. Raises LifecycleError for a parent of the wrong stage, and when the reloaded artefact does not say what its parent
+    says (then nothing is published).
     """
     from lifecycle import trainers
-    from lifecycle.deploy.export import difference, export
 
     trainers.require_stage(parent, NAME, PARENTS)
-    data = DataRef(parent.ref, parent.manifest_hash, {"examples": examples} if examples else {})
-    work = fingerprint(NAME, config, [parent], data)
-    note = f" {INT8_NOTE}" if config.dtype == "int8" else ""
-    version = registry.find(NAME, work)
+    served = config.target in SERVED
+    name = NAME if served else f"{NAME}-{config.target}"
+    licence = licences(registry, parent)
+    data = DataRef(parent.ref, parent.manifest_hash, {"license": licence} if licence else {})
+    data = replace(data, detail={**data.detail, **({"examples": examples} if examples and served else {})})
+    work = fingerprint(name, config, [parent], data)
+    version = registry.find(name, work)
     if version is None:
-        meter = CostMeter()
-        # Measured before it is published: what the manifest records must be known by then.
-        artefact = registry.workspace(NAME, work, [parent]) / "artefact"
-        try:
-            export(parent, config, artefact)
-            measured = difference(Path(parent.path), artefact)
-            if measured["mean_difference"] > config.tolerance:
-                instead = "bf16, or a higher --set tolerance= if perplexity is what counts" if config.dtype == "int8" else "fp32"
-                raise LifecycleError(
-                    f"cast to {config.dtype}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
-                    f"more than {config.tolerance}: use --set dtype={instead}; nothing was published"
-                )
-            if config.dtype == "int8":
-                measured["card_delta"] = _card_delta(parent, artefact, config)
-            version = registry.publish(
-                NAME,
-                lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
-                parents=[parent],
-                config=config,
-                preset=preset,
-                data=data,
-                metrics=measured,
-                fingerprint=work,
-                seconds=meter.seconds,
-                cost=meter.read(),
-                card=f"{parent.ref}, cast to {config.dtype}, reloaded and compared with its parent: ready to be served.{note}",
-            )
-        finally:
-            registry.discard_workspace(NAME, work)
-    promote(version, config, registry, say)
+        with told_when_full(registry.root):
+            version = _publish(config, registry, name, parent, preset, data, work)
+    if served:
+        promote(version, config, registry, say)
     return version
 
 
-def promote(
-    version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None] = lambda line: None
-) -> bool:
-    """Move the alias, unless some skill of the version in place would be lost; True when it points to `version` now.
+def _publish(
+    config: DeployConfig, registry: ModelRegistry, name: str, parent: ModelVersion, preset: str | None, data: DataRef, work: str
+) -> ModelVersion:
+    from lifecycle import adapters
+    from lifecycle.deploy.export import export
+    from lifecycle.deploy.verification import verify
 
-    Raises LifecycleError for a version that deploying has not checked.
-    """
-    if version.manifest.stage != NAME:
-        raise LifecycleError(
-            f'{version.ref} is of stage "{version.manifest.stage}", and only what was deployed becomes {config.alias}: '
-            f"lifecycle deploy --parent {version.ref}"
+    meter = CostMeter()
+    # Measured before it is published: what the manifest records must be known by then.
+    artefact = registry.workspace(name, work, [parent]) / "artefact"
+    base = adapters.base_of(parent)
+    try:
+        with adapters.merged(parent) as whole:
+            facts = export(parent if config.target == "adapter" else whole, config, artefact, data.detail.get("license", ""))
+            measured = verify(Path(whole.path), artefact, config, Path(base.path)) | facts
+            if measured["mean_difference"] > config.allowed:
+                exact = config.target in ("bf16", "adapter")
+                instead = "--target fp32" if exact else "--target bf16, or a higher --set tolerance= if perplexity is what counts"
+                raise LifecycleError(
+                    f"cast to {config.target}, {parent.ref} differs by {measured['mean_difference']:.3f} nats per token, "
+                    f"more than {config.allowed}: use {instead}; nothing was published"
+                )
+            if config.target == "int8":
+                measured["card_delta"] = _card_delta(whole, artefact, config)
+        return registry.publish(
+            name,
+            lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
+            parents=[base, parent] if config.target == "adapter" else [parent],
+            config=config,
+            preset=preset,
+            data=data,
+            metrics=measured,
+            fingerprint=work,
+            seconds=meter.seconds,
+            cost=meter.read(),
+            card=_card_text(parent, config.target, measured, data),
         )
-    current = registry.aliases().get(config.alias)
-    if current == version.ref:
-        return True
-    if current is None:
-        registry.set_alias(config.alias, version.ref, reason="the first deployed version")
-        say(f"{config.alias} -> {version.ref}")
-        return True
-    cards = [_card(registry.load(ref), config) for ref in (version.ref, current)]
-    worse = regressions(*cards)
-    if worse:
-        say(f"{config.alias} stays at {current}; {version.ref} is worse in: {'; '.join(worse)}")
-        say(f"to move it all the same: lifecycle models alias {config.alias} {version.ref}")
-        return False
-    registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
-    say(f"{config.alias}: {current} -> {version.ref}")
-    return True
+    finally:
+        registry.discard_workspace(name, work)
+
+
+def _card_text(parent: ModelVersion, target: str, measured: Mapping[str, Any], data: DataRef) -> str:
+    """What somebody wants to know who finds the artefact."""
+    lines = [
+        f"{parent.ref} as {target}, reloaded and compared with its parent. {NOTES.get(target.partition('-')[0], '')}".strip(),
+        f"- size: {measured['size_mb']:.1f} MB",
+        f"- speed: {measured['tokens_per_s']:.0f} tokens/s, one stream, greedy, by {measured['engine']} on the machine that wrote it",
+        f"- quality: {measured['same_answers']:.1%} of {measured['prompts']} held-out prompts get the same greedy answer; log-probabilities "
+        f"differ by {measured['mean_difference']:.4f} nats per token; perplexity {measured['perplexity']:.3f}, before {measured['parent_perplexity']:.3f}",
+        f"- licence: {data.detail.get('license', 'none is recorded in its lineage')}",
+    ]
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def licences(registry: ModelRegistry, version: ModelVersion) -> str:
+    """SPDX expression of all that the lineage records; empty when it records none."""
+    ancestors = registry.lineage(version.ref)
+    found = {ancestor.manifest.data.detail.get("license") for ancestor in ancestors if ancestor.manifest.data}
+    return " AND ".join(sorted(found - {None}))
 
 
 def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:
     """What rounding does to each skill: the artefact's share of the tasks minus its parent's."""
-    before, after = (_card(version, config).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
+    before, after = (card(version, config.report_limit).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
     return {skill: after[skill].value - row.value for skill, row in before.items()}
-
-
-def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:
-    return report([version], limit=config.report_limit)

@@ -96,7 +96,7 @@ def report(
         answers[version.ref] = examine(version, tasks_of)
         rows += [row(version, skill, tasks, answers[version.ref][skill]) for skill, tasks in tasks_of.items()]
         if not skills and sees(version.path):
-            rows += seeing_rows(version, limit)
+            rows += seeing_rows(version, limit, development)
     return ReportCard(tuple(rows), tuple(samples_of(tasks_of, answers, samples)))
 
 
@@ -111,8 +111,8 @@ def _row(version: ModelVersion, skill: str, right: Sequence[bool], guess: float)
     return Row(version.ref, version.manifest.stage, skill, hits / n, low, high, n, version.manifest.seed or 0, guess)
 
 
-def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
-    """A version that sees on the frozen visual sets, each followed by "(blank)": the same questions about grey pictures."""
+def seeing_rows(version: ModelVersion, limit: int | None = None, development: bool = False) -> list[Row]:
+    """A version that sees on the frozen visual sets, or on the development split, each followed by "(blank)": the same questions about grey pictures."""
     from lifecycle.evaluation import sights
     from lifecycle.evaluation.seeing import SeeingAnswerer
     from lifecycle.world.sights import correct
@@ -120,7 +120,7 @@ def seeing_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
     answerer = SeeingAnswerer(version.path)
     rows = []
     for name in sights.SETS:
-        tasks = sights.load(name, limit)
+        tasks = (sights.development if development else sights.load)(name, limit)
         guess = sum(task.question.chance for task in tasks) / len(tasks)
         for skill, blind in ((name, False), (f"{name} (blank)", True)):
             told = answerer.answer(tasks, blind=blind)

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ PROBES = ("unseen", "other_style")
 SETS = (*SKILLS, *VIDEO_SKILLS, *PROBES)
 TASKS = dict.fromkeys(SETS, 200)
 COLUMNS = {**dict.fromkeys(SETS, 25), **dict.fromkeys(VIDEO_SKILLS, LENGTH)}
+DEVELOPMENT_SIZE, DEVELOPMENT_SEED = 100, 2027
 HASHES = "sha256.json"
 LOSSLESS = {"lossless": True, "exact": True, "quality": 100, "method": 6}
 
@@ -63,14 +64,28 @@ def load(name: str, limit: int | None = None) -> list[Sight]:
     return [Sight(shown, _question(row["question"]), row["caption"]) for shown, row in zip(pictures, rows, strict=True)][:limit]
 
 
-def draw(name: str, number: int, seed: int) -> list[tuple[Scene | Clip, Question]]:
-    """So many scenes or clips with one question each, as they are frozen: no question about the same twice."""
+def draw(name: str, number: int, seed: int, without: Collection[tuple[str, str]] = ()) -> list[tuple[Scene | Clip, Question]]:
+    """So many scenes or clips with one question each, as they are frozen: no question about the same twice.
+
+    `without` are (caption, answer) pairs that are left out.
+    """
     found: dict[tuple[str, str], tuple[Scene | Clip, Question]] = {}
     stream = _asked(name, seed)
     while len(found) < number:
         shown, question = next(stream)
-        found.setdefault((shown.caption(), question.answer), (shown, question))
+        if (told := (shown.caption(), question.answer)) not in without:
+            found.setdefault(told, (shown, question))
     return list(found.values())
+
+
+def development(name: str, limit: int | None = None) -> list[Sight]:
+    """`DEVELOPMENT_SIZE` other tasks with held-out combinations, or the first `limit`, drawn now; for choosing settings.
+
+    Raises LifecycleError for an unknown set, and for "other_style" where Noto Color Emoji is missing.
+    """
+    frozen = {(sight.caption, sight.question.answer) for sight in load(name)}
+    drawn = draw(name, DEVELOPMENT_SIZE, DEVELOPMENT_SEED, without=frozen)[:limit]
+    return [Sight(pictures_of(shown), question, shown.caption()) for shown, question in drawn]
 
 
 def freeze(directory: Path = DIRECTORY, tasks: dict[str, int] = TASKS, seed: int = 2026) -> list[Path]:

@@ -40,6 +40,9 @@ QUANTIZATION = {
 }
 """config.json's "quantization_config" for W8A8 with the head left alone."""
 
+FOREIGN = {"model.gguf": "llama.cpp", "openvino_model.xml": "OpenVINO GenAI"}
+"""Files that other engines load, by which their artefacts are known."""
+
 
 def is_int8(directory: str | Path) -> bool:
     """Whether a checkpoint holds int8 weights in the form that `QUANTIZATION` describes."""
@@ -71,13 +74,15 @@ def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> 
     """What `AutoModelForCausalLM.from_pretrained` gives, for models that see and for int8 checkpoints as well; these compute between their
     `Int8Linear`s in `dtype`, "auto" being that of config.json.
 
-    Raises LifecycleError for an adapter, and when an int8 checkpoint's tensors are not those of its config.json.
+    Raises LifecycleError for an adapter, for what other engines load, and when an int8 checkpoint's tensors are not those of its config.json.
     """
     directory = Path(directory)
     if is_adapter(directory):
         raise LifecycleError(
             f"{directory} holds an adapter and no model: serve it on its base, or train it merged with --set method=lora"
         )
+    if engine := next((engine for file, engine in FOREIGN.items() if (directory / file).is_file()), None):
+        raise LifecycleError(f"{directory} is for {engine}, and no checkpoint: serve the version that it was made from, deployed with --target bf16")
     if sees(directory):
         return AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype, local_files_only=True)
     if not is_int8(directory):

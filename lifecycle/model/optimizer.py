@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ class Muon(torch.optim.Optimizer):
     matrix's rate is scaled by sqrt(rows / columns), as in the original.
     """
 
-    def __init__(self, matrices: list[torch.Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(self, matrices: list[torch.Tensor] | list[dict[str, Any]], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -85,20 +85,27 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Muon makes every update of a matrix orthogonal, so that all its directions learn at the same pace; an embedding is a
     table of independent rows, and there that makes no sense. This class only steps the two together. Learning rates live in `param_groups`, so any scheduler works.
+    `pace` says by a weight's name how many times the common rate is its own; a group keeps it as "pace".
     """
 
     def __init__(
-        self, model: nn.Module, *, lr: float, matrix_lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.95)
+        self,
+        model: nn.Module,
+        *,
+        lr: float,
+        matrix_lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+        pace: Callable[[str], float] = lambda name: 1.0,
     ) -> None:
         trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-        matrices = [weight for name, weight in trained if is_hidden_matrix(name, weight)]
-        tables = [weight for name, weight in trained if weight.dim() >= 2 and not is_hidden_matrix(name, weight)]
-        scales = [weight for _, weight in trained if weight.dim() < 2]
+        matrices = [(name, weight) for name, weight in trained if is_hidden_matrix(name, weight)]
+        tables = [(name, weight) for name, weight in trained if weight.dim() >= 2 and not is_hidden_matrix(name, weight)]
+        scales = [(name, weight) for name, weight in trained if weight.dim() < 2]
         decays = [(tables, weight_decay), (scales, 0.0)]
-        self.muon = Muon(matrices, lr=matrix_lr, weight_decay=weight_decay * 0.1)
-        self.adamw = torch.optim.AdamW(
-            [{"params": weights, "weight_decay": decay} for weights, decay in decays if weights], lr=lr, betas=betas, fused=True
-        )
+        self.muon = Muon(_by_pace(matrices, pace, lr=matrix_lr), lr=matrix_lr, weight_decay=weight_decay * 0.1)
+        groups = [group for weights, decay in decays for group in _by_pace(weights, pace, lr=lr, weight_decay=decay)]
+        self.adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
         super().__init__([{"params": [weight for _, weight in trained]}], {})
         self._share_groups()
 
@@ -121,6 +128,13 @@ class MuonAdamW(torch.optim.Optimizer):
     def _share_groups(self) -> None:
         # The very same dicts: a scheduler that writes "lr" here writes it where it is read.
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
+
+
+def _by_pace(weights: list[tuple[str, torch.Tensor]], pace: Callable[[str], float], lr: float, **options: float) -> list[dict[str, Any]]:
+    """A group for each pace, its rate the common one times that."""
+    paces = dict.fromkeys(pace(name) for name, _ in weights)
+    groups = [{"params": [weight for name, weight in weights if pace(name) == one], "pace": one, "lr": lr * one} for one in paces]
+    return [group | options for group in groups]
 
 
 def is_hidden_matrix(name: str, weight: torch.Tensor) -> bool:

@@ -19,6 +19,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.registry.files import sync
 
 ALIASES = "aliases.jsonl"
+CANDIDATE = "candidate"
+"""The alias of what servers try beside production."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ def model_card(manifest: Manifest, extra: str = "") -> str:
         _table("Metrics", manifest.metrics),
         _table("Config", manifest.config),
         _table("Cost", manifest.cost),
-        _LOADING,
+        _LOADING if _is_checkpoint(manifest) else "",
+        _VERIFYING,
     ]
     return "\n".join(section for section in sections if section)
 
@@ -33,15 +34,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("path/to/this/directory")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")
 ```
-
-`manifest.json` records the sha256 of every file; `lifecycle models verify` checks them.
+"""
+_VERIFYING = """`manifest.json` records the sha256 of every file; `lifecycle models verify` checks them.
 """
 
 
 def _front_matter(manifest: Manifest) -> str:
     license_id = manifest.data.detail.get("license") if manifest.data else None
-    lines = ["---", "library_name: transformers", f"tags: [{json.dumps(manifest.stage)}]"]
+    library = ["library_name: transformers"] if _is_checkpoint(manifest) else []
+    lines = ["---", *library, f"tags: [{json.dumps(manifest.stage)}]"]
     return "\n".join([*lines, *([f"license: {license_id}"] if license_id else []), "---", ""])
+
+
+def _is_checkpoint(manifest: Manifest) -> bool:
+    return "config.json" in manifest.files
 
 
 def _making(manifest: Manifest) -> dict[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
@@ -79,3 +80,17 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def told_when_full(root: Path) -> Iterator[None]:
+    """A full disk becomes a LifecycleError that says what to do; everything else passes through."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, LifecycleError) and disk_is_full(error):
+            raise LifecycleError(
+                f"the disk is full: nothing was published to the registry {root}. "
+                'Make room, for example with "lifecycle models gc", and run the same command again'
+            ) from error
+        raise

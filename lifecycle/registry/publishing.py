@@ -11,7 +11,7 @@ from pathlib import Path
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.aliases import read_aliases
 from lifecycle.registry.card import CARD, model_card
-from lifecycle.registry.files import disk_is_full, hash_file, hash_tree, settle, sync
+from lifecycle.registry.files import hash_file, hash_tree, settle, sync, told_when_full
 from lifecycle.registry.lineage import follow
 from lifecycle.registry.manifest import MANIFEST, Manifest, ModelVersion, read_version
 from lifecycle.registry.references import numbers
@@ -25,22 +25,14 @@ def publish(root: Path, draft: Manifest, write: Callable[[Path], None], card: st
     full disk becomes a LifecycleError.
     """
     check_free(root, draft.name)
-    try:
-        with staging(root) as content:
-            write(content)
-            files = hash_tree(content)
-            if not files:
-                raise LifecycleError(f'nothing to publish as "{draft.name}": the directory was left empty')
-            settle(content)
-            with exclusive(root):
-                number = _commit(root, content, replace(draft, files=files), card)
-    except Exception as error:
-        if disk_is_full(error):
-            raise LifecycleError(
-                f"the disk is full: nothing was published to the registry {root}. "
-                'Make room, for example with "lifecycle models gc", and run the same command again'
-            ) from error
-        raise
+    with told_when_full(root), staging(root) as content:
+        write(content)
+        files = hash_tree(content)
+        if not files:
+            raise LifecycleError(f'nothing to publish as "{draft.name}": the directory was left empty')
+        settle(content)
+        with exclusive(root):
+            number = _commit(root, content, replace(draft, files=files), card)
     return read_version(root, draft.name, number)
 
 

@@ -1,4 +1,9 @@
-"""Which caption belongs to which picture: how the tower learns what there is to see (SigLIP, arXiv 2303.15343)."""
+"""Which statement is true of which picture: how the tower learns what there is to see (SigLIP, arXiv 2303.15343).
+
+SigLIP's loss asks about each pair of a picture and a text by itself, so a text may fit several pictures and a picture several
+texts. That is made use of: a picture comes with short statements, each of one fact, and with false ones that differ in a word.
+A statement is compared with each part of the picture and its best part counts (FILIP, 2111.07783): most facts are about one.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +13,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lifecycle.model.decoder import Trunk
-from lifecycle.model.presets import ModelConfig
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.vision import VisionTower
+from lifecycle.see.vision import MERGE, VisionTower, merge
 
-TEXT_LAYERS = 2
-LONGEST_CAPTION = 64
+EMBEDDING = 128
+LONGEST = 32
+"""Tokens of a statement."""
 
 
-def sigmoid_loss(images: Tensor, texts: Tensor, same: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """Every picture with every caption, each pair a question of its own: does this belong to that? Mean over pictures, in nats.
+def sigmoid_loss(odds: Tensor, true: Tensor) -> Tensor:
+    """Every picture with every text, each pair a question of its own: is this true of that? Mean over pictures, in nats.
 
-    images, texts: [B, E], of length 1. same: [B, B] bool, whether caption j says what is in picture i. The log-odds of
-    a pair are scale * (their cosine) + bias.
+    odds: [B, F], the log-odds that text f is true of picture b. true: [B, F] bool.
     """
-    odds = scale * images @ texts.mT + bias  # [B, B]
-    return -F.logsigmoid(torch.where(same, odds, -odds)).sum() / len(images)
+    return -F.logsigmoid(torch.where(true, odds, -odds)).sum() / len(odds)
+
+
+class TextTower(nn.Module):
+    """Statements to vectors: each token with its place through two layers, added up, and two layers more."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.embed_tokens, self.embed_places = nn.Embedding(vocab_size, EMBEDDING), nn.Embedding(LONGEST, EMBEDDING)
+        self.fc1, self.fc2 = nn.Linear(EMBEDDING, 2 * EMBEDDING, bias=False), nn.Linear(2 * EMBEDDING, EMBEDDING, bias=False)
+        self.fc3, self.head = nn.Linear(EMBEDDING, EMBEDDING, bias=False), nn.Linear(EMBEDDING, EMBEDDING, bias=False)
+
+    def forward(self, texts: list[list[int]]) -> Tensor:
+        """Token ids to [F, EMBEDDING], of length 1."""
+        device, longest = self.head.weight.device, max(map(len, texts))
+        ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=device)
+        there = torch.tensor([[1.0] * len(text) + [0.0] * (longest - len(text)) for text in texts], device=device)[..., None]
+        x = F.layer_norm(self.embed_tokens(ids), (EMBEDDING,)) + self.embed_places.weight[:longest]
+        x = x + self.fc2(F.relu(self.fc1(x)))
+        x = F.layer_norm((x * there).sum(1), (EMBEDDING,))
+        return F.normalize((self.head(x) + self.fc3(F.relu(x))).float(), dim=-1)
 
 
 class TwoTowers(nn.Module):
@@ -32,37 +54,21 @@ class TwoTowers(nn.Module):
 
     def __init__(self, config: SeeConfig, vocab_size: int) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.vision = VisionTower(config)
-        self.text = Trunk(
-            ModelConfig(vocab_size, size, TEXT_LAYERS, config.num_heads, config.num_heads, 3 * size, context_length=LONGEST_CAPTION)
-        )
-        self.image_head, self.text_head = (nn.Linear(size, size, bias=False) for _ in range(2))
+        self.vision, self.text = VisionTower(config), TextTower(vocab_size)
+        self.image_head = nn.Linear(MERGE**2 * config.hidden_size, EMBEDDING, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
+        self.bias = nn.Parameter(torch.tensor(-5.0))
         generator = torch.Generator().manual_seed(config.seed + 1)
         with torch.no_grad():
-            for part in (self.text, self.image_head, self.text_head):
-                for weight in part.parameters():
-                    if weight.dim() > 1:
-                        weight.normal_(0.0, 0.02 if len(weight) == vocab_size else weight.shape[1] ** -0.5, generator=generator)
+            for name, weight in (*self.text.named_parameters(), *self.image_head.named_parameters()):
+                scale = {"embed_tokens.weight": 0.02, "embed_places.weight": 0.3}.get(name, weight.shape[1] ** -0.5)
+                weight.normal_(0.0, scale, generator=generator)
 
     def embed_pictures(self, pixels: Tensor) -> Tensor:
-        """[B, 3, 64, 64] to [B, E], of length 1: the mean over patches."""
-        return F.normalize(self.image_head(self.vision(pixels).mean(1)).float(), dim=-1)
+        """[B, 3, 64, 64] to [B, parts, EMBEDDING], of length 1: one vector for each token that the language model will read."""
+        return F.normalize(self.image_head(merge(self.vision(pixels))).float(), dim=-1)
 
-    def embed_captions(self, captions: list[list[int]]) -> Tensor:
-        """Token ids to [B, E], of length 1: what stands at each one's last token."""
-        lengths = torch.tensor([len(caption) for caption in captions])
-        device = self.bias.device
-        tokens = torch.tensor([token for caption in captions for token in caption], device=device)
-        last = self.text.flat(tokens, lengths)[(lengths.cumsum(0) - 1).to(device)]
-        return F.normalize(self.text_head(last).float(), dim=-1)
-
-    def forward(self, pixels: Tensor, captions: list[list[int]]) -> tuple[Tensor, int]:
-        """The loss of a batch, and how many pictures found their caption likelier than all others."""
-        images, texts = self.embed_pictures(pixels), self.embed_captions(captions)
-        words = [tuple(caption) for caption in captions]
-        same = torch.tensor([[one == other for other in words] for one in words], device=images.device)
-        found = same.gather(1, (images @ texts.mT).argmax(1, keepdim=True)).sum()
-        return sigmoid_loss(images, texts, same, self.log_scale.exp(), self.bias), int(found)
+    def odds(self, pixels: Tensor, texts: list[list[int]]) -> Tensor:
+        """The log-odds that a text is true of a picture, [B, F]: its best part's cosine, scaled, and a bias."""
+        cosines = (self.embed_pictures(pixels) @ self.text(texts).mT).amax(1)
+        return self.log_scale.exp() * cosines + self.bias

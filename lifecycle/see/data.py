@@ -22,9 +22,12 @@ from lifecycle.see.config import SeeConfig
 from lifecycle.training.batches import Batch, Documents
 from lifecycle.training.remembering import remembered
 from lifecycle.world.sights import Clip, Scene, clips, scenes
+from lifecycle.world.sights.facts import facts
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
+LARGE = ("object", "object", "digits")
+"""Kinds of pictures with one or two large things."""
 ASK_FOR_CAPTION = "Describe the picture."
 
 
@@ -69,7 +72,8 @@ class Writer:
 
     def captions(self, texts: Iterable[str]) -> list[list[int]]:
         """Each with a token that ends it."""
-        return [[*self._encode(text), self.tokenizer.bos_token_id] for text in texts]
+        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return [[*text, self.tokenizer.bos_token_id] for text in ids]
 
     @cached_property
     def image_id(self) -> int:
@@ -96,10 +100,40 @@ class Writer:
         )
 
 
-def draw(config: SeeConfig, phase: str, step: int, count: int, clips_of_them: int = 0) -> list[Scene | Clip]:
-    """The pictures and clips of one step of a phase."""
+@dataclass(frozen=True)
+class Stated:
+    """Pictures, and statements of which some are true of them."""
+
+    pictures: Tensor
+    """uint8 [B, 64, 64, 3]."""
+    texts: list[list[int]]
+    """Token ids of F different statements."""
+    true: Tensor
+    """[B, F] bool."""
+
+
+def stated(config: SeeConfig, writer: Writer, step: int) -> Stated:
+    """Step `step` of the contrastive phase: of each picture at most `config.facts` true and as many false statements."""
+    rng = random.Random(f"see stated {config.seed} {step}")
+    early = step * config.contrastive_batch < config.first * config.contrastive_pictures
+    shown = draw(config, "contrast", step, config.contrastive_batch, kinds=LARGE if early else None)
+    known = [facts(scene, rng) for scene in shown]
+    texts = list(dict.fromkeys(text for both in known for some in both for text in rng.sample(some, min(config.facts, len(some)))))
+    true = torch.tensor([[text in told for text in texts] for told, _ in ((set(true), false) for true, false in known)])
+    return Stated(torch.from_numpy(np.stack([scene.render() for scene in shown])), writer.captions(texts), true)
+
+
+def share_found(odds: Tensor, true: Tensor) -> float:
+    """Of the pictures, for how many the likeliest statement is true."""
+    return true.gather(1, odds.argmax(1, keepdim=True)).float().mean().item()
+
+
+def draw(
+    config: SeeConfig, phase: str, step: int, count: int, clips_of_them: int = 0, kinds: Sequence[str] | None = None
+) -> list[Scene | Clip]:
+    """The pictures and clips of one step of a phase; the pictures of these kinds, or of all."""
     seed = random.Random(f"see {phase} {config.seed} {step}").getrandbits(48)
-    pictures = itertools.islice(scenes(seed), count - clips_of_them)
+    pictures = itertools.islice(scenes(seed, kinds=kinds), count - clips_of_them)
     return [*pictures, *itertools.islice(clips(seed), clips_of_them)]
 
 

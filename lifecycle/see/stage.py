@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.contrastive import TwoTowers
+from lifecycle.see.contrastive import TwoTowers, sigmoid_loss
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.vision import VisionTower, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.training.batches import Documents
 from lifecycle.training.remembering import forgotten
 from lifecycle.training.steps import Pace, Step, end, train
+from lifecycle.world.sights.provenance import code_hash
 
 NAME, ENCODER = "see", "encoder"
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
-ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "lr",
-                  "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
+ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "first", "facts",
+                  "contrastive_lr", "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
 
 
 def run(
@@ -49,7 +50,7 @@ def run(
     """
     trainers.require_stage(parent, NAME, PARENTS)
     encoder = train_encoder(config, registry, parent, preset)
-    work = fingerprint(NAME, config, [parent, encoder], data)
+    work = fingerprint(NAME, {**asdict(config), "drawn by": code_hash()}, [parent, encoder], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, encoder])
@@ -85,7 +86,7 @@ def run(
 def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersion, preset: str | None = None) -> ModelVersion:
     """The vision tower that tells captions apart, "encoder/N"; `parent` gives its tokenizer."""
     told = {name: getattr(config, name) for name in ENCODER_FIELDS}
-    work = fingerprint(ENCODER, told, [parent], None)
+    work = fingerprint(ENCODER, {**told, "drawn by": code_hash()}, [parent], None)
     if (published := registry.find(ENCODER, work)) is not None:
         return published
     workspace = registry.workspace(ENCODER, work, [parent])
@@ -124,14 +125,13 @@ def contrast(towers: TwoTowers, config: SeeConfig, writer: Writer, workspace: Pa
     """Phase one: which caption belongs to which picture. The log and what it cost."""
 
     def step_of(step: int) -> Step:
-        drawn = data.draw(config, "contrast", step, config.contrastive_batch)
-        pictures = torch.stack([torch.from_numpy(scene.render().copy()) for scene in drawn])
-        captions = writer.captions(scene.caption() for scene in drawn)
-        loss, found = towers(pixels(pictures.to(choose_device("auto"))), captions)
-        return Step(loss, found / len(drawn), sum(map(len, captions)))
+        shown = data.stated(config, writer, step)
+        device = choose_device("auto")
+        odds, true = towers.odds(pixels(shown.pictures.to(device)), shown.texts), shown.true.to(device)
+        return Step(sigmoid_loss(odds, true), data.share_found(odds, true), sum(map(len, shown.texts)))
 
     steps = -(-config.contrastive_pictures // config.contrastive_batch)
-    pace = replace(_pace(config), matrix_lr=config.contrastive_matrix_lr)
+    pace = replace(_pace(config), lr=config.contrastive_lr, matrix_lr=config.contrastive_matrix_lr)
     progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, pace, workspace)
     return history, _cost(progress)
 
@@ -151,7 +151,7 @@ def teach(
     def step_of(step: int) -> Step:
         looked, told = data.asked(config, writer, texts, step)
         found = answer(seer, looked)
-        return found if told is None else replace(found, loss=found.loss + forgotten(seer.decoder, before, told))
+        return found if told is None else replace(found, loss=found.loss + config.held * forgotten(seer.decoder, before, told))
 
     steps = -(-config.pictures // config.batch)
     tune, later = train("tune", seer, steps, config.batch, step_of, _pace(config), workspace / "tune")
@@ -169,7 +169,7 @@ def answer(seer: Seer, looked: Looked) -> Step:
 
 
 def _pace(config: SeeConfig) -> Pace:
-    return Pace(config.lr, config.matrix_lr, config.warmup, config.dtype, config.save_every)
+    return Pace(config.lr, config.matrix_lr, config.warmup, config.dtype, config.save_every, config.decoder_pace)
 
 
 def _tower(encoder: ModelVersion, config: SeeConfig) -> VisionTower:

@@ -43,6 +43,8 @@ class Pace:
     """"fp32", "bf16" (autocast), or "auto"."""
     save_every: int
     """Steps between two checkpoints."""
+    decoder: float = 1.0
+    """How many times these rates are those of the part that is called `decoder`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def train(
     device = choose_device("auto")
     dtype = choose_dtype(pace.dtype, device)
     model.to(device)
-    optimizer = MuonAdamW(model, lr=pace.lr, matrix_lr=pace.matrix_lr)
+    optimizer = MuonAdamW(
+        model, lr=pace.lr, matrix_lr=pace.matrix_lr, pace=lambda name: pace.decoder if name.startswith("decoder.") else 1.0
+    )
     checkpoints = Checkpoints(workspace)
     progress = checkpoints.restore(model, optimizer)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -82,7 +86,7 @@ def train(
             scale = _scale((progress.step + 0.5) / steps, pace.warmup)
             for groups, peak in ((optimizer.muon.param_groups, pace.matrix_lr), (optimizer.adamw.param_groups, pace.lr)):
                 for group in groups:
-                    group["lr"] = peak * scale
+                    group["lr"] = peak * scale * group["pace"]
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
                 step = step_of(progress.step)
             step.loss.backward()

@@ -374,8 +374,8 @@ class EngineLoop:
         """Put each event into its mailbox; a client that let its mailbox fill up is cancelled."""
         for event in events:
             if isinstance(event, Finished):
-                self._constraints.release(event.request_id)
-                self._tell(self._observer, event)
+                masks = self._constraints.release(event.request_id)
+                self._tell(self._observer, replace(event, mask_seconds=masks) if masks else event)
             mailbox = self._mailboxes.get(event.request_id)
             if mailbox is None:
                 continue

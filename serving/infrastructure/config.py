@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lifecycle.errors import LifecycleError
+from serving.domain.canary import CanaryRules
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
 from serving.infrastructure.media.limits import MediaLimits
@@ -18,8 +19,11 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig):
-    """The scheduler's knobs, how to load the model, what pictures may cost, and who hears and speaks. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, CanaryRules):
+    """The scheduler's knobs, how to load the model, what pictures may cost, who hears and speaks, how a version is tried.
+
+    Raises LifecycleError for a value that cannot work.
+    """
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -30,7 +34,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig):
     """LoRA adapters may be added. Torch applies them, so the native kernels are left out."""
     dtype: Dtype = "auto"
     """Arithmetic of the model; "auto" is bfloat16 where it is fast, else float32, and int8 for a version that is stored in it;
-    "int8" rounds another one at load, without the calibration that lifecycle deploy --set dtype=int8 does."""
+    "int8" rounds another one at load, without the calibration that lifecycle deploy --target int8 does."""
     kv_cache_dtype: CacheDtype = "auto"
     """What keys and values are kept in: "auto" is the model's own arithmetic, "int8" half of that, by the native backend."""
     picture_cache_mb: int = 64
@@ -48,6 +52,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig):
     def __post_init__(self) -> None:
         try:
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
+            CanaryRules.__post_init__(self)
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -16,7 +15,6 @@ sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peer_engines" / "workers")]
 
 import peers  # noqa: E402
 from peer_engines.contender import Question, Unavailable  # noqa: E402
-from peer_engines.gguf_file import gguf_name, interleave  # noqa: E402
 from peer_engines.llama_cpp import read_rate  # noqa: E402
 from peer_engines.processes import Worker, run  # noqa: E402
 from peer_engines.table import ratios, results, table  # noqa: E402
@@ -66,13 +64,6 @@ def test_decode_counts_only_what_comes_while_the_batch_is_full() -> None:
 
 def test_prefill_ends_with_the_last_first_token() -> None:
     assert prefill_rate({"batch": 2, "prompt": 10}, 1.0, [[2.0], [3.0]]) == 10.0
-
-
-def test_rows_are_reordered_within_their_head() -> None:
-    rows = np.arange(8).reshape(8, 1)
-    assert interleave(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert gguf_name("model.layers.3.mlp.up_proj.weight") == "blk.3.ffn_up.weight"
-    assert gguf_name("model.norm.weight") == "output_norm.weight"
 
 
 def test_figures_are_found_among_the_noise() -> None:

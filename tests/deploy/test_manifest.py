@@ -29,11 +29,11 @@ def test_the_manifest_records_how_far_the_artefact_is_from_its_parent(tmp_path):
     registry = ModelRegistry(tmp_path / "registry")
     parent = registry.import_directory(tmp_path / "checkpoint", "small")
 
-    version = deploy.run(deploy.DeployConfig(), registry, parent=parent)
+    version = deploy.run(deploy.DeployConfig(prompts=20), registry, parent=parent)
 
     metrics = version.manifest.metrics
     assert 0 < metrics["agreement"] <= 1
     assert 0 <= metrics["mean_difference"] <= metrics["max_difference"]
     assert version.manifest.seconds > 0
     assert not list(registry.root.glob(".work/*"))
-    assert deploy.run(deploy.DeployConfig(), registry, parent=parent) == version
+    assert deploy.run(deploy.DeployConfig(prompts=20), registry, parent=parent) == version

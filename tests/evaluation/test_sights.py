@@ -82,3 +82,11 @@ def test_freezing_writes_what_loading_reads(tmp_path, monkeypatch):
     for name in names:
         for task, (shown, question) in zip(sights.load(name), sights.draw(name, 5, SEED), strict=True):
             assert np.array_equal(task.pictures, sights.pictures_of(shown)) and task.question == question
+
+
+def test_the_development_split_is_another_one():
+    frozen = {(sight.caption, sight.question.answer) for sight in sights.load("count")}
+    tasks = sights.development("count", 20)
+    assert not frozen & {(sight.caption, sight.question.answer) for sight in tasks}
+    assert all(question_is_held_out(sight.question) for sight in tasks)
+    assert [sight.question for sight in sights.development("count", 20)] == [sight.question for sight in tasks]

@@ -102,7 +102,7 @@ def test_a_round_of_pairs_alone_or_of_thumbs_alone(start, tmp_path):
 def served(start):
     """A registry with "production", and the settings of a round that takes moments."""
     config = preset("tiny")
-    config = replace(config, feedback=CONFIG, deploy=replace(config.deploy, report_limit=1, dtype="fp32"))
+    config = replace(config, feedback=CONFIG, deploy=replace(config.deploy, report_limit=1, prompts=9, target="fp32"))
     pipeline.deploy(config, start.registry, "tiny", "sft/1")
     write(start.registry.root / FILE_NAME, PAIRS)
     return start.registry, config
@@ -113,7 +113,7 @@ def test_what_was_learnt_is_served_when_no_skill_is_worse(served, capsys):
     version = pipeline.feedback(config, registry, "tiny")
     assert registry.aliases()["production"] == version.ref == "deploy/2"
     assert {"rlhf-dpo/1", "rlhf-pairs/1", "sft/1"} <= {one.ref for one in registry.lineage(version.ref)}
-    assert version.manifest.config["dtype"] == "fp32", "stored like what it replaces"
+    assert version.manifest.config["target"] == "fp32", "stored like what it replaces"
 
 
 def test_what_lost_a_skill_is_published_and_not_served_and_the_skill_is_named(served, monkeypatch, capsys):

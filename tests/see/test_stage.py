@@ -29,7 +29,7 @@ def conversations():
     return dict(zip(("conversations", "data"), sft_conversations(WORLD), strict=True))
 
 
-def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversations):
+def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversations, monkeypatch):
     parent = start.model("sft")
     version = run(CONFIG, start.registry, parent=parent, **conversations)
     assert version.ref == "see/1"
@@ -37,6 +37,9 @@ def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversati
     assert start.registry.verify("see/1") == [] == start.registry.verify("encoder/1")
     assert start.workspaces() == []
     assert run(CONFIG, start.registry, parent=parent, **conversations).ref == "see/1"
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_module, "code_hash", lambda: "another world")
+        assert run(CONFIG, start.registry, parent=parent, **conversations).ref == "see/2"
     longer = run(dataclasses.replace(CONFIG, pictures=32), start.registry, parent=parent, **conversations)
     assert [one.ref for one in longer.manifest.parents] == ["sft/1", "encoder/1"]
 
@@ -69,11 +72,11 @@ def test_the_report_card_of_a_version_that_sees_has_visual_skills_beside_blank_p
 
 def test_deployed_it_sees_as_before(start, conversations):
     version = run(CONFIG, start.registry, parent=start.model("sft"), **conversations)
-    deployed = deploy.run(deploy.DeployConfig(dtype="fp32", report_limit=1), start.registry, parent=version)
+    deployed = deploy.run(deploy.DeployConfig(target="fp32", report_limit=1, prompts=9), start.registry, parent=version)
     tasks = load("object", 2)
     assert SeeingAnswerer(deployed.path).answer(tasks) == SeeingAnswerer(version.path).answer(tasks)
     with pytest.raises(LifecycleError, match="int8"):
-        deploy.run(deploy.DeployConfig(dtype="int8", report_limit=1), start.registry, parent=version)
+        deploy.run(deploy.DeployConfig(target="int8", report_limit=1, prompts=9), start.registry, parent=version)
 
 
 def test_only_a_model_that_chats_learns_to_see(start, conversations):

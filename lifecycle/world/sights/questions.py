@@ -48,7 +48,7 @@ OPENINGS = ("The picture shows {}.", "I see {}.", "This is a picture of {}.")
 FRAMES = tuple(re.sub(r"{\w*}", "", text) for text in (*itertools.chain(*ASKED.values()), *OPENINGS))
 """What stands around the words that are asked about."""
 SIDES = (("left of", "right of"), ("above", "below"))
-_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 MOST_WORDS = 16
 
 
@@ -102,7 +102,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
 def _told(scene: Scene) -> str:
     items = scene.items
     if items[0].kind == "writing":
-        return f"the {_genre(items[0])} {items[0].word}"
+        return f"the {genre(items[0].word)} {items[0].word}"
     names = Counter(described(item) for item in items)
     if len(items) == 1:
         (name,) = names
@@ -218,12 +218,12 @@ def _relations(items: Items, rng: random.Random) -> Iterator[Question]:
 
 def _stated(one: Item, other: Item, side: str) -> tuple[tuple[str, ...], ...]:
     """All ways to say where both are."""
-    this, that = side.split()[0], _OPPOSITE[side].split()[0]
+    this, that = side.split()[0], OPPOSITE[side].split()[0]
     return (one.word, this, other.word), (other.word, that, one.word), (this, other.word, one.word), (that, one.word, other.word)
 
 
 def _side(one: Item, other: Item, side: str, rng: random.Random) -> Question:
-    this, that = rng.sample((side, _OPPOSITE[side]), 2)
+    this, that = rng.sample((side, OPPOSITE[side]), 2)
     text = phrase("side", rng, one=one.word, other=other.word, this=this.removesuffix(" of"), that=that)
     found = side.split()[0]
     accepted = (*_stated(one, other, side), (found,), (one.word, found))
@@ -243,12 +243,13 @@ def _only(one: Item, other: Item, side: str, items: Items) -> bool:
     return all(way[0] * (item.x - other.x) + way[1] * (item.y - other.y) < APART / 3 for item in rest)
 
 
-def _genre(item: Item) -> str:
-    return "number" if item.word.isdigit() else "word"
+def genre(text: str) -> str:
+    """What a writing is."""
+    return "number" if text.isdigit() else "word"
 
 
 def _reading(item: Item, rng: random.Random) -> Question:
-    kind = _genre(item)
+    kind = genre(item.word)
     guess = 1 / len(words.WRITTEN) if kind == "word" else 1 / (9 * 10 ** (len(item.word) - 1) + (len(item.word) == 1))
     return Question("digits", phrase(kind, rng), f"The {kind} is {item.word}.", ((item.word,),), guess)
 
