@@ -1,13 +1,13 @@
-"""A server moves to another version while people ask: is anybody refused, and how much longer do they wait?
+"""A server moves to another version under live streams: is anybody cut off, and how much longer do they wait?
 
-    python benchmarks/hot_swap.py                    # a model of 15.7M parameters, four clients, three swaps: a minute
+    python benchmarks/hot_swap.py                    # a model of 15.7M parameters, 32 streams, three swaps: a minute
     python benchmarks/hot_swap.py --shape smollm2-135m --clients 8 --json swap.json
 
-`lifecycle serve --follow production` answers clients that ask for "production" again and again over HTTP, each as soon as
-it has its answer. Then the alias of the registry moves, and a while later back again. A request fails when it gets no
-complete answer of as many tokens as it asked for. It counts as during a swap when it was in flight between the move of
+`lifecycle serve --follow production` answers clients that ask for "production" again and again, each as soon as it has the
+whole stream of its answer. Then the alias of the registry moves, and a while later back again. A request fails when its
+stream breaks off or has fewer tokens than it asked for. It counts as during a swap when it was in flight between the move of
 the alias and the first answer of the version that it moved to; the median of those minus the median of the others is the
-added latency. In that time the server reads the new version, checks it against its hashes and against itself, and
+added latency, which should be at most a step (the median gap between pieces of a stream) and the load. In that time the server reads the new version, checks it against its hashes and against itself, and
 goes on computing for everybody, on the same cores. Both versions have the same weights. Prints a table and one JSON
 line, writes benchmarks/hot_swap.{json,md}.
 """
@@ -15,6 +15,7 @@ line, writes benchmarks/hot_swap.{json,md}.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -45,11 +46,15 @@ TITLE = "A new version while the server answers"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request: when it began and ended (seconds, monotonic), who answered it; `version` None: it failed."""
+    """One request: when it began and ended (seconds, monotonic), who answered it; `version` None: it failed.
+
+    `gaps` are between the pieces of its stream, in seconds.
+    """
 
     began: float
     ended: float
     version: str | None
+    gaps: list[float]
 
 
 class Client(threading.Thread):
@@ -65,23 +70,33 @@ class Client(threading.Thread):
         while not self.stop.is_set():
             prompt = [10 + self.number, *((7 * count + at) % 250 for at in range(PROMPT - 1))]
             began = time.monotonic()
+            gaps: list[float] = []
             try:
-                version = ask(self.port, prompt)
-            except (OSError, ValueError, KeyError):
+                version = ask(self.port, prompt, gaps)
+            except (OSError, ValueError, KeyError, http.client.HTTPException):
                 version = None
-            self.asked.append(Asked(began, time.monotonic(), version))
+            self.asked.append(Asked(began, time.monotonic(), version, gaps))
             count += 1
 
 
-def ask(port: int, prompt: list[int]) -> str:
-    """The version that gave the answer. Raises OSError for any other status, and ValueError for a short answer."""
-    body = {"model": ALIAS, "prompt": prompt, "max_tokens": ANSWER, "temperature": 0, "ignore_eos": True}
+def ask(port: int, prompt: list[int], gaps: list[float]) -> str:
+    """The version that gave the answer. Raises OSError for any other status, and ValueError for a stream that breaks off."""
+    body = {"model": ALIAS, "prompt": prompt, "max_tokens": ANSWER, "temperature": 0, "ignore_eos": True, "stream": True}
+    body["stream_options"] = {"include_usage": True}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        if json.load(answer)["usage"]["completion_tokens"] != ANSWER:
-            raise ValueError("the answer was cut short")
+        last, usage, ended = None, None, False
+        for line in answer:
+            if line.startswith(b"data: {"):
+                now = time.monotonic()
+                gaps += [] if last is None else [now - last]
+                last = now
+                usage = json.loads(line[6:])["usage"] or usage
+            ended |= line.startswith(b"data: [DONE]")
+        if not ended or usage["completion_tokens"] != ANSWER:
+            raise ValueError("the stream broke off")
         return answer.headers["x-model-version"]
 
 
@@ -110,7 +125,9 @@ def figures_of(asked: list[Asked], swaps: list[tuple[float, float]]) -> dict[str
         "calm_latency_ms": statistics.median(calm),
         "swap_latency_ms": statistics.median(during),
         "added_latency_ms": statistics.median(during) - statistics.median(calm),
+        "step_ms": 1e3 * statistics.median(gap for one in asked for gap in one.gaps),
         "longest_ms": max(during),
+        "longest_gap_ms": 1e3 * max(gap for one in asked for gap in one.gaps),
         "swap_seconds": statistics.median(end - begin for begin, end in swaps),
     }
 
@@ -127,7 +144,7 @@ def measure(registry: ModelRegistry, refs: tuple[str, str], port: int, clients: 
     asking = [Client(port, number, stop) for number in range(clients)]
     try:
         wait_until_ready(server, port, time.perf_counter())
-        ask(port, [5] * PROMPT)  # whatever is done once is done
+        ask(port, [5] * PROMPT, [])  # whatever is done once is done
         for client in asking:
             client.start()
         moves = []
@@ -156,7 +173,7 @@ def two_versions(shape: str, registry: ModelRegistry) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="15m")
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--swaps", type=int, default=3)
     parser.add_argument("--port", type=int, default=8767)
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there instead.")
@@ -165,7 +182,7 @@ def main() -> None:
     refs = two_versions(arguments.shape, registry)
     figures = measure(registry, refs, arguments.port, arguments.clients, arguments.swaps)
     text = f"""{markdown([{"model": arguments.shape, **figures}])}
-{arguments.clients} clients, each with one request in flight: prompts of {PROMPT} tokens, answers of {ANSWER}, {arguments.swaps} swaps.
+{arguments.clients} clients, each with one stream in flight: prompts of {PROMPT} tokens, answers of {ANSWER}, {arguments.swaps} swaps.
 """
     asked = {"shape": arguments.shape, "clients": arguments.clients, "swaps": arguments.swaps}
     publish("hot_swap", {**asked, **figures}, TITLE, text, arguments.json)

@@ -2,11 +2,14 @@
 
     python benchmarks/startup.py                     # SmolLM2-135M's shape, five starts: about a minute
     python benchmarks/startup.py --shape 15m --starts 3
+    python benchmarks/startup.py --shape 15m --starts 3 --json startup.json
 
 Each start is a process of its own, with the kernels built already. The clock runs from the start of the process to the
 first token that a client has read from a stream, which it asks for as soon as the server says that it is healthy. Then
 the same client asks for nine more answers, one after the other: the first token of the first should take as long as that
-of the tenth. Memory is what the process that answers holds afterwards (resident, Linux's VmRSS), beside the limit that it
+of the tenth. Then server and
+worker are killed with SIGKILL while an answer is computed, and another server is started on the same port: the time until it
+says that it is ready is the time after a crash. Memory is what the process that answers holds afterwards (resident, Linux's VmRSS), beside the limit that it
 is held to: the weights as stored times 1.3, the pool of keys and values, and 300 MB; of the pool only what has been
 written to counts on either side, which is next to nothing here. Prints a table and one JSON line, writes
 benchmarks/startup.{json,md}.
@@ -15,12 +18,15 @@ benchmarks/startup.{json,md}.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -57,6 +63,12 @@ def ask(port: int, number: int) -> float:
     return first
 
 
+def ask_in_vain(port: int) -> None:
+    """An answer that its server does not live to give."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        ask(port, 1)
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process holds."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -82,22 +94,29 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int, began: float) -
 
 def start(ref: str, port: int, environment: dict[str, str]) -> dict[str, float]:
     """Figures of one start."""
-    command = [sys.executable, "-m", "lifecycle.cli", "serve", ref, "--port", str(port)]
+    command = [sys.executable, "-m", "lifecycle.cli", "serve", ref, "--port", str(port), "--kv-memory", str(KV_MEMORY_MB)]
     began = time.perf_counter()
-    server = subprocess.Popen(
-        [*command, "--kv-memory", str(KV_MEMORY_MB)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         wait_until_ready(server, port, began)
         asked = time.perf_counter()
         first = ask(port, 0)
         later = [ask(port, number) for number in range(1, REQUESTS)]
-        return {
+        figures = {
             "first token (s)": asked + first - began,
             "first request (ms)": 1e3 * first,
             "tenth request (ms)": 1e3 * later[-1],
             "resident (MB)": resident(worker_of(server.pid)) / MEGABYTE,
         }
+        answered = threading.Thread(target=ask_in_vain, args=(port,), daemon=True)
+        answered.start()
+        for pid in (server.pid, worker_of(server.pid)):
+            os.kill(pid, signal.SIGKILL)
+        server.communicate(timeout=PATIENCE)
+        began = time.perf_counter()
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_until_ready(server, port, began)
+        return {**figures, "ready after kill -9 (s)": time.perf_counter() - began}
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=PATIENCE)
@@ -108,6 +127,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there instead.")
     arguments = parser.parse_args()
     directory = full_checkpoint(arguments.shape, BUILD / "models")
     registry = BUILD / "registry"
@@ -121,7 +141,7 @@ def main() -> None:
 
 Prompts of {PROMPT} tokens, answers of {ANSWER}, one stream. Medians of {arguments.starts} starts with the kernels built already.
 """
-    publish("startup", {"shape": arguments.shape, "starts": arguments.starts, "medians": figures, "runs": runs}, TITLE, text)
+    publish("startup", {"shape": arguments.shape, "starts": arguments.starts, "medians": figures, "runs": runs}, TITLE, text, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--kv-memory", type=int, metavar="MB", help="Memory for keys and values.")
 @click.option("--backend", help="auto, native, packed or padded.")
 @click.option("--dtype", help="auto, float32 or bfloat16.")
+@click.option("--replicas", type=int, help="Engines in processes of their own, through Ray.")
 @click.option(
     "--adapter",
     "adapters",
@@ -62,7 +64,33 @@ if TYPE_CHECKING:
     help="Serve what this alias points to, and when it moves, the version that it points to then. May be repeated.",
 )
 @click.option(
+    "--canary",
+    "canary_percent",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help='Let the alias "candidate" answer this share of the requests for the alias that is followed.',
+)
+@click.option(
+    "--shadow",
+    "shadow_percent",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help='Let "candidate" answer this share too, unseen, and compare.',
+)
+@click.option(
     "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write every request and step to this file."
+)
+@click.option(
+    "--traces",
+    metavar="URL",
+    help="Send a span tree for every answer to this OpenTelemetry collector, for example http://127.0.0.1:4318.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Warnings as text, or JSON lines with one for every request.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
 def serve(
@@ -76,9 +104,11 @@ def serve(
     followed: tuple[str, ...],
     feedback_file: Path | None,
     record: Path | None,
+    log_format: str,
+    traces: str | None,
     assignments: tuple[str, ...],
     kv_memory: int | None,
-    **knobs: str | int | None,
+    **knobs: str | float | None,
 ) -> None:
     """Serve registry versions (default: production) with an OpenAI-compatible API and a chat page.
 
@@ -86,11 +116,15 @@ def serve(
     answered by the first one.
     """
     from lifecycle.registry import ModelRegistry
+    from serving.application.canary import Canary
+    from serving.application.timing import TimingObserver
     from serving.infrastructure.config import ServingConfig
     from serving.infrastructure.feedback_sqlite import FILE_NAME, SqliteFeedback
     from serving.infrastructure.media.reader import MediaReader
     from serving.infrastructure.speech.voice import build_voice
+    from serving.infrastructure.tracing import otlp_tracer
     from serving.presentation.gunicorn_app import address, listen, serve_forever
+    from serving.presentation.logs import configure_logs
     from serving.presentation.state import EXAMPLES, HttpConfig
 
     if not (api_key or key_file) and not is_loopback(host):
@@ -108,6 +142,10 @@ def serve(
     named_adapters = parse_adapters(adapters)
     registry = ModelRegistry()
     targets = follow_targets(registry, followed)
+    if config.tries and not followed:
+        raise LifecycleError("a candidate is tried beside an alias that is followed: add --follow production")
+    canary = Canary(config) if config.tries else None
+    tracer = otlp_tracer(traces) if traces else None
     versions = [registry.resolve(ref).ref for ref in (*refs, *followed) or ("production",)]
     examples = suggested_prompts(registry.lineage(versions[0])) or EXAMPLES
     feedback = SqliteFeedback(feedback_file or registry.root / FILE_NAME)
@@ -118,12 +156,20 @@ def serve(
     def build():
         from serving.composition import build_catalog  # imports torch: only in the worker
         from serving.infrastructure.following import Follower
+        from serving.infrastructure.trials import Trials, examine
 
-        catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record)
-        for alias, version in targets.items():
-            Follower(catalog, registry, alias, version).start()
+        observe = (lambda: TimingObserver(tracer.engine)) if tracer else (lambda: None)
+        catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record, observe=observe)
+        tried, *others = [Follower(catalog, registry, alias, version) for alias, version in targets.items()] or [None]
+        if canary is not None:
+            Trials(catalog, registry, canary, tried, examine=partial(examine, registry)).start()
+        elif tried is not None:
+            others.append(tried)
+        for follower in others:
+            follower.start()
         return catalog
 
+    configure_logs(log_format)
     click.echo(f"Loading {', '.join(versions)} ...", err=True)
     serve_forever(
         build,
@@ -137,6 +183,8 @@ def serve(
         feedback=feedback,
         media=MediaReader(config),
         voice=build_voice(config),
+        canary=canary,
+        trace=tracer and tracer.http,
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.loading import sees
@@ -26,6 +27,7 @@ from serving.application.watch import EngineWatch, both
 from serving.domain.errors import ServingError
 from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
+from serving.infrastructure.cluster import node
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.embedder import Embedder
@@ -36,6 +38,9 @@ from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
+
+if TYPE_CHECKING:
+    from serving.infrastructure.cluster.engine import ReplicatedEngine
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +59,36 @@ def build_engine(
     observer: Observer | None = None,
     record: Path | None = None,
     registry: ModelRegistry | None = None,
+    delivered: Callable[[], None] = lambda: None,
 ) -> ServedModel:
-    """Load a checkpoint directory and start its engine; `engine.close()` stops it.
+    """Load a checkpoint directory and start its engine, or its replicas; `engine.close()` stops it.
 
     Any Hugging Face directory will do; what it is called defaults to the directory's name. With `record` everything the
-    engine does is written to that file instead of told to an observer. `registry` is where `config.draft_model` is looked
+    engine does is written to that file, too. `registry` is where `config.draft_model` is looked
     up. Raises LifecycleError.
     """
     directory = Path(version_dir)
     tokenizer = open_tokenizer(directory)
     example = tokenizer.example()
+    named = {
+        "name": name or directory.name,
+        "version": version or name or directory.name,
+        "aliases": tuple(aliases),
+        "created": int(time.time()) if created is None else created,
+        "tokenizer": tokenizer,
+        "default_sampling": default_sampling(directory),
+        "lineage": tuple(lineage),
+        "sees": tokenizer.sees,
+    }
+    if config.replicas:
+        engine = start_replicas(directory, config, registry, version=version, record=record)
+        return ServedModel(engine=engine, embed=engine.embed if example is None else None, **named)
     backend = load_backend(directory, config, example)
     drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:
-        observer = open_recorder(record)
-        observer.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+        recorder = open_recorder(record)
+        recorder.begin(config, num_blocks=backend.num_blocks, model=version or name or directory.name)
+        observer = recorder if observer is None else both(recorder, observer)
     watch = EngineWatch()
     engine = EngineLoop(
         backend,
@@ -78,21 +98,47 @@ def build_engine(
         drafter=drafter,
         observer=watch if observer is None else both(watch, observer),
         grammars=Grammars(tokenizer),
+        delivered=delivered,
     ).start()
-    return ServedModel(
-        name=name or directory.name,
-        version=version or name or directory.name,
-        aliases=tuple(aliases),
-        created=int(time.time()) if created is None else created,
-        engine=engine,
-        tokenizer=tokenizer,
-        default_sampling=default_sampling(directory),
-        lineage=tuple(lineage),
-        watch=watch,
-        embed=Embedder(directory, config) if example is None else None,
-        sees=tokenizer.sees,
-        gaze=None if example is None else open_gaze(directory, config, tokenizer),
-    )
+    embed = Embedder(directory, config) if example is None else None
+    gaze = None if example is None else open_gaze(directory, config, tokenizer)
+    return ServedModel(engine=engine, watch=watch, embed=embed, gaze=gaze, **named)
+
+
+def start_replicas(
+    directory: Path,
+    config: ServingConfig,
+    registry: ModelRegistry | None,
+    *,
+    version: str | None = None,
+    record: Path | None = None,
+) -> ReplicatedEngine:
+    """Engines in processes of their own, on this machine or on a cluster that reads the same registry.
+
+    Raises LifecycleError when Ray is missing, for a recording, and when the replicas do not start.
+    """
+    if record is not None:
+        raise LifecycleError("a recording is of one engine, not of replicas: leave --record or --replicas out")
+    if config.num_blocks is None and config.kv_memory_mb is None and not config.ray_address:
+        most = max(config.replicas, config.max_replicas)
+        config = replace(config, kv_memory_mb=kv_share_mb(directory, config, most))
+    root = None if registry is None else registry.location
+    node.join(config.ray_address)  # before anything imports Ray, which reads its settings then
+
+    from serving.infrastructure.cluster.engine import ReplicatedEngine
+
+    return ReplicatedEngine(partial(build_replica, directory, root, version, config), config, node.leave)
+
+
+def build_replica(
+    directory: Path, root: str | Path | None, ref: str | None, config: ServingConfig, delivered: Callable[[], None]
+) -> ServedModel:
+    """What a replica runs. On a machine without the `directory`, the registry at `root` has the version."""
+    registry = None if root is None else ModelRegistry(root)
+    if registry is not None and ref is not None and not directory.is_dir():
+        directory = registry.load(ref).path
+    alone = replace(config, replicas=0, max_replicas=0, ray_address="")
+    return build_engine(directory, alone, registry=registry, delivered=delivered)
 
 
 def open_tokenizer(directory: Path) -> HFTokenizer:
@@ -186,12 +232,13 @@ def build_catalog(
     *,
     adapters: Mapping[str, str] = MappingProxyType({}),
     record: Path | None = None,
+    observe: Callable[[], Observer | None] = lambda: None,
 ) -> Catalog:
     """Load registry versions ("production", "sft/3", "sft@latest"), each checked against its hashes, each with an engine.
 
     A version goes by its bare name ("sft") unless two versions of that name are served, and by every alias that points to it.
     `adapters` are served under their names: registry versions, or directories that PEFT wrote. `record` writes down what
-    the engine does, if there is only one. Raises LifecycleError for an unknown or damaged version; engines started before
+    the engine does, if there is only one. `observe` makes an observer for each engine. Raises LifecycleError for an unknown or damaged version; engines started before
     are closed again.
     """
     registry = registry or ModelRegistry()
@@ -207,8 +254,8 @@ def build_catalog(
         for version in versions.values():
             name = version.name if named[version.name] == 1 else version.ref
             own = sharing(config, version, engines=len(versions))
-            served.append(load_served_model(version, own, registry, name=name, record=record))
-        catalog = Catalog(served, load=partial(load_another, config, registry), registry=registry)
+            served.append(load_served_model(version, own, registry, name=name, record=record, observer=observe()))
+        catalog = Catalog(served, load=partial(load_another, config, registry, observe), registry=registry)
         for name, ref in adapters.items():
             catalog.serve_adapter(name, find_adapter_anywhere(ref, registry))
         return catalog
@@ -223,6 +270,7 @@ def build_catalog(
 def load_another(
     config: ServingConfig,
     registry: ModelRegistry,
+    observe: Callable[[], Observer | None],
     ref: str,
     *,
     adapters: bool,
@@ -233,7 +281,7 @@ def load_another(
     version = registry.load(ref)
     config = replace(config, adapters=adapters or config.adapters, kv_memory_mb=kv_memory_mb or config.kv_memory_mb)
     require_memory(version.path, config)
-    return load_served_model(version, sharing(config, version, engines), registry)
+    return load_served_model(version, sharing(config, version, engines), registry, observer=observe())
 
 
 def sharing(config: ServingConfig, version: ModelVersion, engines: int) -> ServingConfig:
@@ -255,6 +303,7 @@ def load_served_model(
     *,
     name: str | None = None,
     record: Path | None = None,
+    observer: Observer | None = None,
 ) -> ServedModel:
     """One registry version with its engine started, its aliases and its lineage."""
     if is_adapter(version.path):
@@ -272,5 +321,6 @@ def load_served_model(
         lineage=[ancestor.ref for ancestor in registry.lineage(version.ref)],
         created=int(datetime.fromisoformat(version.manifest.created).timestamp()),
         record=record,
+        observer=observer,
         registry=registry,
     )

@@ -1,4 +1,4 @@
-"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the report card allows it."""
+"""The stage: cast or round, write, reload, compare, publish, and move the alias only when the gate lets it through."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from lifecycle.costs import CostMeter
 from lifecycle.deploy.config import SERVED, DeployConfig
+from lifecycle.deploy.gate import STAGE as NAME
+from lifecycle.deploy.gate import card, promote
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.registry.files import told_when_full
 
-NAME = "deploy"
 PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import", "adapter")
 NOTES = {
     "int8": "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without.",
@@ -35,7 +35,7 @@ def run(
     examples: list[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelVersion:
-    """Publish "deploy/N" and, when its report card is no worse than production's beyond noise, move the alias to it.
+    """Publish "deploy/N" and move the alias to it when it passes the gate (`lifecycle.deploy.gate`).
 
     What other engines run is published as "deploy-TARGET/N", and moves no alias. `examples` are prompts that the chat page
     offers. Raises LifecycleError for a parent of the wrong stage, and when the reloaded artefact does not say what its parent
@@ -87,7 +87,7 @@ def _publish(
             name,
             lambda directory: shutil.copytree(artefact, directory, dirs_exist_ok=True),
             parents=[base, parent] if config.target == "adapter" else [parent],
-            config=config,
+            config=replace(config, tolerance=config.allowed),  # the one that held
             preset=preset,
             data=data,
             metrics=measured,
@@ -120,41 +120,7 @@ def licences(registry: ModelRegistry, version: ModelVersion) -> str:
     return " AND ".join(sorted(found - {None}))
 
 
-def promote(
-    version: ModelVersion, config: DeployConfig, registry: ModelRegistry, say: Callable[[str], None] = lambda line: None
-) -> bool:
-    """Move the alias, unless some skill of the version in place would be lost; True when it points to `version` now.
-
-    Raises LifecycleError for a version that deploying has not checked.
-    """
-    if version.manifest.stage != NAME:
-        raise LifecycleError(
-            f'{version.ref} is of stage "{version.manifest.stage}", and only what was deployed becomes {config.alias}: '
-            f"lifecycle deploy --parent {version.ref}"
-        )
-    current = registry.aliases().get(config.alias)
-    if current == version.ref:
-        return True
-    if current is None:
-        registry.set_alias(config.alias, version.ref, reason="the first deployed version")
-        say(f"{config.alias} -> {version.ref}")
-        return True
-    cards = [_card(registry.load(ref), config) for ref in (version.ref, current)]
-    worse = regressions(*cards)
-    if worse:
-        say(f"{config.alias} stays at {current}; {version.ref} is worse in: {'; '.join(worse)}")
-        say(f"to move it all the same: lifecycle models alias {config.alias} {version.ref}")
-        return False
-    registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")
-    say(f"{config.alias}: {current} -> {version.ref}")
-    return True
-
-
 def _card_delta(parent: ModelVersion, artefact: Path, config: DeployConfig) -> dict[str, float]:
     """What rounding does to each skill: the artefact's share of the tasks minus its parent's."""
-    before, after = (_card(version, config).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
+    before, after = (card(version, config.report_limit).of(parent.ref) for version in (parent, replace(parent, path=artefact)))
     return {skill: after[skill].value - row.value for skill, row in before.items()}
-
-
-def _card(version: ModelVersion, config: DeployConfig) -> ReportCard:
-    return report([version], limit=config.report_limit)

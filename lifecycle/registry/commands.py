@@ -8,8 +8,12 @@ from typing import Any
 import click
 
 from lifecycle.errors import LifecycleError
+from lifecycle.registry.aliases import AliasMove
 from lifecycle.registry.manifest import ModelVersion
 from lifecycle.registry.store import ModelRegistry
+
+GATED = "production"
+"""The alias that moves through the gate."""
 
 
 @click.group(invoke_without_command=True)
@@ -95,22 +99,62 @@ def diff(a: str, b: str) -> None:
 @models.command()
 @click.argument("name")
 @click.argument("ref")
-@click.option("--reason", default="", help="Recorded in the log of alias moves.")
+@click.option("--reason", default="", help="Recorded in the history.")
 def alias(name: str, ref: str, reason: str) -> None:
-    """Point the alias NAME at the version REF."""
-    move = ModelRegistry().set_alias(name, ref, reason)
-    click.echo(f"{move.alias} -> {move.target}" + (f" (was {move.source})" if move.source else ""))
+    """Point the alias NAME at the version REF. "production" moves with lifecycle models promote."""
+    if name == GATED:
+        raise LifecycleError(
+            f"{GATED} moves through the gate: lifecycle models promote {ref}; unchecked, with --force --reason WHY"
+        )
+    _moved(ModelRegistry().set_alias(name, ref, reason))
 
 
 @models.command()
-@click.option("--log", is_flag=True, help="Every move, oldest first.")
-def aliases(log: bool) -> None:
-    """Where each alias points, and with --log how it got there."""
+@click.argument("ref")
+@click.option("--force", is_flag=True, help="Move it unchecked; needs --reason.")
+@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--limit", type=click.IntRange(1), help="Tasks of each skill for the report card; default: as it was deployed.")
+@click.pass_context
+def promote(ctx: click.Context, ref: str, force: bool, reason: str, limit: int | None) -> None:
+    """Move production to the version REF through the gate: parity, smoke test, report card. Exit 1: it stays."""
     registry = ModelRegistry()
-    if log:
-        _table([(m.time, m.alias, m.source or "-", "->", m.target, m.user, m.reason) for m in registry.alias_moves()])
-    else:
-        _table([(name, "->", ref) for name, ref in sorted(registry.aliases().items())])
+    if force:
+        if not reason:
+            raise LifecycleError(f"unchecked, it needs a reason for the history: lifecycle models promote {ref} --force --reason WHY")
+        return _moved(registry.set_alias(GATED, registry.load(ref).ref, f"unchecked: {reason}"))
+    version = registry.resolve(ref)
+    from lifecycle.deploy import DeployConfig
+    from lifecycle.deploy import promote as through_the_gate
+
+    config = DeployConfig(report_limit=limit or version.manifest.config.get("report_limit"))
+    if registry.aliases().get(GATED) == version.ref:
+        click.echo(f"{GATED} is {version.ref} already")
+    elif not through_the_gate(version, config, registry, click.echo):
+        ctx.exit(1)
+
+
+@models.command()
+@click.option("--alias", "name", default=GATED, show_default=True)
+@click.option("--reason", required=True, help="Why, for the history.")
+def rollback(name: str, reason: str) -> None:
+    """Move an alias back to the version before; servers that follow it swap at once."""
+    from lifecycle.deploy import roll_back
+
+    _moved(roll_back(ModelRegistry(), name, reason))
+
+
+@models.command()
+def aliases() -> None:
+    """Where each alias points."""
+    _table([(name, "->", ref) for name, ref in sorted(ModelRegistry().aliases().items())])
+
+
+@models.command()
+@click.argument("name", required=False, metavar="[ALIAS]")
+def history(name: str | None) -> None:
+    """Every move of every alias, or of one, oldest first: when, from where to where, who, why."""
+    moves = [move for move in ModelRegistry().alias_moves() if name in (None, move.alias)]
+    _table([(m.time, m.alias, m.source or "-", "->", m.target, m.user, m.reason) for m in moves])
 
 
 @models.command()
@@ -156,6 +200,10 @@ def import_command(source: str, name: str | None) -> None:
 def export(ref: str, directory: str) -> None:
     """Check REF and copy it to DIRECTORY, a plain Hugging Face checkpoint."""
     click.echo(f"exported to {ModelRegistry().export(ref, directory)}")
+
+
+def _moved(move: AliasMove) -> None:
+    click.echo(f"{move.alias} -> {move.target}" + (f" (was {move.source})" if move.source else ""))
 
 
 def _list(registry: ModelRegistry) -> None:

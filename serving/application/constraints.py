@@ -55,6 +55,7 @@ class GrammarCompiler(Protocol):
 class _Followed:
     matcher: Matcher
     read: int = 0  # generated tokens that the matcher has seen
+    seconds: float = 0.0
 
 
 class Constraints:
@@ -69,9 +70,14 @@ class Constraints:
         """This sequence is constrained from its first token on."""
         self._followed[sequence_id] = _Followed(matcher)
 
-    def release(self, sequence_id: str) -> None:
-        """A sequence has ended. Unknown ids are ignored."""
-        self._followed.pop(sequence_id, None)
+    def release(self, sequence_id: str) -> float:
+        """A sequence has ended; the seconds that its masks took, 0 for an unknown one."""
+        followed = self._followed.pop(sequence_id, None)
+        return 0.0 if followed is None else followed.seconds
+
+    def _spent(self, sequence_id: str, seconds: float) -> None:
+        self.seconds += seconds
+        self._followed[sequence_id].seconds += seconds
 
     def agreeing(self, sequence: RunningSequence, guess: Sequence[int]) -> Sequence[int]:
         """The guessed tokens up to the first that the grammar forbids; all of them where there is none."""
@@ -82,7 +88,7 @@ class Constraints:
             count = self._catch_up(sequence).agreeing(guess)
         except GrammarTooComplex:
             count = 0  # the same will happen in the step, which knows how to end one sequence without the others
-        self.seconds += time.perf_counter() - started
+        self._spent(sequence.id, time.perf_counter() - started)
         return guess[:count]
 
     def masks(self, sequence: RunningSequence, drafts: Sequence[int] = ()) -> list[bytes | None]:
@@ -102,7 +108,7 @@ class Constraints:
             matcher.rewind(read)
         early = sampling.min_tokens - sequence.generated
         masks = [_go_on(mask, sampling.stop_token_ids) if at < early else mask for at, mask in enumerate(masks)]
-        self.seconds += time.perf_counter() - started
+        self._spent(sequence.id, time.perf_counter() - started)
         return masks
 
     def _catch_up(self, sequence: RunningSequence) -> Matcher:

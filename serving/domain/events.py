@@ -36,7 +36,10 @@ class PromptScored:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The terminal event. `error` is a message when `reason` is "error". `cached_tokens`: prompt tokens not recomputed."""
+    """The terminal event. `error` is a message when `reason` is "error". `cached_tokens`: prompt tokens not recomputed.
+
+    `mask_seconds` were spent on what its grammar allows; only observers are told.
+    """
 
     request_id: str
     reason: FinishReason
@@ -44,6 +47,7 @@ class Finished:
     completion_tokens: int
     cached_tokens: int = 0
     error: str | None = None
+    mask_seconds: float = 0.0
 
 
 Event = PromptScored | TokensGenerated | Finished

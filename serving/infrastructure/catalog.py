@@ -39,6 +39,7 @@ class Catalog:
         self._lock = threading.RLock()  # held for moments, by whoever changes something
         self._loading = threading.Lock()  # held for as long as it takes, by the one who loads
         self._numbers = itertools.count()
+        self._retiring: list[ServedModel] = []
         try:
             self._show(list(models))
         except Conflict as error:
@@ -60,6 +61,14 @@ class Catalog:
     def engines(self) -> list[ServedModel]:
         """One model per engine: without adapters, which share that of their parent."""
         return [model for model in self._models if model.adapter is None]
+
+    def retiring(self) -> list[ServedModel]:
+        """Those that answer nobody new and finish what they began, each under a name that no other has."""
+        with self._lock:
+            return [
+                replace(model, name=f"{model.version} (retiring{f' {at}' if at else ''})", aliases=())
+                for at, model in enumerate(self._retiring)
+            ]
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -99,12 +108,12 @@ class Catalog:
                 if not rest:
                     raise Conflict(f"{model.name} is the last model: load another one before you unload it", param="name")
             self._show(rest)
+            if model.adapter is None:
+                self._retiring.append(model)
         if model.adapter is not None:
             return model.engine.remove_adapter(model.adapter, timeout)
         in_time = model.engine.drain(timeout)
-        model.engine.close()
-        del model
-        gc.collect()  # a model is full of references to itself
+        self._end(model)
         return in_time
 
     def swap(self, ref: str, name: str | None = None, *, kv_memory_mb: int | None = None) -> ServedModel:
@@ -129,8 +138,43 @@ class Catalog:
             except BaseException:
                 new.engine.close()
                 raise
-        threading.Thread(target=_retire, args=(old,), name=f"retire {old.version}", daemon=True).start()
+        self._retire(old)
         return new
+
+    def take_over(self, name: str, place: str) -> ServedModel:
+        """Let a served model answer in the place of another, under its names too; the other one retires."""
+        with self._lock:
+            new, old = self.get(name), self.get(place)
+            if new is old:
+                return new
+            self._require_replaceable(old)
+            rest = [model for model in self._models if model not in (old, new)]
+            words = dict.fromkeys((old.name, *new.aliases, *old.aliases, new.name))
+            chosen = old.name if old.name != old.version else new.name
+            aliases = tuple(word for word in words if word not in (chosen, old.version, new.version))
+            new = replace(new, name=chosen, aliases=aliases)
+            self._show([new if model is old else model for model in self._models if model in (old, *rest)])
+        self._retire(old)
+        return new
+
+    def _retire(self, model: ServedModel) -> None:
+        """Let the last request finish, however long it takes, then free the memory."""
+
+        def wait() -> None:
+            while not model.engine.drain(PATIENCE):
+                pass
+            self._end(model)
+
+        with self._lock:
+            self._retiring.append(model)
+        threading.Thread(target=wait, name=f"retire {model.version}", daemon=True).start()
+
+    def _end(self, model: ServedModel) -> None:
+        model.engine.close()
+        with self._lock:
+            self._retiring = [other for other in self._retiring if other is not model]
+        del model
+        gc.collect()  # a model is full of references to itself
 
     def _replace(self, old: ServedModel, new: ServedModel) -> ServedModel:
         """Show `new` where `old` was, and with its aliases; its name becomes one unless it is a version's."""
@@ -264,15 +308,6 @@ class Catalog:
                     raise Conflict(f'"{name}" means both {by_name[name].version} and {model.version}')
                 by_name[name] = model
         self._models, self._by_name = models, by_name
-
-
-def _retire(model: ServedModel) -> None:
-    """Let the last request finish, however long it takes, then free the memory."""
-    while not model.engine.drain(PATIENCE):
-        pass
-    model.engine.close()
-    del model
-    gc.collect()  # a model is full of references to itself
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lifecycle.errors import LifecycleError
+from serving.domain.canary import CanaryRules
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
+from serving.infrastructure.cluster.config import ReplicaConfig
 from serving.infrastructure.media.limits import MediaLimits
 from serving.infrastructure.speech.config import SpeechConfig
 
@@ -18,8 +20,11 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig):
-    """The scheduler's knobs, how to load the model, what pictures may cost, and who hears and speaks. Raises LifecycleError for a value that cannot work."""
+class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, ReplicaConfig, CanaryRules):
+    """The scheduler's knobs, how to load the model, what pictures may cost, who hears and speaks, how a version is tried.
+
+    Raises LifecycleError for a value that cannot work.
+    """
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU when torch sees one."""
@@ -48,10 +53,12 @@ class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig):
     def __post_init__(self) -> None:
         try:
             SchedulerConfig.__post_init__(self)  # slots=True makes a new class, which super() would not find
+            CanaryRules.__post_init__(self)
         except ValueError as error:
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)
         SpeechConfig.__post_init__(self)
+        ReplicaConfig.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),

@@ -25,7 +25,7 @@ class Follower:
         self, catalog: ModelCatalog, registry: ModelRegistry, alias: str, version: str, seconds: float = 1.0
     ) -> None:
         catalog.set_alias(alias, version)
-        self._catalog, self._registry, self._alias, self._seconds = catalog, registry, alias, seconds
+        self._catalog, self._registry, self.alias, self._seconds = catalog, registry, alias, seconds
         self._refused: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow {alias}", daemon=True)
@@ -40,24 +40,31 @@ class Follower:
         self._stopped.set()
         self._thread.join()
 
+    def reject(self, version: str) -> None:
+        """Do not serve this version again until the alias has been elsewhere."""
+        self._refused = version
+
     def look(self) -> None:
         """Swap if the alias has moved."""
         target = None
         try:
-            target = self._registry.aliases().get(self._alias)
-            if target in (None, self._refused, self._catalog.get(self._alias).version):
+            target = self._registry.aliases().get(self.alias)
+            if target in (None, self._refused):
                 return
-            model = self._catalog.swap(target, self._alias)
-            log.info("%s moved: %s answers now", self._alias, model.version)
+            self._refused = None
+            if target == self._catalog.get(self.alias).version:
+                return
+            model = self._catalog.swap(target, self.alias)
+            log.info("%s moved: %s answers now", self.alias, model.version)
         except (LifecycleError, ServingError) as error:
             if getattr(error, "code", None) == BUSY:
                 return  # the next look will do
             self._refused = target
-            log.warning("%s moved, and the old version goes on answering: %s", self._alias, error)
+            log.warning("%s moved, and the old version goes on answering: %s", self.alias, error)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):
             try:
                 self.look()
             except Exception:
-                log.exception("following %s failed", self._alias)
+                log.exception("following %s failed", self.alias)

@@ -65,8 +65,9 @@ def admin_blueprint(state: ServerState) -> Blueprint:
 
 
 def unfinished(state: ServerState) -> list[tuple[ServedModel, RunningRequest]]:
-    """All requests of all engines."""
-    return [(model, one) for model in state.catalog.engines() for one in model.engine.unfinished()]
+    """All requests of all engines, those of versions that have been replaced included."""
+    models = [*state.catalog.engines(), *state.catalog.retiring()]
+    return [(model, one) for model in models for one in model.engine.unfinished()]
 
 
 def is_part(request_id: str, wanted: str | None) -> bool:

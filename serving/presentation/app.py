@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Flask, Response
 
 from serving.application.access import Keys, SingleKey
+from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
+from serving.application.timing import HttpTiming
 from serving.application.voice import Voice
 from serving.presentation.admin import admin_blueprint
 from serving.presentation.attention import attention
@@ -22,6 +24,7 @@ from serving.presentation.engine_events import engine_blueprint
 from serving.presentation.errors import register_errors
 from serving.presentation.feedback import feedback_blueprint
 from serving.presentation.guard import register_guard
+from serving.presentation.logs import register_request_log
 from serving.presentation.model_admin import model_admin_blueprint
 from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
@@ -43,18 +46,22 @@ def create_app(
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
     voice: Voice | None = None,
+    canary: Canary | None = None,
+    trace: Callable[[HttpTiming], None] | None = None,
 ) -> Flask:
     """An app that answers for the models of a catalog. `app.extensions["serving"]` is its `ServerState`.
 
     `keys` are welcome beside `config.api_key`; without any, everybody is. Without `feedback` nobody is asked for it,
-    without `media` nothing is shown to a model, and without `voice` nobody hears or speaks.
+    without `media` nothing is shown to a model, and without `voice` nobody hears or speaks. `canary` routes requests to a
+    version on trial, and `trace` is told about every answer when its last byte is written.
     """
     config = config or HttpConfig()
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
-    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, voice)
+    state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, voice, canary=canary)
+    register_request_log(app, trace)
     register_errors(app)
     register_browsers(app, state)
     register_guard(app, state)

@@ -16,7 +16,7 @@ from serving.domain.errors import InvalidRequest, ModelNotFound, NotSupported, S
 from serving.presentation import subtitles
 from serving.presentation.body import read_json
 from serving.presentation.errors import error_body
-from serving.presentation.hearing import metered, voice_of
+from serving.presentation.hearing import attended, metered, voice_of
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import SpeechRequest, TranscriptionRequest, voice_name
 from serving.presentation.schemas.translate import read
@@ -160,14 +160,6 @@ def until_gone(file: Iterator[bytes]) -> Iterator[bytes]:
         yield from file
     except ClientGone:
         return
-
-
-def attended(steps: Iterator[Any], peer: Peer) -> Iterator[Any]:
-    """Each step is only taken while the client is there. Raises `ClientGone`."""
-    for step in steps:
-        yield step
-        if peer.gone():
-            raise ClientGone
 
 
 def read_form(request: Request) -> tuple[dict[str, Any], bytes]:

@@ -34,7 +34,7 @@ def chat_completions(state: ServerState) -> Response:
     if not asked.stream:
         whole = answer(generation, collect(generation, peer, meter, state.config))
         if speaker is not None:
-            whole = spoken_answer(whole, speaker)
+            whole = spoken_answer(whole, speaker, peer)
         return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
     chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.include_usage)
     if speaker is not None:

@@ -7,8 +7,10 @@ The models are loaded in the worker, never before the fork: neither the engine's
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -21,14 +23,17 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from lifecycle.errors import LifecycleError
 from serving.application.access import Keys
+from serving.application.canary import Canary
 from serving.application.feedback import FeedbackStore
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog
+from serving.application.timing import HttpTiming
 from serving.application.voice import Voice
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig, ServerState
 
 THREADS = 512  # more than the engine admits and queues by default, so that a surplus client is told 429 at once
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 CLOSING_SECONDS = 10  # between the end of draining and the kill
 
 
@@ -60,6 +65,8 @@ class Server(BaseApplication):
         feedback: FeedbackStore | None = None,
         media: OpenMedia | None = None,
         voice: Voice | None = None,
+        canary: Canary | None = None,
+        trace: Callable[[HttpTiming], None] | None = None,
     ) -> None:
         self._build = build
         self._listener = listener
@@ -69,6 +76,8 @@ class Server(BaseApplication):
         self._feedback = feedback
         self._media = media
         self._voice = voice
+        self._canary = canary
+        self._trace = trace
         self._failure = os.pipe()  # the worker's last words to this process
         super().__init__()
 
@@ -84,6 +93,7 @@ class Server(BaseApplication):
             "keepalive": 30,
             "loglevel": "warning",
             "control_socket_disable": True,
+            "post_fork": lambda arbiter, worker: _leave_with_parent(),
             "post_worker_init": lambda worker: self._on_ready(),
             "worker_int": _close,
             "worker_exit": lambda arbiter, worker: _close(worker),
@@ -94,7 +104,10 @@ class Server(BaseApplication):
     def load(self) -> Flask:
         """Called in the worker."""
         try:
-            return create_app(self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media, voice=self._voice)
+            return create_app(
+                self._build(), self._http, keys=self._keys, feedback=self._feedback, media=self._media, voice=self._voice,
+                canary=self._canary, trace=self._trace,
+            )
         except LifecycleError as error:
             os.write(self._failure[1], str(error).encode())
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
@@ -145,9 +158,11 @@ def serve_forever(
     feedback: FeedbackStore | None = None,
     media: OpenMedia | None = None,
     voice: Voice | None = None,
+    canary: Canary | None = None,
+    trace: Callable[[HttpTiming], None] | None = None,
 ) -> None:
     """Serve what `build` loads (in the worker process) until SIGTERM or Ctrl-C; then raises SystemExit(0)."""
-    Server(build, listener, http, on_ready, keys, feedback, media, voice).run()
+    Server(build, listener, http, on_ready, keys, feedback, media, voice, canary, trace).run()
 
 
 def address(listener: socket.socket) -> str:
@@ -160,6 +175,12 @@ def server_state(worker: ThreadWorker) -> ServerState | None:
     """The state of a worker's app, or None while it is still loading."""
     app = getattr(worker, "wsgi", None)
     return app.extensions["serving"] if isinstance(app, Flask) else None
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent is killed drains as on SIGTERM and gives the port back at once. Linux; elsewhere it notices by itself."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _drain(state: ServerState) -> None:

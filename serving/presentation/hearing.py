@@ -11,10 +11,12 @@ from flask import request
 from serving.application.speech import SpeechChunk
 from serving.application.voice import Voice
 from serving.domain.errors import InvalidRequest, MediaTooLarge, SpeechMissing
+from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import InputAudioPart
 from serving.presentation.schemas.base import Wire
 from serving.presentation.schemas.messages import AssistantMessage, TextPart
 from serving.presentation.state import ServerState
+from serving.presentation.streaming import ClientGone
 
 MOST_SOUNDS = 8
 """In one request."""
@@ -71,7 +73,7 @@ def _heard(state: ServerState, part: InputAudioPart, field: str) -> TextPart:
     except ValueError:
         raise InvalidRequest(f'"{field}" is not base64', param=field) from None
     audio = voice.open(data, field)
-    stretches = metered(state, "heard", voice.hear(audio), audio.seconds)
+    stretches = attended(metered(state, "heard", voice.hear(audio), audio.seconds), Peer(request.environ))
     text = " ".join(segment.text for found in stretches for segment in found)
     if not text:
         raise InvalidRequest(f'nobody speaks in "{field}"', param=field)
@@ -89,3 +91,11 @@ def metered(state: ServerState, kind: str, steps: Iterator[Any], seconds: float 
         if isinstance(step, SpeechChunk):
             state.voice_metrics.add(kind, step.audio.seconds)
         yield step
+
+
+def attended(steps: Iterator[Any], peer: Peer) -> Iterator[Any]:
+    """Each step is only taken while the client is there. Raises `ClientGone`."""
+    for step in steps:
+        yield step
+        if peer.gone():
+            raise ClientGone

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from serving.application.canary import Canary, Shadow
 from serving.application.deltas import ChoiceFinished, Delta
 from serving.application.generation import Generation
 from serving.application.ports import EngineStats, ServedModel
+from serving.domain.canary import Outcome
 
 PREFIX = "serving:"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -112,9 +114,15 @@ class Progress:
 
 
 class Meter:
-    """Times the choices of one answer: first token, the steps between tokens, the end."""
+    """Times the choices of one answer: first token, the steps between tokens, the end.
 
-    def __init__(self, metrics: Metrics, generation: Generation) -> None:
+    `canary` is told how it went, and `shadow` what was said.
+    """
+
+    def __init__(
+        self, metrics: Metrics, generation: Generation, canary: Canary | None = None, shadow: Shadow | None = None
+    ) -> None:
+        self._canary, self._shadow, self._failed = canary, shadow, False
         self._metrics = metrics
         self._generation = generation
         self._model = generation.model.name
@@ -126,6 +134,8 @@ class Meter:
     def observe(self, deltas: Sequence[Delta]) -> None:
         """After every update."""
         now = time.monotonic()
+        if self._shadow is not None:
+            self._shadow.heard(deltas)
         for progress, choice in zip(self._progress, self._generation.choices, strict=True):
             if choice.completion_tokens > progress.tokens:
                 self._advance(progress, choice.completion_tokens, now)
@@ -133,11 +143,25 @@ class Meter:
             if isinstance(delta, ChoiceFinished):
                 self._finish(delta, now)
 
-    def abort(self) -> None:
-        """The client left."""
-        for choice in self._generation.choices:
-            if not choice.finished:
-                self._metrics.finish(self._model, "abort")
+    def close(self) -> None:
+        """It is over; whose choices have not finished, that client left."""
+        left = [choice for choice in self._generation.choices if not choice.finished]
+        for _ in left:
+            self._metrics.finish(self._model, "abort")
+        if self._shadow is not None:
+            self._shadow.end(whole=not left and not self._failed)
+        if self._canary is not None:
+            self._canary.observe(self._generation.model.version, self._outcome())
+
+    def _outcome(self) -> Outcome:
+        """Of the whole answer: its earliest token, and the mean gap of all its choices."""
+        begun = [progress for progress in self._progress if progress.tokens]
+        gaps = sum(progress.tokens - 1 for progress in begun)
+        return Outcome(
+            self._failed,
+            min(progress.first for progress in begun) - self._start if begun else None,
+            sum(progress.last - progress.first for progress in begun) / gaps if gaps else None,
+        )
 
     def _advance(self, progress: Progress, tokens: int, now: float) -> None:
         """Several tokens that came together took the same time each, the first one of a request aside."""
@@ -152,6 +176,7 @@ class Meter:
 
     def _finish(self, end: ChoiceFinished, now: float) -> None:
         progress = self._progress[end.choice]
+        self._failed |= end.reason == "error"
         self._metrics.finish(self._model, ENDS.get(end.reason, end.reason))
         self._observe("e2e_request_latency_seconds", now - self._start)
         self._observe("request_prompt_tokens", len(self._generation.prompts[end.choice // self._per_prompt]))

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from serving.application.ports import ServedModel
+from serving.presentation.canary_metrics import canary_lines
 from serving.presentation.metrics import CONTENT_TYPE
 from serving.presentation.state import ServerState
 
@@ -33,15 +34,18 @@ def operations_blueprint(state: ServerState) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        page = state.metrics.render(state.catalog.engines())
+        models = [*state.catalog.engines(), *state.catalog.retiring()]
+        page = state.metrics.render(models)
         page += "".join(f"{line}\n" for line in state.voice_metrics.lines())
+        if state.canary is not None:
+            page += "".join(f"{line}\n" for line in canary_lines(state.canary, models))
         if state.is_admin(request):  # who the tenants are is nobody else's business
             page += "".join(f"{line}\n" for line in state.tenants.lines())
         return Response(page, content_type=CONTENT_TYPE)
 
     @routes.get("/stats")
     def stats() -> Response:
-        return jsonify({"models": [stats_json(model) for model in state.catalog.engines()]})
+        return jsonify({"models": [stats_json(model) for model in (*state.catalog.engines(), *state.catalog.retiring())]})
 
     return routes
 
@@ -56,6 +60,7 @@ def stats_json(model: ServedModel) -> dict[str, Any]:
     stats = model.engine.stats()
     return {
         "model": model.name,
+        "version": model.version,
         "policy": stats.policy,
         "running": stats.running,
         "waiting": stats.waiting,

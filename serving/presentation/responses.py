@@ -7,7 +7,7 @@ import threading
 from contextlib import closing
 from functools import partial
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from serving.application.chat import GenerateChat
 from serving.domain.errors import InvalidRequest, QueueFull, ServingError
@@ -40,12 +40,15 @@ def responses_blueprint(state: ServerState) -> Blueprint:
         tenant = state.tenant(request)
         if read_query(request, "stream")["stream"] not in (None, "false"):
             raise InvalidRequest("a stored response is not streamed: retrieve it again until it is done", param="stream")
-        return jsonify(shelf.get(response_id, tenant).json())
+        record = shelf.get(response_id, tenant)
+        g.answering = record.generation.model.version
+        return jsonify(record.json())
 
     @routes.post("/<response_id>/cancel")
     def cancel(response_id: str) -> Response:
         """Stop computing a response; one that is done stays as it is."""
         record = shelf.get(response_id, state.tenant(request))
+        g.answering = record.generation.model.version
         if record.status == "in_progress":
             record.cancel()
         body = record.json()

@@ -15,7 +15,7 @@ from serving.application.generation import Generation
 from serving.application.sentences import Sentences
 from serving.application.speech import Audio
 from serving.domain.errors import InvalidRequest, ServingError
-from serving.presentation.hearing import metered, voice_of
+from serving.presentation.hearing import attended, metered, voice_of
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput, voice_name
@@ -53,11 +53,11 @@ class Speaker:
         return self._state.spoken.keep(self._tenant, self.id, transcript)
 
 
-def spoken_answer(whole: dict[str, Any], speaker: Speaker) -> dict[str, Any]:
-    """A whole answer with sound in place of its text; one that only calls tools stays as it is."""
+def spoken_answer(whole: dict[str, Any], speaker: Speaker, peer: Peer) -> dict[str, Any]:
+    """A whole answer with sound in place of its text; one that only calls tools stays as it is. Raises `ClientGone`."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        pieces = list(speaker.sounds(text))
+        pieces = list(attended(speaker.sounds(text), peer))
         data = b"".join(speaker.file(pieces, sum(len(piece.samples) for piece in pieces))) if pieces else b""
         until = speaker.keep(text)
         sound = {"id": speaker.id, "data": base64.b64encode(data).decode(), "expires_at": until, "transcript": text}

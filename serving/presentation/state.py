@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flask import Request, g
+from flask import Request, g, request
 
 from serving.application.access import Caller, Keys, anonymous_tenant, find_caller
+from serving.application.canary import Canary
 from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
 from serving.application.quota import Limiter
 from serving.application.spoken_answers import SpokenAnswers
 from serving.application.voice import Voice
-from serving.domain.errors import Draining, Forbidden, Unauthorized
+from serving.domain.canary import Outcome
+from serving.domain.errors import Draining, Forbidden, ServingError, Unauthorized
 from serving.presentation.metrics import Meter, Metrics
 from serving.presentation.tenant_metrics import TenantMetrics
 from serving.presentation.voice_metrics import VoiceMetrics
@@ -29,6 +32,9 @@ EXAMPLES = (
 )
 LARGE_BODIES = 8
 KEY_PROTOCOL = "openai-insecure-api-key."
+SESSION_HEADER = "X-Session-Id"
+"""Requests with the same one are answered by the same version while another is on trial."""
+ANONYMOUS = anonymous_tenant(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class ServerState:
     """Who hears and speaks; None: nobody."""
     large_bodies: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LARGE_BODIES))
     """A place for each request with pictures that is being read."""
+    canary: Canary | None = None
+    """Trials of another version beside the one in place; None: there are none."""
     metrics: Metrics = field(default_factory=Metrics)
     spoken: SpokenAnswers = field(default_factory=SpokenAnswers)
     voice_metrics: VoiceMetrics = field(default_factory=VoiceMetrics)
@@ -95,13 +103,36 @@ class ServerState:
         while True:
             model = self.model(name)
             try:
-                generation = begin(model)
+                generation = self._begin(begin, model, name)
             except Draining:
                 if self.model(name) is model:
                     raise
                 continue
-            g.answering = model.version
+            g.answering, g.generation = generation.model.version, generation
             return generation
+
+    def _begin(self, begin: Callable[[ServedModel], Generation], model: ServedModel, name: str | None) -> Generation:
+        """With the model, or the one on trial beside it; whom that one fails to take is answered all the same."""
+        if self.canary is None or self.canary.trial is None:
+            return begin(model)
+        key = self._key()
+        routed = self.canary.route(model, name, key)
+        if routed is not model:
+            try:
+                return begin(routed)
+            except ServingError as error:
+                if (error.status >= 500 or error.status == 429) and not isinstance(error, Draining):
+                    self.canary.observe(routed.version, Outcome(failed=True))
+        generation = begin(model)
+        g.shadow = self.canary.shadow(generation, begin, name, key)
+        return generation
+
+    def _key(self) -> str:
+        """Who stays with one version: a session, else a tenant; a client without either is somebody else every time."""
+        tenant = self.tenant(request)
+        if session := request.headers.get(SESSION_HEADER):
+            return f"{tenant}/{session}"
+        return uuid.uuid4().hex if tenant == ANONYMOUS else tenant
 
     @property
     def needs_key(self) -> bool:
@@ -148,7 +179,7 @@ class ServerState:
     def meter(self, generation: Generation) -> Meter:
         """Times a generation, and charges its tokens to the request that is being handled."""
         self.charge(lambda: generation.usage.total_tokens)
-        return Meter(self.metrics, generation)
+        return Meter(self.metrics, generation, self.canary, g.pop("shadow", None))
 
     def charge(self, tokens: Callable[[], int]) -> None:
         """What the request that is being handled will have cost at its end."""
@@ -165,7 +196,7 @@ class ServerState:
         """Refuse new requests, give the running ones their time; True when all of them finished."""
         self.draining.set()
         finished: list[bool] = []
-        engines = [model.engine for model in self.catalog.engines()]
+        engines = [model.engine for model in (*self.catalog.engines(), *self.catalog.retiring())]
         threads = [
             threading.Thread(target=lambda engine=engine: finished.append(engine.drain(self.config.drain_seconds)))
             for engine in engines
@@ -179,7 +210,7 @@ class ServerState:
     def close(self) -> None:
         """Stop the engines; streams that still run end with an error event."""
         self.draining.set()
-        for model in self.catalog.engines():
+        for model in (*self.catalog.engines(), *self.catalog.retiring()):
             model.engine.close()
 
 

@@ -49,7 +49,7 @@ def follow(generation: Generation, peer: Peer, meter: Meter, tick: float) -> Ite
             yield deltas
     finally:
         updates.close()
-        meter.abort()
+        meter.close()
 
 
 class Chunks:

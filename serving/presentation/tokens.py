@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 
 from serving.application.ports import ServedModel
 from serving.domain.errors import InvalidRequest
@@ -23,6 +23,7 @@ def tokenize(state: ServerState) -> Response:
         asked = hear(state, read(TokenizeRequest, read_json(request)))
         media = look(state, asked.model, asked.sources())
     model = state.model(asked.model)
+    g.answering = model.version
     tokens = asked.render(media).tokens(model) if asked.prompt is None else model.tokenizer.encode(asked.prompt)
     body = tokens_json(model, tokens)
     if asked.return_token_strs:
@@ -34,6 +35,7 @@ def detokenize(state: ServerState) -> Response:
     """Token ids as a text, without special tokens."""
     asked = read(DetokenizeRequest, read_json(request))
     model = state.model(asked.model)
+    g.answering = model.version
     most = model.tokenizer.vocab_size
     if wrong := [at for at, token in enumerate(asked.tokens) if token >= most]:
         raise InvalidRequest(f'"tokens[{wrong[0]}]" must be below {most}', param=f"tokens[{wrong[0]}]")
@@ -46,6 +48,7 @@ def render_chat(state: ServerState) -> Response:
         asked = hear(state, read(ChatCompletionRequest, read_json(request)))
         prompt = asked.prompt(look(state, asked.model, asked.sources()))
     model = state.model(asked.model)
+    g.answering = model.version
     return jsonify({"model": model.name, "prompt": prompt.text(model), **tokens_json(model, prompt.tokens(model))})
 
 

@@ -90,7 +90,7 @@ def test_the_alias_moves_to_the_first_and_stays_with_the_better(start):
     kept, said = deploy(start, worse)
     assert kept != ref and start.registry.aliases() == {"production": ref}
     assert f"production stays at {ref}; {kept} is worse in: unanswerable 0% ({kept}) against" in said[0]
-    assert said[1] == f"to move it all the same: lifecycle models alias production {kept}"
+    assert said[1] == f"to move it all the same: lifecycle models promote {kept} --force --reason WHY"
 
     start.registry.set_alias("production", kept, reason="all the same")
     moves = len(start.registry.alias_moves())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+from datetime import datetime
 
 import pytest
 
@@ -89,3 +92,33 @@ def test_moves_made_at_once_are_all_recorded_in_one_order(shelf: ModelRegistry) 
     moves = shelf.alias_moves()
     assert sorted(move.target for move in moves) == sorted(targets)
     assert [move.source for move in moves] == [None, *(move.target for move in moves[:-1])]
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "Read-only file system")])
+def test_what_cannot_be_written_leaves_the_alias_where_it_was(shelf: ModelRegistry, monkeypatch, number, words) -> None:
+    shelf.set_alias("production", "sft/1")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(LifecycleError, match=f'cannot move alias "production" .*{words}; it points where it did') as refused:
+            shelf.set_alias("production", "sft/2")
+    assert "\n" not in str(refused.value) and shelf.aliases() == {"production": "sft/1"} and len(shelf.alias_moves()) == 1
+    shelf.set_alias("production", "sft/2")
+    assert shelf.aliases() == {"production": "sft/2"}
+
+
+def test_a_clock_that_goes_backwards_changes_no_order(shelf: ModelRegistry, monkeypatch) -> None:
+    shelf.set_alias("production", "sft/2")
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("lifecycle.registry.aliases.datetime", Yesterday)
+    shelf.set_alias("production", "sft/1")
+    assert shelf.aliases() == {"production": "sft/1"}
+    assert [move.target for move in shelf.alias_moves()] == ["sft/2", "sft/1"] and shelf.alias_moves()[1].time.startswith("2001")

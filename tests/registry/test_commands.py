@@ -58,9 +58,37 @@ def test_show_diff_and_aliases(shelf: ModelRegistry) -> None:
     assert "pretrain/1" in shown and "model.safetensors" in shown and shelf.resolve("sft/2").manifest_hash in shown
     assert [line.split() for line in models("diff", "sft/1", "sft/2").output.splitlines()[:2]] == [["config"], ["lr", "1", "->", "2"]]
     assert "do not differ" in models("diff", "sft/1", "production").output
-    assert models("alias", "production", "sft@latest", "--reason", "better").output == "production -> sft/2 (was sft/1)\n"
-    assert models("aliases").output == "production  ->  sft/2\n"
-    assert models("aliases", "--log").output.count("\n") == 2 and "better" in models("aliases", "--log").output
+    assert models("alias", "candidate", "sft@latest", "--reason", "better").output == "candidate -> sft/2\n"
+    assert models("aliases").output == "candidate   ->  sft/2\nproduction  ->  sft/1\n"
+
+
+def test_production_moves_through_the_gate_or_on_record(shelf: ModelRegistry) -> None:
+    refused = models("alias", "production", "sft/2", code=2).output
+    assert "lifecycle models promote sft/2" in refused
+    assert "lifecycle deploy --parent sft/2" in models("promote", "sft/2", code=2).output
+    assert "--force --reason WHY" in models("promote", "sft/2", "--force", code=2).output
+    assert shelf.aliases() == {"production": "sft/1"}
+    assert models("promote", "sft/2", "--force", "--reason", "now").output == "production -> sft/2 (was sft/1)\n"
+    assert models("promote", "sft/2").output == "production is sft/2 already\n"
+
+
+def test_rolling_back_undoes_the_last_move_and_never_its_own(shelf: ModelRegistry) -> None:
+    assert "nothing to go back to" in models("rollback", "--reason", "slow", code=2).output
+    for ref in ("sft/2", "pretrain/1"):
+        shelf.set_alias("production", ref)
+    assert models("rollback", "--reason", "slow").output == "production -> sft/2 (was pretrain/1)\n"
+    assert models("rollback", "--reason", "slow").output == "production -> sft/1 (was sft/2)\n"
+    assert "nothing to go back to" in models("rollback", "--reason", "slow", code=2).output
+    told = [line.split() for line in models("history", "production").output.splitlines()]
+    assert [line[4] for line in told] == ["sft/1", "sft/2", "pretrain/1", "sft/2", "sft/1"]
+    assert told[-1][-1] == "slow" and "@" in told[-1][5] and models("history", "candidate").output == ""
+
+
+def test_a_damaged_version_is_not_gone_back_to(shelf: ModelRegistry) -> None:
+    shelf.set_alias("production", "sft/2")
+    (shelf.resolve("sft/1").path / "config.json").write_text("tampered")
+    assert "config.json is corrupt" in models("rollback", "--reason", "slow", code=2).output
+    assert shelf.aliases() == {"production": "sft/2"}
 
 
 def test_verify_fails_and_names_the_file(shelf: ModelRegistry) -> None:

@@ -19,7 +19,7 @@ class SpeechConfig:
     speech_to_text: str = "moonshine"
     """Who hears: "moonshine", "pocketsphinx", or a model of transformers (Whisper, Moonshine), its directory or hub name."""
     text_to_speech: str = "kokoro"
-    """Who speaks: "kokoro", "flite", "espeak-ng", or a model of transformers (VITS, SpeechT5), its directory or hub name."""
+    """Who speaks: "kokoro", "flite", "espeak-ng", or a model of transformers (VITS, MMS), its directory or hub name."""
     voice_activity: str = "silero"
     """Who tells speech from noise: "silero", or "energy", which listens to loudness alone."""
     voice_dir: str = ""
@@ -45,9 +45,13 @@ def load_hearing(config: SpeechConfig) -> SpeechToText:
         from serving.infrastructure.speech.moonshine import Moonshine
 
         return Moonshine()
-    from serving.infrastructure.speech.pocketsphinx import PocketSphinx
+    if config.speech_to_text == "pocketsphinx":
+        from serving.infrastructure.speech.pocketsphinx import PocketSphinx
 
-    return PocketSphinx()
+        return PocketSphinx()
+    from serving.infrastructure.speech.transformers_models import SpeechSeq2Seq
+
+    return SpeechSeq2Seq(config.speech_to_text)
 
 
 def load_speaking(config: SpeechConfig) -> TextToSpeech:
@@ -56,9 +60,13 @@ def load_speaking(config: SpeechConfig) -> TextToSpeech:
         from serving.infrastructure.speech.kokoro import Kokoro
 
         return Kokoro(_directory(config), config.speech_threads)
-    from serving.infrastructure.speech.programs import ESPEAK, FLITE, Spoken
+    from serving.infrastructure.speech.programs import PROGRAMS, Spoken
 
-    return Spoken({"flite": FLITE, "espeak-ng": ESPEAK}[config.text_to_speech])
+    if config.text_to_speech in PROGRAMS:
+        return Spoken(PROGRAMS[config.text_to_speech])
+    from serving.infrastructure.speech.transformers_models import Vits
+
+    return Vits(config.text_to_speech)
 
 
 def load_activity(config: SpeechConfig) -> VoiceActivity:

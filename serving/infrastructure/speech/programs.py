@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
+import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -24,27 +24,28 @@ LONGEST = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How to run one: `command(program, voice, speed)` reads text on its input and writes a WAV file to its output."""
+    """How to run one: `command(program, voice, speed, text file, WAV file to write)`; pipes are beyond flite."""
 
     name: str
     rate: int
     voices: tuple[str, ...]
-    command: Callable[[str, str, float], list[str]]
+    command: Callable[[str, str, float, str, str], list[str]]
     install: str
 
 
 FLITE = Program(
     "flite", 16000, ("rms", "slt", "awb", "kal16"),
-    lambda program, voice, speed: [
-        program, "-voice", voice, "--setf", f"duration_stretch={1 / speed:.4f}", "-f", "/dev/stdin", "-o", "/dev/stdout"
+    lambda program, voice, speed, text, wav: [
+        program, "-voice", voice, "--setf", f"duration_stretch={1 / speed:.4f}", "-f", text, "-o", wav
     ],
     "apt-get install flite",
 )
 ESPEAK = Program(
     "espeak-ng", 22050, ("en-us", "en-gb", "en-us+f3", "en-gb+f3", "en-us+m3"),
-    lambda program, voice, speed: [program, "-v", voice, "-s", str(round(175 * speed)), "--stdin", "--stdout"],
+    lambda program, voice, speed, text, wav: [program, "-v", voice, "-s", str(round(175 * speed)), "-f", text, "-w", wav],
     "apt-get install espeak-ng",
 )
+PROGRAMS = {program.name: program for program in (FLITE, ESPEAK)}
 
 
 class Spoken:
@@ -63,20 +64,20 @@ class Spoken:
         return (self._chunk(one, voice, speed) for one in sentences(text) if any(map(str.isalnum, one)))
 
     def _chunk(self, sentence: str, voice: str, speed: float) -> SpeechChunk:
-        command = self._program.command(self._path, voice, speed)
-        try:
-            done = subprocess.run(command, input=sentence.encode(), capture_output=True, timeout=LONGEST)
-        except subprocess.TimeoutExpired:
-            raise ServingError(f"{self.name} took more than {LONGEST:g} seconds for a sentence") from None
-        if done.returncode or len(done.stdout) < 44:
-            raise ServingError(f"{self.name} failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
-        return SpeechChunk(sentence, resampled(_read(done.stdout), self.rate))
+        with tempfile.TemporaryDirectory() as directory:
+            text, wav = Path(directory, "text"), Path(directory, "sound.wav")
+            text.write_text(sentence, encoding="utf-8")
+            command = self._program.command(self._path, voice, speed, str(text), str(wav))
+            try:
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST)
+            except subprocess.TimeoutExpired:
+                raise ServingError(f"{self.name} took more than {LONGEST:g} seconds for a sentence") from None
+            if done.returncode or not wav.exists():
+                raise ServingError(f"{self.name} failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
+            return SpeechChunk(sentence, resampled(_read(wav), self.rate))
 
 
-def _read(data: bytes) -> Audio:
-    """The WAV that a program wrote to a pipe: the length in its header may be wrong, so all that follows is sound."""
-    with wave.open(io.BytesIO(data)) as file:
-        rate = file.getframerate()
-    at = data.index(b"data") + 8
-    samples: Any = np.frombuffer(data[at : at + (len(data) - at) // 2 * 2], "<i2")
-    return Audio(samples.astype(np.float32) / 32768, rate)
+def _read(path: Path) -> Audio:
+    with wave.open(str(path)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        return Audio(samples.astype(np.float32) / 32768, file.getframerate())

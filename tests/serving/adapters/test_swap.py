@@ -82,6 +82,21 @@ def test_every_kind_of_answer_says_which_version_gave_it(serve, path, stream):
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "the", "max_tokens": 1}),
+        ("/v1/embeddings", {"input": "the"}),
+        ("/tokenize", {"prompt": "the"}),
+        ("/detokenize", {"tokens": [5]}),
+        ("/v1/chat/render", {"messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+def test_so_does_everything_else_that_a_model_says(serve, path, body):
+    answer = create_app(serve("tiny/1")).test_client().post(path, json=body)
+    assert answer.status_code == 200 and answer.headers["x-model-version"] == "tiny/1", answer.text
+
+
+@pytest.mark.parametrize(
     ("body", "status", "param"),
     [
         ({}, 400, "ref"),

@@ -183,6 +183,9 @@ class Catalog:
     def engines(self) -> list[ServedModel]:
         return self.all()
 
+    def retiring(self) -> list[ServedModel]:
+        return []
+
 
 def scripted_model(
     script: Callable[[Request], str] | str, sizes: Sequence[int] = (1,), *, special_markers: bool = False

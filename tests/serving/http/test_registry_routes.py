@@ -29,7 +29,7 @@ def stages(registry: ModelRegistry, tmp_path_factory) -> ModelRegistry:
 
     seed = mine.publish("seed", copy, stage="sft", data=DataRef("text", "0" * 64), metrics={"loss": 2.5}, config={"lr": 0.1})
     for loss in (0.5, 0.25):
-        mine.publish("deploy", copy, parents=[seed], metrics={"loss": loss}, config={"report_limit": LIMIT})
+        mine.publish("deploy", copy, parents=[seed], metrics={"loss": loss, "mean_difference": 0.0}, config={"report_limit": LIMIT})
     mine.set_alias("production", "deploy/1")
     mine.set_alias("old", "seed/1")
     return mine

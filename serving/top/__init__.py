@@ -1,0 +1,1 @@
+"""`lifecycle top`: what a running server does, in a terminal."""
