@@ -172,11 +172,12 @@ def prices(words: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--price", action="append", default=[], metavar="MACHINE=NUMBER", help="Of an hour of one replica.")
+    parser.add_argument("--machine", action="append", choices=MACHINES, help="May be repeated. All of them by default.")
     parser.add_argument("--think", type=float, default=60.0, help="Seconds between two questions of one person.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there instead.")
     arguments = parser.parse_args()
     chosen = prices(arguments.price)
-    machines = {name: replace(machine, price=chosen.get(name, machine.price)) for name, machine in MACHINES.items()}
+    machines = {name: replace(machine, price=chosen.get(name, machine.price)) for name, machine in MACHINES.items() if name in (arguments.machine or MACHINES)}
     began = time.perf_counter()
     rows = study(machines, arguments.think)
     shown = [{key: value for key, value in row.items() if key not in ("prefill_rate", "decode_rate")} for row in rows]
