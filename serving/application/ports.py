@@ -41,6 +41,12 @@ class EngineStats:
     parts: Mapping[str, float] = field(default_factory=dict)  # seconds of a step's parts, those of the backend included
     grammar_requests: int = 0  # answers that had to satisfy a grammar
     grammar_compile_seconds: float = 0.0  # on the threads of the requests, not in steps
+    replicas: int = 1  # engines that these are the figures of
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that the KV pool of one engine has room for."""
+        return self.kv_total // max(1, self.replicas) * self.block_size
 
 
 @dataclass(frozen=True, slots=True)
