@@ -62,7 +62,7 @@ from results import BUILD as MODELS
 from results import HERE, publish, show_in_readme
 from transformers import LlamaConfig
 
-from serving.bench import roofline
+from lifecycle.planning import roofline
 
 COLUMNS: tuple[Column, ...] = (
     *(("decode", batch) for batch in BATCHES),

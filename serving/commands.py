@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--kv-memory", type=int, metavar="MB", help="Memory for keys and values.")
 @click.option("--backend", help="auto, native, packed or padded.")
 @click.option("--dtype", help="auto, float32 or bfloat16.")
+@click.option("--replicas", type=int, help="Engines in processes of their own, through Ray.")
 @click.option(
     "--adapter",
     "adapters",

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.loading import sees
@@ -26,6 +27,7 @@ from serving.application.watch import EngineWatch, both
 from serving.domain.errors import ServingError
 from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
+from serving.infrastructure.cluster import node
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.embedder import Embedder
@@ -36,6 +38,9 @@ from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.tokenizer import HFTokenizer
+
+if TYPE_CHECKING:
+    from serving.infrastructure.cluster.engine import ReplicatedEngine
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +59,9 @@ def build_engine(
     observer: Observer | None = None,
     record: Path | None = None,
     registry: ModelRegistry | None = None,
+    delivered: Callable[[], None] = lambda: None,
 ) -> ServedModel:
-    """Load a checkpoint directory and start its engine; `engine.close()` stops it.
+    """Load a checkpoint directory and start its engine, or its replicas; `engine.close()` stops it.
 
     Any Hugging Face directory will do; what it is called defaults to the directory's name. With `record` everything the
     engine does is written to that file, too. `registry` is where `config.draft_model` is looked
@@ -64,6 +70,19 @@ def build_engine(
     directory = Path(version_dir)
     tokenizer = open_tokenizer(directory)
     example = tokenizer.example()
+    named = {
+        "name": name or directory.name,
+        "version": version or name or directory.name,
+        "aliases": tuple(aliases),
+        "created": int(time.time()) if created is None else created,
+        "tokenizer": tokenizer,
+        "default_sampling": default_sampling(directory),
+        "lineage": tuple(lineage),
+        "sees": tokenizer.sees,
+    }
+    if config.replicas:
+        engine = start_replicas(directory, config, registry, version=version, record=record)
+        return ServedModel(engine=engine, embed=engine.embed if example is None else None, **named)
     backend = load_backend(directory, config, example)
     drafter = build_drafter(config, backend, tokenizer, registry)
     if record is not None:
@@ -79,21 +98,47 @@ def build_engine(
         drafter=drafter,
         observer=watch if observer is None else both(watch, observer),
         grammars=Grammars(tokenizer),
+        delivered=delivered,
     ).start()
-    return ServedModel(
-        name=name or directory.name,
-        version=version or name or directory.name,
-        aliases=tuple(aliases),
-        created=int(time.time()) if created is None else created,
-        engine=engine,
-        tokenizer=tokenizer,
-        default_sampling=default_sampling(directory),
-        lineage=tuple(lineage),
-        watch=watch,
-        embed=Embedder(directory, config) if example is None else None,
-        sees=tokenizer.sees,
-        gaze=None if example is None else open_gaze(directory, config, tokenizer),
-    )
+    embed = Embedder(directory, config) if example is None else None
+    gaze = None if example is None else open_gaze(directory, config, tokenizer)
+    return ServedModel(engine=engine, watch=watch, embed=embed, gaze=gaze, **named)
+
+
+def start_replicas(
+    directory: Path,
+    config: ServingConfig,
+    registry: ModelRegistry | None,
+    *,
+    version: str | None = None,
+    record: Path | None = None,
+) -> ReplicatedEngine:
+    """Engines in processes of their own, on this machine or on a cluster that reads the same registry.
+
+    Raises LifecycleError when Ray is missing, for a recording, and when the replicas do not start.
+    """
+    if record is not None:
+        raise LifecycleError("a recording is of one engine, not of replicas: leave --record or --replicas out")
+    if config.num_blocks is None and config.kv_memory_mb is None and not config.ray_address:
+        most = max(config.replicas, config.max_replicas)
+        config = replace(config, kv_memory_mb=kv_share_mb(directory, config, most))
+    root = None if registry is None else registry.location
+    node.join(config.ray_address)  # before anything imports Ray, which reads its settings then
+
+    from serving.infrastructure.cluster.engine import ReplicatedEngine
+
+    return ReplicatedEngine(partial(build_replica, directory, root, version, config), config, node.leave)
+
+
+def build_replica(
+    directory: Path, root: str | Path | None, ref: str | None, config: ServingConfig, delivered: Callable[[], None]
+) -> ServedModel:
+    """What a replica runs. On a machine without the `directory`, the registry at `root` has the version."""
+    registry = None if root is None else ModelRegistry(root)
+    if registry is not None and ref is not None and not directory.is_dir():
+        directory = registry.load(ref).path
+    alone = replace(config, replicas=0, max_replicas=0, ray_address="")
+    return build_engine(directory, alone, registry=registry, delivered=delivered)
 
 
 def open_tokenizer(directory: Path) -> HFTokenizer:

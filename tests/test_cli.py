@@ -14,7 +14,7 @@ from lifecycle.model.tokenizer_stage import run as tokenizer_stage
 from lifecycle.registry import DataRef, ModelRegistry
 from lifecycle.world.config import PRESETS, WorldConfig
 
-COMMANDS = ["bench", "chat", "deploy", "evaluate", "feedback", "keys", "models", "plan", "pretrain", "report", "rlhf", "run", "see", "serve", "sft", "simulate", "timeline", "voice", "world"]
+COMMANDS = ["bench", "chat", "deploy", "evaluate", "feedback", "keys", "models", "plan", "pretrain", "report", "rlhf", "run", "see", "serve", "sft", "simulate", "speak", "timeline", "voice", "world"]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_unknown_preset_names_the_near_miss(registry, stage):
         (("rlhf", "--set", "dpo_step=1"), 'Did you mean "dpo_steps"?'),
         (("rlhf", "--set", "grpo_group=1"), "grpo_group must be at least 2"),
         (("rlhf", "--set", "dpo_steps=-1"), "dpo_steps must not be negative"),
-        (("deploy", "--set", "dtype=int3"), "choose one of bf16, fp32"),
+        (("deploy", "--target", "int3"), "choose one of bf16, fp32"),
         (("deploy", "--set", "max_tokens=0"), "max_tokens must be above zero"),
         (("deploy", "--set", "report_limit=0"), "report_limit must be above zero"),
         (("deploy", "--set", "temperature=-1"), "temperature must not be negative"),

@@ -1,14 +1,17 @@
 """Takes the README's pictures of the page: a real server with the registry's `production`, in Debian's Chromium.
 
     .venv/bin/python docs/images/take.py            # after `make demo`; writes docs/images/{chat,engine,registry}.png
+    .venv/bin/python docs/images/take.py see@latest # after `lifecycle see`; writes docs/images/seeing.png
 
 Needs the test extra and chromium. The engine is caught in the middle of a burst of requests, so no two pictures are the same.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -17,9 +20,12 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from lifecycle.registry import ModelRegistry
+from lifecycle.world.sights.sampling import scenes
 from serving.commands import suggested_prompts
 from serving.composition import ServingConfig, build_catalog
 from serving.infrastructure.feedback_sqlite import SqliteFeedback
+from serving.infrastructure.media.limits import MediaLimits
+from serving.infrastructure.media.reader import MediaReader
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.state import EXAMPLES, HttpConfig
@@ -64,7 +70,23 @@ def registry(page: Page, url: str) -> None:
     page.wait_for_selector(".skill", timeout=600_000)
 
 
+def seeing(page: Page, url: str) -> None:
+    """A drawing of the visual world is dropped, and one word of the answer pointed at."""
+    file = io.BytesIO()
+    next(scenes(11, "test", ["relation"])).picture(448).save(file, "PNG")
+    page.wait_for_selector("#attachments label")
+    content = {"name": "picture.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    page.set_input_files("input[aria-label='Attach image']", content)
+    page.wait_for_selector("#attached img")
+    say(page, "Where in the picture is the square?")
+    page.click("text=Where it looked")
+    page.click("text=Patches and tokens")
+    page.locator(".gaze .token").nth(1).hover()
+    page.locator(".gaze-bar").scroll_into_view_if_needed()
+
+
 PICTURES: dict[str, Callable[[Page, str], None]] = {"chat": chat, "engine": engine, "registry": registry}
+SEEING = {"seeing": seeing}
 
 
 def say(page: Page, text: str) -> None:
@@ -83,18 +105,21 @@ def ask(url: str, at: int) -> None:
     urllib.request.urlopen(request).read()
 
 
-def main() -> None:
+def main(ref: str = "production") -> None:
     versions = ModelRegistry()
-    catalog = build_catalog(["production"], ServingConfig(max_num_seqs=12, kv_memory_mb=4), versions)
-    examples = suggested_prompts(versions.lineage("production")) or EXAMPLES
+    catalog = build_catalog([ref], ServingConfig(max_num_seqs=12, kv_memory_mb=4), versions)
+    examples = suggested_prompts(versions.lineage(ref)) or EXAMPLES
     app = create_app(
-        catalog, HttpConfig(examples=examples, registry=versions.root), feedback=SqliteFeedback(":memory:")
+        catalog,
+        HttpConfig(examples=examples, registry=versions.root),
+        feedback=SqliteFeedback(":memory:"),
+        media=MediaReader(MediaLimits()),
     )
     with run_in_thread(app) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        for name, prepare in PICTURES.items():
+        for name, prepare in (SEEING if catalog.all()[0].sees else PICTURES).items():
             page = browser.new_page(viewport=SIZE, color_scheme="dark" if name == "engine" else "light")
             page.goto(server.url)
             page.wait_for_selector("#examples button")
@@ -108,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

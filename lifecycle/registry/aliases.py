@@ -46,13 +46,23 @@ def read_moves(root: Path) -> list[AliasMove]:
     moves = []
     for number, line in enumerate(complete.splitlines(), start=1):
         try:
-            loaded = json.loads(line)
-            if not isinstance(loaded, dict) or loaded.keys() != {field.name for field in fields(AliasMove)}:
-                raise ValueError("not an alias move")
-            moves.append(AliasMove(**loaded))
+            moves.append(parse_move(line))
         except ValueError as error:
             raise LifecycleError(f"corrupt alias log: {file}, line {number}: {error}. Mend or delete that line") from error
     return moves
+
+
+def parse_move(line: bytes) -> AliasMove:
+    """Raises ValueError for anything else."""
+    loaded = json.loads(line)
+    if not isinstance(loaded, dict) or loaded.keys() != {field.name for field in fields(AliasMove)}:
+        raise ValueError("not an alias move")
+    return AliasMove(**loaded)
+
+
+def new_move(alias: str, source: str | None, target: str, reason: str) -> AliasMove:
+    """One that this user makes now."""
+    return AliasMove(alias, source, target, reason, _who(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def read_aliases(root: Path) -> dict[str, str]:
@@ -61,9 +71,7 @@ def read_aliases(root: Path) -> dict[str, str]:
 
 def append_move(root: Path, alias: str, target: str, reason: str) -> AliasMove:
     """Point `alias` at `target`. Call it inside `staging.exclusive`."""
-    move = AliasMove(
-        alias, read_aliases(root).get(alias), target, reason, _who(), datetime.now(UTC).isoformat(timespec="seconds")
-    )
+    move = new_move(alias, read_aliases(root).get(alias), target, reason)
     line = json.dumps(asdict(move), ensure_ascii=False).encode() + b"\n"
     with open(root / ALIASES, "a+b", buffering=0) as file:
         file.seek(0)

@@ -15,13 +15,16 @@ from lifecycle.registry.files import hash_file, hash_tree, settle, sync, told_wh
 from lifecycle.registry.lineage import follow
 from lifecycle.registry.manifest import MANIFEST, Manifest, ModelVersion, read_version
 from lifecycle.registry.references import numbers
+from lifecycle.registry.remote import RemoteRegistry
 from lifecycle.registry.staging import exclusive, staging
 
 
-def publish(root: Path, draft: Manifest, write: Callable[[Path], None], card: str) -> ModelVersion:
+def publish(
+    root: Path, draft: Manifest, write: Callable[[Path], None], card: str, remote: RemoteRegistry | None = None
+) -> ModelVersion:
     """Let `write` fill a hidden directory, then give it the next number of `draft.name`.
 
-    Any number of processes may do this at once. Whatever `write` raises passes through and leaves nothing behind; a
+    Any number of processes may do this at once. Where `root` is the mirror of a `remote` one, it is in there first. Whatever `write` raises passes through and leaves nothing behind; a
     full disk becomes a LifecycleError.
     """
     check_free(root, draft.name)
@@ -32,7 +35,7 @@ def publish(root: Path, draft: Manifest, write: Callable[[Path], None], card: st
             raise LifecycleError(f'nothing to publish as "{draft.name}": the directory was left empty')
         settle(content)
         with exclusive(root):
-            number = _commit(root, content, replace(draft, files=files), card)
+            number = _commit(root, content, replace(draft, files=files), card, remote)
     return read_version(root, draft.name, number)
 
 
@@ -42,17 +45,21 @@ def check_free(root: Path, name: str) -> None:
         raise LifecycleError(f'"{name}" is an alias of {aliases[name]}: choose another name for the version')
 
 
-def _commit(root: Path, content: Path, draft: Manifest, card: str) -> int:
+def _commit(root: Path, content: Path, draft: Manifest, card: str, remote: RemoteRegistry | None) -> int:
     check_free(root, draft.name)
     number = max(numbers(root).get(draft.name, [0])) + 1
     for parent in draft.parents:
         follow(root, f"{draft.name}/{number}", parent)
+    if remote is not None:
+        number = remote.claim(draft.name, number)
     draft = replace(draft, number=number, created=datetime.now(UTC).isoformat(timespec="seconds"))
     (content / CARD).write_text(model_card(draft, card), encoding="utf-8")
     manifest = replace(draft, files={**draft.files, CARD: hash_file(content / CARD)})
     (content / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     for path in (content / CARD, content / MANIFEST, content):
         sync(path)
+    if remote is not None:
+        remote.upload(content, f"{draft.name}/{number}")
     home = root / draft.name
     home.mkdir(exist_ok=True)
     sync(root)

@@ -34,7 +34,7 @@ def numbers(root: Path) -> dict[str, list[int]]:
     return found
 
 
-def locate(ref: str, known: Mapping[str, Sequence[int]], aliases: Mapping[str, str], where: Path) -> tuple[str, int]:
+def locate(ref: str, known: Mapping[str, Sequence[int]], aliases: Mapping[str, str], where: Path | str) -> tuple[str, int]:
     """Name and number of the one version that `ref` means.
 
     Raises LifecycleError that lists the candidates when there is none, or more than one.
@@ -80,7 +80,7 @@ def _candidates(known: Mapping[str, Sequence[int]]) -> str:
     return f"there is {', '.join(refs)}" if refs else HOW_TO_START
 
 
-def _missing(ref: str, known: Mapping[str, Sequence[int]], aliases: Mapping[str, str], where: Path) -> LifecycleError:
+def _missing(ref: str, known: Mapping[str, Sequence[int]], aliases: Mapping[str, str], where: Path | str) -> LifecycleError:
     if not known:
         return LifecycleError(f'no version "{ref}": the registry {where} is empty; {HOW_TO_START}')
     refs = [f"{name}/{number}" for name, versions in known.items() for number in versions]

@@ -17,6 +17,7 @@ from lifecycle.registry.files import disk_is_full, problems
 from lifecycle.registry.manifest import FORMAT_VERSION, DataRef, Manifest, ModelVersion, ParentRef, read_version
 from lifecycle.registry.provenance import commit, libraries
 from lifecycle.registry.references import check_name, locate, numbers
+from lifecycle.registry.remote import RemoteRegistry, is_remote
 from lifecycle.registry.staging import exclusive
 
 ENVIRONMENT = "LIFECYCLE_REGISTRY"
@@ -25,8 +26,9 @@ ENVIRONMENT = "LIFECYCLE_REGISTRY"
 class ModelRegistry:
     """Versions in `<root>/<name>/<number>/`, each a Hugging Face checkpoint with a manifest; aliases that move.
 
-    The root is the argument, else $LIFECYCLE_REGISTRY, else ./registry. Nothing is cached: two registries on one root,
-    in one process or in many, see the same. Every method that takes a reference raises LifecycleError when it means no
+    The root is the argument, else $LIFECYCLE_REGISTRY, else ./registry: a directory, perhaps of a shared file system, or the
+    URL of object storage (s3://bucket/prefix; `remote`), of which `root` is then a mirror on this machine. Nothing else is
+    cached: two registries on one root, in one process or in many, see the same. Every method that takes a reference raises LifecycleError when it means no
     version or more than one.
 
     >>> registry = ModelRegistry()
@@ -35,10 +37,18 @@ class ModelRegistry:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = Path(root or os.environ.get(ENVIRONMENT) or "registry").expanduser().absolute()
+        place = os.fspath(root or os.environ.get(ENVIRONMENT) or "registry")
+        self.remote = RemoteRegistry(place) if is_remote(place) else None
+        directory = self.remote.mirror if self.remote else Path(place.removeprefix("file://"))
+        self.root = directory.expanduser().absolute()
 
     def __repr__(self) -> str:
-        return f"ModelRegistry({str(self.root)!r})"
+        return f"ModelRegistry({self.location!r})"
+
+    @property
+    def location(self) -> str:
+        """What another process, or another machine, opens the same registry by."""
+        return self.remote.url if self.remote else str(self.root)
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
@@ -67,6 +77,7 @@ class ModelRegistry:
         name that cannot be one or is an alias, a parent that is gone or has changed, and a full disk.
         """
         check_name("a model name", name)
+        self._look()
         draft = Manifest(
             format_version=FORMAT_VERSION,
             name=name,
@@ -86,7 +97,7 @@ class ModelRegistry:
             seconds=None if seconds is None else round(float(seconds), 3),
             cost=plain(cost or {}),
         )
-        return publishing.publish(self.root, draft, write, card)
+        return publishing.publish(self.root, draft, write, card, self.remote)
 
     def workspace(self, name: str, fingerprint: str, parents: Sequence[ModelVersion] = ()) -> Path:
         """The directory for resumable state of one run, made if need be; the same run finds it again.
@@ -103,16 +114,16 @@ class ModelRegistry:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        return list(numbers(self.root))
+        return list(self._numbers())
 
     def refs(self) -> list[str]:
         """Every version there is, as "name/number"; manifests are not read, so a corrupt one is listed too."""
-        return [f"{name}/{number}" for name, found in numbers(self.root).items() for number in found]
+        return [f"{name}/{number}" for name, found in self._numbers().items() for number in found]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a name, oldest first; empty when there is none."""
         found = []
-        for number in numbers(self.root).get(name, ()):
+        for number in self._numbers().get(name, ()):
             try:
                 found.append(read_version(self.root, name, number))
             except LifecycleError:
@@ -133,6 +144,8 @@ class ModelRegistry:
     def load(self, ref: str) -> ModelVersion:
         """`resolve`, and every file checked against its sha256; raises LifecycleError naming what is wrong."""
         version = self.resolve(ref)
+        if self.remote:
+            self.remote.fetch(version)
         if found := problems(version.path, version.manifest.files):
             raise LifecycleError(f"{version.ref} is damaged: {'; '.join(found)} (in {version.path}). Restore or republish it")
         return version
@@ -142,6 +155,8 @@ class ModelRegistry:
         name, number = self._locate(ref)
         try:
             version = read_version(self.root, name, number)
+            if self.remote:
+                self.remote.fetch(version)
         except LifecycleError as error:
             return [str(error)]
         return problems(version.path, version.manifest.files) + list(chain.broken_links(self.root, version))
@@ -156,29 +171,39 @@ class ModelRegistry:
         return chain.lineage(self.root, self.resolve(ref))
 
     def diff(self, a: str, b: str) -> comparison.Difference:
+        if self.remote:  # tensors are compared
+            return comparison.difference(self.load(a), self.load(b))
         return comparison.difference(self.resolve(a), self.resolve(b))
 
     # -- aliases ------------------------------------------------------------------------------------------------------
 
     def aliases(self) -> dict[str, str]:
         """Where each alias points: {"production": "deploy/2"}."""
+        self._look()
         return read_aliases(self.root)
 
     def alias_moves(self) -> list[AliasMove]:
         """Who moved which alias when, oldest first."""
+        self._look()
         return read_moves(self.root)
 
     def set_alias(self, alias: str, ref: str, reason: str = "") -> AliasMove:
         """Point an alias at a version, atomically and on record. Raises LifecycleError when `alias` is a model name."""
         check_name("an alias", alias)
+        if self.remote:
+            self._require_no_name(alias)
+            return self.remote.move_alias(alias, self.resolve(ref).ref, reason)
         try:
             with exclusive(self.root):
-                if alias in self.names():
-                    raise LifecycleError(f'"{alias}" is the name of a model: choose another word for the alias')
+                self._require_no_name(alias)
                 return append_move(self.root, alias, self.resolve(ref).ref, reason)
         except OSError as error:
             why = "the disk is full" if disk_is_full(error) else error
             raise LifecycleError(f'cannot move alias "{alias}" in {self.root}: {why}; it points where it did') from error
+
+    def _require_no_name(self, alias: str) -> None:
+        if alias in self.names():
+            raise LifecycleError(f'"{alias}" is the name of a model: choose another word for the alias')
 
     # -- housekeeping -------------------------------------------------------------------------------------------------
 
@@ -187,7 +212,13 @@ class ModelRegistry:
 
         Also what killed publishers left. With `dry_run` only say what would go.
         """
-        return garbage.collect(self.root, keep, dry_run)
+        self._look()
+        found = garbage.collect(self.root, keep, dry_run or self.remote is not None)
+        if self.remote and not dry_run:
+            for version in found.versions:
+                self.remote.remove(version.ref)
+            self._look()
+        return found
 
     def export(self, ref: str, directory: str | os.PathLike[str]) -> Path:
         """Check a version and copy it to a new or empty directory."""
@@ -221,4 +252,13 @@ class ModelRegistry:
         return self.publish(name, copy, stage="import", data=data, fingerprint=content, card=card)
 
     def _locate(self, ref: str) -> tuple[str, int]:
-        return locate(ref, numbers(self.root), read_aliases(self.root), self.root)
+        return locate(ref, self._numbers(), read_aliases(self.root), self.location)
+
+    def _numbers(self) -> dict[str, list[int]]:
+        self._look()
+        return numbers(self.root)
+
+    def _look(self) -> None:
+        """Let the mirror show what is there now."""
+        if self.remote:
+            self.remote.pull()

@@ -19,11 +19,11 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 56_000
+    contrastive_pictures: int = 64_000
     """Pictures from which the tower learns what is true of them."""
     contrastive_batch: int = 64
     """Pictures of a step of this."""
-    first: float = 0.3
+    first: float = 0.5
     """Part of them, at the beginning, that show large things and writing alone."""
     facts: int = 4
     """Most statements about a picture that are true in this, and most that are not."""
@@ -31,11 +31,11 @@ class SeeConfig:
     """Peak learning rate of AdamW in this."""
     contrastive_matrix_lr: float = 0.02
     """Peak learning rate of Muon in this."""
-    align_pictures: int = 3_200
+    align_pictures: int = 800
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 24_000
+    pictures: int = 16_000
     """Pictures and clips about which questions are asked while everything learns."""
-    batch: int = 32
+    batch: int = 16
     """Pictures and clips in an optimizer step of the last two phases."""
     questions: int = 3
     """Most questions about a picture, of which one is what there is; about a clip there is one."""
@@ -47,7 +47,7 @@ class SeeConfig:
     """Peak learning rate of AdamW."""
     matrix_lr: float = 0.01
     """Peak learning rate of Muon, on the matrices inside the blocks."""
-    decoder_pace: float = 0.4
+    decoder_pace: float = 1.0
     """How many times these rates are the language model's."""
     held: float = 4.0
     """Weight of what the language model is held to, in the loss."""

@@ -26,8 +26,8 @@ from lifecycle.world.sights.facts import facts
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
-LARGE = ("object", "object", "digits")
-"""Kinds of pictures with one or two large things."""
+LARGE = ("anywhere", "anywhere", "object", "digits")
+"""Kinds of pictures with one or two things, and writing."""
 ASK_FOR_CAPTION = "Describe the picture."
 
 

@@ -89,11 +89,18 @@ class ShowAttention:
 
     def glances(
         self, model: ServedModel, prompt: Prompt, answer: tuple[int, ...], pictures: list[LookedAt]
-    ) -> list[Glance]:
-        """One for each token of `answer`. Raises `InvalidRequest`, `AttentionUndefined` and `QueueFull`."""
+    ) -> tuple[int, list[Glance]]:
+        """How many layers there are, and a glance for each token of `answer`.
+
+        Raises `InvalidRequest`, `AttentionUndefined` and `QueueFull`.
+        """
+        rows = model.gaze(prompt, answer)
+        if wrong := [layer for layer in self.layers or () if layer >= len(rows)]:
+            raise InvalidRequest(f'"layers" names layer {wrong[0]}: {model.name} has {len(rows)}, from 0', param="layers")
+        mean = (rows if self.layers is None else rows[list(self.layers)]).mean(0)
         places = [[at for start, stop in placed.spans for at in range(start, stop)] for placed in prompt.media]
         words, glances = model.tokenizer.detokenizer(), []
-        for number, row in enumerate(model.gaze(prompt, answer, self.layers).tolist()):
+        for number, row in enumerate(mean.tolist()):
             text = words.push(answer[number : number + 1]) + (words.flush() if number + 1 == len(answer) else "")
             share = sum(row[at] for own in places for at in own)
             weights = [
@@ -101,4 +108,4 @@ class ShowAttention:
                 for own, picture in zip(places, pictures, strict=True)
             ]
             glances.append(Glance(answer[number], text, share, weights))
-        return glances
+        return len(rows), glances

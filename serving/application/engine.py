@@ -50,7 +50,7 @@ class EngineLoop:
     """An `EnginePort` in a thread of this process.
 
     `observer` is told on the engine's thread about every request that comes in (its arrival filled in), every step, and
-    every end; the ends that a step brings come before its report.
+    every end; the ends that a step brings come before its report. `delivered` is called there when events are in mailboxes.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class EngineLoop:
         drafter: Drafter | None = None,
         grammars: GrammarCompiler | None = None,
         observer: Observer | None = None,
+        delivered: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._config = config
         self._context_length = context_length
         self._observer = observer
+        self._delivered = delivered
         self._clock = clock
         self._pool = BlockPool(
             backend.num_blocks,
@@ -387,6 +389,8 @@ class EngineLoop:
                     del self._mailboxes[event.request_id]
                     self._adapters.end(self._sequences.pop(event.request_id).request)
                     self._idle.notify_all()
+        if events:
+            self._delivered()
 
     def _report(self, work: Sequence[Work], start: float) -> None:
         end = self._clock()

@@ -41,6 +41,12 @@ class EngineStats:
     parts: Mapping[str, float] = field(default_factory=dict)  # seconds of a step's parts, those of the backend included
     grammar_requests: int = 0  # answers that had to satisfy a grammar
     grammar_compile_seconds: float = 0.0  # on the threads of the requests, not in steps
+    replicas: int = 1  # engines that these are the figures of
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that the KV pool of one engine has room for."""
+        return self.kv_total // max(1, self.replicas) * self.block_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +183,11 @@ class Gaze(Protocol):
     def thumbnail(self, frame: Any) -> str:
         """A data: address of a small copy of a uint8 RGB array [height, width, 3]."""
 
-    def __call__(self, prompt: Prompt, answer: Sequence[int], layers: Sequence[int] | None = None) -> Any:
-        """[answer tokens, prompt + answer] attention, the mean over the heads of `layers` or of all; each row sums to 1.
+    def __call__(self, prompt: Prompt, answer: Sequence[int]) -> Any:
+        """[layers, answer tokens, prompt + answer] attention, a tensor: the mean over the heads; each row sums to 1.
 
-        Row 0 is that of the prompt's last token, from which the first of the answer follows. Raises `InvalidRequest`,
-        `AttentionUndefined`, and `QueueFull` while others compute.
+        Row 0 is that of the prompt's last token, from which the first of the answer follows. Raises
+        `ContextLengthExceeded`, `AttentionUndefined`, and `QueueFull` while others compute.
         """
 
 

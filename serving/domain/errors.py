@@ -163,6 +163,14 @@ class Draining(ServingError):
     code = "draining"
 
 
+class NoReplica(ServingError):
+    """None of the engines of a model serves at the moment; others are being started."""
+
+    status = 503
+    type = "service_unavailable"
+    code = "no_replica"
+
+
 class FeedbackUnavailable(ServingError):
     """Feedback cannot be stored or read now: the disk is full, or another program holds the database."""
 

@@ -9,6 +9,7 @@ from lifecycle.errors import LifecycleError
 from serving.domain.canary import CanaryRules
 from serving.domain.config import SchedulerConfig
 from serving.domain.policies import UnknownPolicy, make_policy
+from serving.infrastructure.cluster.config import ReplicaConfig
 from serving.infrastructure.media.limits import MediaLimits
 from serving.infrastructure.speech.config import SpeechConfig
 
@@ -19,7 +20,7 @@ Speculative = Literal["off", "ngram", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, CanaryRules):
+class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, ReplicaConfig, CanaryRules):
     """The scheduler's knobs, how to load the model, what pictures may cost, who hears and speaks, how a version is tried.
 
     Raises LifecycleError for a value that cannot work.
@@ -57,6 +58,7 @@ class ServingConfig(SchedulerConfig, MediaLimits, SpeechConfig, CanaryRules):
             raise LifecycleError(f"{error}; change it with --set KEY=VALUE") from None
         MediaLimits.__post_init__(self)
         SpeechConfig.__post_init__(self)
+        ReplicaConfig.__post_init__(self)
         for name, known in (
             ("dtype", get_args(Dtype)),
             ("backend", get_args(Backend)),

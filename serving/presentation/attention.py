@@ -28,11 +28,12 @@ def attention(state: ServerState) -> Response:
     read_tokens = len(prompt.tokens) + len(answer)
     state.charge(lambda: read_tokens)
     pictures = command.pictures(model, prompt)
-    glances = command.glances(model, prompt, answer, pictures)
+    layers, glances = command.glances(model, prompt, answer, pictures)
     return jsonify(
         {
             "object": "chat.attention",
             "model": model.name,
+            "layers": layers,
             "pictures": [picture_json(one) for one in pictures],
             "tokens": [glance_json(one) for one in glances],
             "usage": {"prompt_tokens": read_tokens, "total_tokens": read_tokens},

@@ -24,7 +24,7 @@ from serving.bench.options import (
 from serving.bench.report import emit
 from serving.bench.workload import Traffic
 
-ROUTERS = ("round-robin", "least-loaded", "prefix-affinity")
+ROUTERS = ("round-robin", "least-loaded", "power-of-two", "prefix-affinity")
 NUM_BLOCKS = 2048
 NO_QUEUE_LIMIT = 2**31
 

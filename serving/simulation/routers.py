@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from lifecycle.config import choose
 from serving.bench.workload import Job
+from serving.domain.routing import PrefixRouter
 from serving.simulation.replica import Replica
-
-OVERLOAD = 1.25
-"""Prefix affinity gives way when the preferred replica has this many times the mean load (Mirrokni et al. 2016)."""
 
 
 class Router(Protocol):
@@ -59,39 +58,34 @@ class LeastLoaded:
         heapq.heappush(self._heap, (self._replicas[number].load, self._turn, number))
 
 
-class PrefixAffinity:
-    """Prompts that begin alike go where that beginning is cached, unless that replica has far more to do than others.
+class PowerOfTwo:
+    """The lighter of two at random. With `affinity`, prompts that begin alike go where that beginning is cached.
 
-    What counts as the beginning is the first block; prompts without a known one go to the least loaded replica.
+    The very router that stands before the replicas of a server, see `serving.domain.routing`.
     """
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], *, affinity: bool = False) -> None:
         self._replicas = replicas
-        self._least = LeastLoaded(replicas)
-        self._homes: dict[int, int] = {}
+        self._router = PrefixRouter()
+        self._affinity = affinity
         self._total = 0
         self._loads = [0] * len(replicas)
 
     def route(self, job: Job) -> int:
-        if not job.prefix:
-            return self._least.route(job)
-        home = self._homes.get(job.prefix[0])
-        limit = OVERLOAD * (self._total + 1) / len(self._replicas) + 1
-        if home is None or self._loads[home] > limit:
-            home = self._homes[job.prefix[0]] = self._least.route(job)
-        return home
+        prefix = [(job.tenant, content) for content in job.prefix] if self._affinity else ()
+        return self._router.route(range(len(self._loads)), self._loads.__getitem__, self._total, prefix)
 
     def loaded(self, number: int) -> None:
         load = self._replicas[number].load
         self._total += load - self._loads[number]
         self._loads[number] = load
-        self._least.loaded(number)
 
 
 ROUTERS: dict[str, Callable[[Sequence[Replica]], Router]] = {
     "round-robin": RoundRobin,
     "least-loaded": LeastLoaded,
-    "prefix-affinity": PrefixAffinity,
+    "power-of-two": PowerOfTwo,
+    "prefix-affinity": partial(PowerOfTwo, affinity=True),
 }
 
 

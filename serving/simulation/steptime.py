@@ -1,43 +1,17 @@
-"""How long a step takes, as four numbers: t = base + per_token * tokens + per_position * kv_read + per_sequence * sequences.
-
-`base` is what a step costs however little it computes (reading the weights), `per_token` the arithmetic, `per_position`
-reading keys and values, `per_sequence` the sampling and bookkeeping of one more row.
-"""
+"""The four numbers of a step's time (`lifecycle.planning.steptime`), fitted to what a recording measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from lifecycle.errors import LifecycleError
+from lifecycle.planning.steptime import StepTimeModel
 from serving.application.recording import Recording, StepRecord
 
-FEATURES = ("base", "per_token", "per_position", "per_sequence")
 MIN_STEPS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class StepTimeModel:
-    """Seconds. The defaults are those of benchmarks/simulator.md: 15.7M parameters, bfloat16, one core."""
-
-    base: float = 1.4e-2
-    per_token: float = 2.4e-4
-    per_position: float = 1.2e-6
-    per_sequence: float = 4.0e-5
-
-    def __call__(self, tokens: int, kv_read: int, sequences: int) -> float:
-        """Seconds of a step."""
-        return self.base + self.per_token * tokens + self.per_position * kv_read + self.per_sequence * sequences
-
-    def __str__(self) -> str:
-        names = {"base": "ms", "per_token": "us/token", "per_position": "ns/position", "per_sequence": "us/sequence"}
-        scales = (1e3, 1e6, 1e9, 1e6)
-        return " + ".join(
-            f"{value * scale:.3g} {unit}"
-            for value, scale, unit in zip(asdict(self).values(), scales, names.values(), strict=True)
-        )
 
 
 @dataclass(frozen=True, slots=True)

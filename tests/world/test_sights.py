@@ -66,7 +66,7 @@ def test_captions_name_everything(training):
 
 
 def test_training_shows_nothing_that_is_held_out(training):
-    assert {scene.kind for scene in training} == set(KINDS)
+    assert {scene.kind for scene in training} == set(SPLITS["train"])
     assert not [scene for scene in training if held_out(scene)]
     drawn = {item.word for scene in training for item in scene.items if item.kind == "drawing"}
     assert drawn == set(words.SEEN)

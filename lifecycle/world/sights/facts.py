@@ -12,6 +12,7 @@ from lifecycle.world.sights.holdout import colour_is_held_out, count_is_held_out
 from lifecycle.world.sights.questions import OPPOSITE, described, genre, sides_of
 from lifecycle.world.sights.scene import Item, Scene
 
+ORDINALS = ("first", "second", "third", "fourth")
 MISREADINGS = 3  # false numbers beside a true one
 
 
@@ -22,7 +23,9 @@ def facts(scene: Scene, rng: random.Random) -> tuple[list[str], list[str]]:
     """
     if scene.items[0].kind == "writing":
         item = scene.items[0]
-        return [_written(item.word)], [_written(text) for text in _misread(item, rng)]
+        signs = list(_signs(item.word, rng))
+        true, false = [sign for sign, _ in signs], [other for _, other in signs]
+        return [_written(item.word), *true], [*map(_written, _misread(item, rng)), *false]
     pairs = [pair for about in (_things, _places, _numbers, _sides) for pair in about(scene, rng)]
     true = list(dict.fromkeys(pair[0] for pair in pairs))
     return true, [false for _, false in pairs if false and false not in true]
@@ -67,6 +70,13 @@ def _sides(scene: Scene, rng: random.Random) -> Iterator[Pair]:
 
 def _written(text: str) -> str:
     return f"the {genre(text)} {text}"
+
+
+def _signs(text: str, rng: random.Random) -> Iterator[Pair]:
+    """ "first digit 4", "last letter k"."""
+    kind, signs = ("digit", "0123456789") if text.isdigit() else ("letter", "abcdefghijklmnopqrstuvwxyz")
+    for place, sign in [*zip(ORDINALS, text, strict=False), ("last", text[-1])]:
+        yield f"{place} {kind} {sign}", f"{place} {kind} {rng.choice(signs.replace(sign, ''))}"
 
 
 def _misread(item: Item, rng: random.Random) -> Iterator[str]:

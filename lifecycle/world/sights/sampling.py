@@ -79,7 +79,7 @@ def _scene(kind: str, split: str, rng: random.Random) -> Scene:
     names = words.UNSEEN if split == "unseen" else words.SEEN
     style = "noto" if split == "other_style" else "openmoji"
     while True:
-        items = KINDS[kind](Palette(names, style, shapes=split in ("train", "test")), rng)
+        items = {**KINDS, **LOOSE}[kind](Palette(names, style, shapes=split in ("train", "test")), rng)
         scene = Scene(kind, items, draw_ground(items, rng), rng.getrandbits(32))
         held = held_out(scene)
         if split == "unseen" or (kind in held if split == "test" else not held):
@@ -119,6 +119,17 @@ def _object(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     if rng.random() < 0.5:
         ends = [(y, x) for x, y in ends]
     return tuple(put(thing, *end, rng.uniform(0.38, 0.5), rng) for thing, end in zip((one, other), ends, strict=True))
+
+
+def _anywhere(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
+    """One thing of any size, or two of which each has a half, in no place in particular."""
+    if rng.random() < 0.4:
+        (thing,) = palette.draw(1, rng, 0.1)
+        return (put(thing, rng.random(), rng.random(), rng.uniform(0.22, 0.7), rng),)
+    halves = [(rng.uniform(0.15, 0.3), rng.random()), (rng.uniform(0.7, 0.85), rng.random())]
+    if rng.random() < 0.5:
+        halves = [(y, x) for x, y in halves]
+    return tuple(put(thing, *half, rng.uniform(0.22, 0.42), rng) for thing, half in zip(palette.draw(2, rng, 0.1), halves, strict=True))
 
 
 def _count(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
@@ -187,8 +198,10 @@ KINDS: dict[str, Callable[[Palette, random.Random], tuple[Item, ...]]] = {
     "digits": _digits,
 }
 """By the skill that a picture is composed for; most pictures answer questions of other skills as well."""
+LOOSE = {"anywhere": _anywhere}
+"""Kinds that only training has: what is held out is a place, and what lies between places shows how a thing looks there."""
 SPLITS: dict[str, tuple[str, ...]] = {
-    "train": tuple(KINDS),
+    "train": (*KINDS, *LOOSE),
     "test": tuple(KINDS),
     "unseen": ("object",),
     "other_style": ("object", "count", "position", "relation"),

@@ -15,11 +15,14 @@ from serving.infrastructure.speech.checks import check_speech
 from serving.infrastructure.speech.files import find
 from serving.infrastructure.speech.onnx import session
 from serving.infrastructure.speech.phonemes import Phonemes
+from serving.infrastructure.speech.silence import trimmed
 
 RATE = 24000
 MOST_SIGNS = 500
 """That the model was trained for, 510, less room for the two paddings."""
 FIRST = "af_heart"
+BEFORE, AFTER = 0.03, 0.25
+"""Seconds of silence that are left around a sentence, of the third of a second and more that the model puts there."""
 
 
 class Kokoro:
@@ -47,7 +50,8 @@ class Kokoro:
         for sentence in sentences(text):
             signs = self._phonemes(sentence)
             for part in _parts(signs):
-                yield SpeechChunk(sentence, Audio(self._samples(part, voice, speed), RATE))
+                spoken = Audio(self._samples(part, voice, speed), RATE)
+                yield SpeechChunk(sentence, Audio(trimmed(spoken, BEFORE, AFTER / speed)[0], RATE))
                 sentence = ""  # told once, however many parts it has
 
     def _samples(self, signs: str, voice: str, speed: float) -> Any:

@@ -13,7 +13,7 @@ WINDOW = 0.02
 QUIET = 10 ** (-55 / 20)
 """Level below which a window is silent, 1 being as loud as can be: -55 dB."""
 MARGIN = 0.1
-"""Seconds that are kept around what is not silent."""
+"""Seconds that are kept around what is not silent, unless somebody wants more or less."""
 
 
 def levels(samples: Any, size: int) -> Any:
@@ -22,14 +22,17 @@ def levels(samples: Any, size: int) -> Any:
     return np.sqrt((whole**2).mean(1))
 
 
-def trimmed(audio: Audio) -> tuple[Any, float]:
-    """(samples, seconds that were cut off before them); no samples when all of it is silent."""
+def trimmed(audio: Audio, before: float = MARGIN, after: float = MARGIN) -> tuple[Any, float]:
+    """(samples, seconds that were cut off before them); no samples when all of it is silent.
+
+    `before` and `after`: seconds that are kept around what is not silent.
+    """
     size = max(1, int(WINDOW * audio.rate))
     loud = np.flatnonzero(levels(audio.samples, size) > QUIET)
     if not len(loud):
         return audio.samples[:0], 0.0
-    margin = int(MARGIN * audio.rate)
-    first, last = max(0, int(loud[0]) * size - margin), (int(loud[-1]) + 1) * size + margin
+    first = max(0, int(loud[0]) * size - int(before * audio.rate))
+    last = (int(loud[-1]) + 1) * size + int(after * audio.rate)
     return audio.samples[first:last], first / audio.rate
 
 

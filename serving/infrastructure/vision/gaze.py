@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lifecycle.hardware import choose_device
 from serving.application.ports import SequenceSlice
-from serving.domain.errors import ContextLengthExceeded, InvalidRequest, QueueFull
+from serving.domain.errors import ContextLengthExceeded, QueueFull
 from serving.domain.grid import Grid
 from serving.domain.media import Media
 from serving.domain.request import Prompt
@@ -77,26 +77,22 @@ class Gaze:
         image.save(file, "WEBP", quality=80)
         return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
-    def __call__(self, prompt: Prompt, answer: Sequence[int], layers: Sequence[int] | None = None) -> Tensor:
-        """[answer tokens, prompt + answer]: over what each token of the answer spread its attention when it was chosen.
+    def __call__(self, prompt: Prompt, answer: Sequence[int]) -> Tensor:
+        """[layers, answer tokens, prompt + answer]: over what each token of the answer spread its attention when it was chosen.
 
-        The mean over the heads of `layers`, numbered from 0, or of all layers. Each row sums to 1; row 0 is that of the
-        prompt's last token, from which the answer's first one follows. Raises `InvalidRequest`, and `QueueFull` while others
-        compute for long.
+        The mean over the heads of each layer. Each row sums to 1; row 0 is that of the prompt's last token, from which the
+        answer's first one follows. Raises `ContextLengthExceeded`, `AttentionUndefined`, and `QueueFull` while others compute
+        for long.
         """
         if not self._lock.acquire(timeout=PATIENCE):
             raise QueueFull("others are asking where a model looked: ask again later")
         try:
-            rows = self._rows(prompt, answer)
+            return self._rows(prompt, answer)
         finally:
             self._lock.release()
-        if wrong := [layer for layer in layers or () if layer >= len(rows)]:
-            raise InvalidRequest(f'"layers" names layer {wrong[0]}: this model has {len(rows)}, from 0', param="layers")
-        return (rows if layers is None else rows[list(layers)]).mean(0)
 
     @torch.inference_mode()
     def _rows(self, prompt: Prompt, answer: Sequence[int]) -> Tensor:
-        """[layers, answer tokens, prompt + answer], the mean over the heads of each layer."""
         if self._lm is None:
             self._lm = CausalLM(load_model(self._directory, self._config, choose_device(self._config.device)))
             self._lm.set_attention("eager")

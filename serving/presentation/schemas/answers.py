@@ -247,6 +247,8 @@ class GlanceToken(Answer):
 class Attention(Answer):
     object: Literal["chat.attention"]
     model: str
+    layers: int
+    """That the language model has."""
     pictures: list[PictureLookedAt]
     tokens: list[GlanceToken]
     """Of the answer."""

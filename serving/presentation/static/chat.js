@@ -200,7 +200,7 @@ async function ask(node) {
   try {
     const { tools } = settings.fields();
     const request = { model: node.version ?? node.model, messages: messages(node.parent), ...(tools && { tools }) };
-    node.gaze = { told: await gaze.ask(request, node.content), parts: shown(node) };
+    node.gaze = await gaze.ask({ ...request, answer: node.content }, shown(node));
     node.asGaze = true;
   } catch (error) {
     node.note = inWords(error);

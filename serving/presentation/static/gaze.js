@@ -1,32 +1,35 @@
 // Where a model looked as it wrote an answer: its pictures, shaded by the attention of the token that is pointed at.
 
-import { postJSON } from "./api.js";
+import { inWords, postJSON } from "./api.js";
 import { el } from "./dom.js";
 import { field, shade } from "./overlay.js";
 
 let patches = false; // whether the grids are drawn
 
-/** Asks the server; `request` is {model, messages, tools}, up to the question. */
-export const ask = (request, answer) => postJSON("v1/chat/attention", { ...request, answer });
+/** Asks the server; `request` is {model, messages, tools, answer}. The answer is kept with what `gazeView` needs beside it:
+ * the pictures and clips of the conversation, in their order, and how to ask for one layer. */
+export async function ask(request, parts) {
+  const again = (layers) => postJSON("v1/chat/attention", { ...request, ...(layers && { layers }) });
+  return { told: await again(), parts, again };
+}
 
-/** `told` as the API answers; `parts` are the pictures and clips of the conversation, in their order. */
-export function gazeView(told, parts) {
+export function gazeView({ told, parts, again }) {
+  let { tokens } = told;
   const said = el("p.caption", { role: "status" });
   const canvases = told.pictures.map(() => el("canvas", { "aria-hidden": "true" }));
-  let pinned = null;
+  let pinned = null; // number of a token
   let pointed = null;
 
-  const buttons = told.tokens.map((one) =>
+  const buttons = tokens.map((one, at) =>
     el(
       "button.token",
       {
         type: "button",
         "aria-pressed": "false",
-        title: percent(one.share),
-        onpointerenter: () => paint((pointed = one)),
-        onfocus: () => paint((pointed = one)),
+        onpointerenter: () => paint((pointed = at)),
+        onfocus: () => paint((pointed = at)),
         onclick: () => {
-          pinned = pinned === one ? null : one;
+          pinned = pinned === at ? null : at;
           paint((pointed = null));
         },
       },
@@ -37,12 +40,12 @@ export function gazeView(told, parts) {
   const words = el("div.tokens", { onpointerleave: leave, onfocusout: leave }, buttons);
 
   function paint() {
-    const chosen = pointed ?? pinned;
-    const { weights, share } = chosen ?? average(told.tokens);
+    const chosen = tokens[pointed ?? pinned];
+    const { weights, share } = chosen ?? average(tokens);
     const fields = told.pictures.map((picture, at) => field(picture.grids, weights[at], !patches));
     const most = Math.max(...fields.map((values) => Math.max(...values)));
     fields.forEach((values, at) => shade(canvases[at], values, most, patches ? told.pictures[at].grids : null));
-    buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(told.tokens[at] === pinned)));
+    buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === pinned)));
     const what = chosen ? `“${chosen.text.trim() || "·"}”` : "The whole answer";
     said.textContent = `${what}: ${percent(share)} of the attention fell on ${told.pictures.length > 1 ? "pictures" : "the picture"}`;
   }
@@ -53,8 +56,18 @@ export function gazeView(told, parts) {
     toggle.setAttribute("aria-pressed", String(patches));
     paint();
   };
+  const numbers = Array.from({ length: told.layers }, (_, at) => new Option(`Layer ${at + 1}`, at));
+  const layer = el("select", { "aria-label": "Layers" }, new Option("All layers", ""), numbers);
+  layer.onchange = async () => {
+    try {
+      ({ tokens } = await again(layer.value ? [Number(layer.value)] : null));
+      paint();
+    } catch (error) {
+      said.textContent = inWords(error);
+    }
+  };
   const figures = told.pictures.map((picture, at) => figure(picture, parts[picture.part], canvases[at]));
-  const view = el("div.gaze", {}, el("div.looked", {}, figures), words, el("div.gaze-bar", {}, toggle, said));
+  const view = el("div.gaze", {}, el("div.looked", {}, figures), words, el("div.gaze-bar", {}, toggle, layer, said));
   const sizes = new ResizeObserver(() => paint()); // the first time as soon as there is a size
   for (const canvas of canvases) sizes.observe(canvas);
   return view;
@@ -67,7 +80,7 @@ function figure(picture, part, canvas) {
     frame ? "figure.frame" : "figure",
     { "--aspect": picture.width / picture.height },
     el("div", {}, image, canvas),
-    el("figcaption", {}, `${frame ? `${seconds(picture)} · ` : ""}${counted(picture.grids)}`),
+    el("figcaption", {}, frame ? seconds(picture) : counted(picture.grids)),
   );
 }
 

@@ -32,7 +32,7 @@ export function paint(article, node) {
   if (node.role === "user") {
     body.textContent = node.content;
   } else if (node.asGaze && node.gaze) {
-    body.replaceChildren(gazeView(node.gaze.told, node.gaze.parts));
+    body.replaceChildren(gazeView(node.gaze));
   } else if (node.asTokens && node.tokens) {
     body.replaceChildren(tokenView(node.tokens));
   } else if (node.verbatim) {

@@ -157,6 +157,9 @@ def test_the_picture_shows_where_the_model_looked(looking):
     page.click("text=Patches and tokens")
     tokens.last.hover()
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != one
+    with page.expect_request("**/v1/chat/attention") as caught:
+        page.select_option("[aria-label='Layers']", "2")
+    assert json.loads(caught.value.post_data)["layers"] == [2]
     page.click("text=Where it looked")
     assert page.locator(".gaze").count() == 0 and page.locator(".message.assistant .body").inner_text() == text
 

@@ -58,6 +58,13 @@ def video(data: bytes) -> dict:
     return {"type": "video_url", "video_url": {"url": data_url(data, "video/mp4")}}
 
 
+def test_a_model_of_texts_looks_nowhere():
+    server = Seeing(sees=())
+    for part, param in ((PICTURE, "messages[1].content[0].image_url.url"), (TEXT, "model")):
+        answer = server.chat(part, route="/v1/chat/attention", answer="yes")
+        assert (answer.status_code, answer.json["error"]["param"]) == (400, param), answer.text
+
+
 def test_parts_keep_their_order_and_places():
     server = Seeing()
     first, second = still("PNG", pattern(1)), still("PNG", pattern(2))

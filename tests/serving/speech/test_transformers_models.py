@@ -50,6 +50,34 @@ def moonshine_directory(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def whisper_directory(tmp_path_factory):
+    import torch
+    from transformers import (
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+        WhisperProcessor,
+        WhisperTokenizer,
+    )
+
+    directory = tmp_path_factory.mktemp("whisper")
+    torch.manual_seed(0)
+    signs = [*"abcdefghijklmnopqrstuvwxyz", "\u0120"]  # the last one is how byte-level BPE writes a space
+    vocabulary = {sign: at for at, sign in enumerate([*signs, "<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"])}
+    (directory / "vocab.json").write_text(json.dumps(vocabulary))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = WhisperTokenizer(vocab=str(directory / "vocab.json"), merges=str(directory / "merges.txt"))
+    WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer).save_pretrained(directory)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_target_positions=64,
+        decoder_start_token_id=7, bos_token_id=27, eos_token_id=27, pad_token_id=27, begin_suppress_tokens=None,
+    )  # fmt: skip
+    WhisperForConditionalGeneration(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
 def vits_directory(tmp_path_factory):
     import torch
     from transformers import VitsConfig, VitsModel, VitsTokenizer
@@ -70,14 +98,16 @@ def vits_directory(tmp_path_factory):
     return directory
 
 
-def test_the_adapter_hears_what_the_model_generates(moonshine_directory):
+@pytest.mark.parametrize("family", ["moonshine", "whisper"])
+def test_the_adapter_hears_what_the_model_generates(family, request):
     import torch
     from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-    engine = load_hearing(SpeechConfig(speech_to_text=str(moonshine_directory)))
+    directory = request.getfixturevalue(f"{family}_directory")
+    engine = load_hearing(SpeechConfig(speech_to_text=str(directory)))
     samples = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     transcript = engine.transcribe(Audio(samples, 16000))
-    model, processor = (kind.from_pretrained(moonshine_directory) for kind in (AutoModelForSpeechSeq2Seq, AutoProcessor))
+    model, processor = (kind.from_pretrained(directory) for kind in (AutoModelForSpeechSeq2Seq, AutoProcessor))
     with torch.inference_mode():
         inputs = processor(samples, sampling_rate=16000, return_tensors="pt")
         own = model.generate(**inputs, max_new_tokens=24, do_sample=False)

@@ -23,7 +23,9 @@ def shown(family: Seeing, asked, answer, layers=None):
     command = ShowAttention(asked, answer, layers)
     prompt, tokens = command.read(family.served)
     pictures = command.pictures(family.served, prompt)
-    return prompt, pictures, command.glances(family.served, prompt, tokens, pictures)
+    count, glances = command.glances(family.served, prompt, tokens, pictures)
+    assert count == family.model.config.get_text_config().num_hidden_layers
+    return prompt, pictures, glances
 
 
 def expected(family: Seeing, asked, answer) -> torch.Tensor:
@@ -53,14 +55,18 @@ def test_weights_are_those_of_the_model_for_the_answer_it_gave(family):
     prompt, _, glances = shown(family, asked, tuple(answer))
     assert [one.token for one in glances] == answer
     rows = family.served.gaze(prompt, answer)
-    torch.testing.assert_close(rows.sum(-1), torch.ones(len(answer)), atol=1e-5, rtol=0)
-    whole = expected(family, asked, answer)
-    torch.testing.assert_close(rows, whole.mean((0, 1)), atol=1e-5, rtol=0)
-    torch.testing.assert_close(family.served.gaze(prompt, answer, (1,)), whole[1].mean(0), atol=1e-5, rtol=0)
-    on_pictures = rows[:, : len(prompt.tokens)][:, torch.tensor(prompt.tokens) == family.model.config.image_token_id].sum(-1)
-    for one, share in zip(glances, on_pictures.tolist(), strict=True):
+    torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows, expected(family, asked, answer).mean(1), atol=1e-5, rtol=0)
+    one_layer = shown(family, asked, tuple(answer), (1,))[2]
+    assert [one.share for one in one_layer] == pytest.approx(shares(family, prompt, rows[1]))
+    for one, share in zip(glances, shares(family, prompt, rows.mean(0)), strict=True):
         told = sum(weight for pictures in one.weights for grid in pictures for weight in grid)
         assert one.share == pytest.approx(share) and 0 < told <= one.share + 1e-6 <= 1
+
+
+def shares(family: Seeing, prompt, rows) -> list[float]:
+    """Of each row, what lies on placeholders."""
+    return rows[:, : len(prompt.tokens)][:, torch.tensor(prompt.tokens) == family.model.config.image_token_id].sum(-1).tolist()
 
 
 def test_a_text_and_its_tokens_are_the_same_answer(family):
@@ -172,5 +178,5 @@ def test_weights_are_those_of_a_decoder_written_out(idefics):
         x = x + own.o_proj((weights @ v).transpose(0, 1).flatten(1))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
         means.append(weights.mean(0)[len(prompt.tokens) - 1 : -1])
-    by_hand = torch.stack(means).mean(0)
+    by_hand = torch.stack(means)
     torch.testing.assert_close(idefics.served.gaze(prompt, [one.token for one in glances]), by_hand, atol=1e-5, rtol=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from serving.bench.roofline import Machine, Work
+from lifecycle.planning.roofline import Machine, Work
 
 MACHINE = Machine(bytes_per_s=1000.0, flop_per_s=8000.0)
 
