@@ -219,7 +219,7 @@ def _list(registry: ModelRegistry) -> None:
             continue
         rows.append(_row(version, aliased.get(ref, ())))
     if not rows:
-        click.echo(f'the registry {registry.root} is empty: try "lifecycle pretrain" or "lifecycle models import smollm2"')
+        click.echo(f'the registry {registry.location} is empty: try "lifecycle pretrain" or "lifecycle models import smollm2"')
         return
     _table([("VERSION", "STAGE", "CREATED", "SIZE", "ALIASES", "METRIC"), *rows])
 
