@@ -248,8 +248,9 @@ def main() -> None:
     text = f"""{table}
 {len(utterances)} utterances in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB; heard by {listener.name}, spoken by {speaker.name};
 {arguments.turns} turns in real time, {arguments.interruptions} interruptions, {LIVE} conversations at once with {arguments.live_turns} turns each. Milliseconds.
+Five-minute load average of the machine at the end: {os.getloadavg()[1]:.1f}, for {len(os.sched_getaffinity(0))} cores that this could use.
 """
-    first = {name: rows[0][name] for name in COLUMNS}
+    first = {"load_average": os.getloadavg()[1], "cores": len(os.sched_getaffinity(0)), **{name: rows[0][name] for name in COLUMNS}}
     publish("voice", {**first, "native_heard": None, "native_spoken": None, "models": rows}, TITLE, text, arguments.json)
 
 

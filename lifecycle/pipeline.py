@@ -105,6 +105,16 @@ def see(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlh
     return run(config.see, registry, parent=start, conversations=conversations, data=data, preset=preset)
 
 
+def speak(config: Preset, registry: ModelRegistry, preset: str, parent: str = "rlhf@latest") -> ModelVersion:
+    """From one that reads to one that also hears and speaks; some of what it has read is told again, so that it stays as it is."""
+    from lifecycle.speak import run
+
+    start = registry.load(parent)
+    told = min(config.world.conversations, config.speak.conversations)
+    conversations, data = _conversations(replace(config.world, conversations=told))
+    return run(config.speak, registry, parent=start, conversations=conversations, data=data, preset=preset)
+
+
 def feedback(config: Preset, registry: ModelRegistry, preset: str, parent: str | None = None, marks: str = "feedback") -> ModelVersion:
     """From what is served to what people liked better; deployed, and served from now on unless a skill got lost.
 

@@ -17,6 +17,8 @@ from lifecycle.see.config import PRESETS as SEE
 from lifecycle.see.config import SeeConfig
 from lifecycle.sft.config import PRESETS as SFT
 from lifecycle.sft.config import SFTConfig
+from lifecycle.speak.config import PRESETS as SPEAK
+from lifecycle.speak.config import SpeakConfig
 from lifecycle.world.config import PRESETS as WORLD
 from lifecycle.world.config import WorldConfig
 
@@ -32,9 +34,10 @@ class Preset:
     deploy: DeployConfig
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
     see: SeeConfig = field(default_factory=SeeConfig)
+    speak: SpeakConfig = field(default_factory=SpeakConfig)
 
 
 def preset(name: str) -> Preset:
     """The preset of that name; raises LifecycleError that lists them all."""
     choose("preset", name, WORLD)
-    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name], FEEDBACK[name], SEE[name])
+    return Preset(WORLD[name], PRETRAIN[name], SFT[name], RLHF[name], DEPLOY[name], FEEDBACK[name], SEE[name], SPEAK[name])

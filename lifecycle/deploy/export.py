@@ -16,7 +16,7 @@ from lifecycle.deploy.config import DeployConfig
 from lifecycle.deploy.gguf_file import FILE, plain_template, write_gguf
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import DTYPES
-from lifecycle.model.loading import is_adapter, load_causal_lm, save_int8, sees
+from lifecycle.model.loading import CODEC_DIRECTORY, is_adapter, load_causal_lm, save_int8, sees, speaks
 from lifecycle.registry import ModelVersion
 
 
@@ -61,6 +61,8 @@ def _checkpoint(parent: ModelVersion, config: DeployConfig, directory: Path) -> 
     else:
         model.save_pretrained(directory)
     (AutoProcessor.from_pretrained(parent.path) if sees(parent.path) else tokenizer).save_pretrained(directory)
+    if speaks(parent.path):
+        shutil.copytree(Path(parent.path) / CODEC_DIRECTORY, directory / CODEC_DIRECTORY)
 
 
 def _gguf(parent: ModelVersion, precision: str, directory: Path, licences: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.registry.files import told_when_full
 
-PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "import", "adapter")
+PARENTS = ("rlhf", "rlhf-dpo", "rlhf-kto", "sft", "see", "speak", "import", "adapter")
 NOTES = {
     "int8": "transformers opens it with the package compressed-tensors; lifecycle.model.loading.load_causal_lm does without.",
     "gguf": "For llama.cpp and what is built on it: llama-server -m model.gguf; f16 and q8_0 for OpenVINO GenAI as well.",

@@ -82,11 +82,11 @@ def report(
 ) -> ReportCard:
     """Score versions on the frozen sets, or on the development split (or on the first `limit` tasks of each).
 
-    A version that sees is asked about the frozen pictures as well, once as they are and once with all of them blank; `skills`
-    leaves these out. A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
+    A version that sees is asked about the frozen pictures as well, once as they are and once with all of them blank; one that
+    hears is spoken to; `skills` leaves these out. A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
     tasks of each skill the answers are kept.
     """
-    from lifecycle.model.loading import sees
+    from lifecycle.model.loading import sees, speaks
 
     tasks_of = {skill: (sets.development if development else sets.load)(skill, limit) for skill in sets.skills(skills)}
     rows: list[Row] = []
@@ -97,6 +97,8 @@ def report(
         rows += [row(version, skill, tasks, answers[version.ref][skill]) for skill, tasks in tasks_of.items()]
         if not skills and sees(version.path):
             rows += seeing_rows(version, limit, development)
+        if not skills and speaks(version.path):
+            rows += speaking_rows(version, limit)
     return ReportCard(tuple(rows), tuple(samples_of(tasks_of, answers, samples)))
 
 
@@ -127,6 +129,13 @@ def seeing_rows(version: ModelVersion, limit: int | None = None, development: bo
             right = [correct(task.question, text) for task, text in zip(tasks, told, strict=True)]
             rows.append(_row(version, skill, right, guess))
     return rows
+
+
+def speaking_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
+    """A version that hears and speaks: numbers and names understood, in voices that it knows and in another, and said aloud."""
+    from lifecycle.evaluation.hearing import examine
+
+    return [_row(version, skill, right, 1 / spoken) for skill, right, spoken in examine(version.path, limit)]
 
 
 def chance(tasks: Sequence[Task]) -> float:

@@ -40,6 +40,8 @@ QUANTIZATION = {
 }
 """config.json's "quantization_config" for W8A8 with the head left alone."""
 
+CODEC_DIRECTORY = "codec"
+"""Where a version that hears and speaks keeps its codec."""
 FOREIGN = {"model.gguf": "llama.cpp", "openvino_model.xml": "OpenVINO GenAI"}
 """Files that other engines load, by which their artefacts are known."""
 
@@ -60,6 +62,11 @@ def sees(directory: str | Path) -> bool:
     """Whether a checkpoint has a vision tower in front of its language model."""
     file = Path(directory) / "config.json"
     return file.is_file() and "vision_config" in json.loads(file.read_text())
+
+
+def speaks(directory: str | Path) -> bool:
+    """Whether a checkpoint comes with a codec, whose tokens it reads and writes."""
+    return (Path(directory) / CODEC_DIRECTORY).is_dir()
 
 
 def load_config(directory: str | Path) -> Any:

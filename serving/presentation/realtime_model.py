@@ -41,7 +41,7 @@ class ConnectedModel:
             lease.release()
             raise
         lease.charge(lambda: generation.usage.total_tokens)
-        return Asked(generation, Meter(self._state.metrics, generation), lambda: self._end(lease))
+        return Asked(generation, Meter(self._state.metrics, generation, self._state.canary), lambda: self._end(lease))
 
     def _start(self, command: GenerateChat) -> Generation:
         while True:
@@ -80,5 +80,5 @@ class Asked:
                 yield deltas
         finally:
             updates.close()
-            self._meter.abort()
+            self._meter.close()
             self._end()

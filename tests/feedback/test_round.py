@@ -117,16 +117,16 @@ def test_what_was_learnt_is_served_when_no_skill_is_worse(served, capsys):
 
 
 def test_what_lost_a_skill_is_published_and_not_served_and_the_skill_is_named(served, monkeypatch, capsys):
-    from lifecycle.deploy import stage as deploying
+    from lifecycle.deploy import gate
     from lifecycle.evaluation.card import ReportCard, Row
 
     registry, config = served
 
-    def card(version, config):  # a random model has no skill to lose: let the parent have one
+    def card(version, limit):  # a random model has no skill to lose: let the parent have one
         low, high = (0.0, 0.1) if version.ref == "deploy/2" else (0.8, 1.0)
         return ReportCard((Row(version.ref, "deploy", "arithmetic", high, low, high, 300, 0, 0.0),))
 
-    monkeypatch.setattr(deploying, "_card", card)
+    monkeypatch.setattr(gate, "card", card)
     assert pipeline.feedback(config, registry, "tiny").ref == "deploy/2"
     assert registry.aliases()["production"] == "deploy/1"
     said = capsys.readouterr().out

@@ -37,7 +37,7 @@ def outputs(path: Path) -> list[str]:
     return found
 
 
-def test_there_is_one_for_the_start_one_for_each_stage_one_for_marking_one_for_tools_and_one_for_seeing():
+def test_there_is_one_for_the_start_one_for_each_stage_one_for_marking_one_for_tools_one_for_seeing_and_one_for_voices():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here",
         "01_pretrain",
@@ -48,6 +48,7 @@ def test_there_is_one_for_the_start_one_for_each_stage_one_for_marking_one_for_t
         "05_serve",
         "06_function_calling",
         "07_seeing",
+        "08_voice",
     ]
 
 

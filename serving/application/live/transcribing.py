@@ -11,6 +11,7 @@ from typing import Protocol
 from serving.application.live.hearing import Heard
 from serving.application.live.stage import POLL_SECONDS
 from serving.application.speech import SpeechToText
+from serving.domain.written import as_written
 
 FINALS = 16
 """Turns and settled pieces that may wait."""
@@ -34,7 +35,7 @@ class _Turn:
 
     @property
     def words(self) -> str:
-        return " ".join(text for text in [*self.settled, self.text] if text)
+        return as_written(" ".join(text for text in [*self.settled, self.text] if text))
 
 
 class Scribe:

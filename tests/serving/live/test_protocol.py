@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from serving.domain.request import Request
 from tests.serving.http.scripted_engine import Catalog, scripted_model
 
-from .conftest import talk_to
+from .conftest import PATIENCE, talk_to
 from .modem import modem_engines
 
 ANSWER = "It is forty two, as you know. Ask me something else."
@@ -17,6 +18,14 @@ ANSWER = "It is forty two, as you know. Ask me something else."
 
 def prompt_of(model, request: Request) -> str:
     return model.tokenizer.decode(request.prompt_tokens)
+
+
+def until(true) -> None:
+    """Wait for what another thread does soon."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -135,7 +144,7 @@ def test_an_answer_is_cancelled_and_truncated(serve, model):
             pass
         talk.connection.conversation.item.retrieve(item_id=spoken.item_id)
         assert talk.until("conversation.item.retrieved").item.content[0].transcript == ""
-        assert model.engine.cancelled
+    until(lambda: model.engine.cancelled)
 
 
 def test_a_function_is_called_within_a_spoken_turn(serve):

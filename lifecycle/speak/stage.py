@@ -1,0 +1,142 @@
+"""The stage: a codec learns to write speech down, then the language model learns to read and write what it writes."""
+
+from __future__ import annotations
+
+import random
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+
+from lifecycle import trainers
+from lifecycle.costs import CostMeter
+from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
+from lifecycle.model.decoder import Decoder
+from lifecycle.model.loading import CODEC_DIRECTORY
+from lifecycle.model.tokenizer import load_tokenizer
+from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.sft.data import as_documents, tokenize
+from lifecycle.speak import data as speech
+from lifecycle.speak.codec import CODES, Codec, blocks, lloyd
+from lifecycle.speak.config import SpeakConfig
+from lifecycle.speak.data import Writer
+from lifecycle.speak.sound import levelled, spectrogram
+from lifecycle.speak.tokens import add_codes, extended
+from lifecycle.training.batches import Documents
+from lifecycle.training.remembering import forgotten, remembered
+from lifecycle.training.steps import Pace, Step, end, train
+from lifecycle.world.speech import recorded
+
+NAME, CODEC = "speak", "codec"
+PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
+LONGEST_TEXT = 256
+"""Tokens of a conversation without sound; longer ones are cut."""
+CODEC_FIELDS = ("seed", "codec_utterances", "codec_rounds")
+
+
+def run(
+    config: SpeakConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    conversations: Dataset,
+    data: DataRef,
+    preset: str | None = None,
+) -> ModelVersion:
+    """Teach `parent` to hear and to speak and publish "speak/N"; its codec is "codec/N", a parent of it.
+
+    `conversations` are those that `parent` learnt from; in some of them it is held to its former words. A run that is
+    registered already is returned at once; an interrupted one goes on from its last checkpoint.
+    Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
+    """
+    trainers.require_stage(parent, NAME, PARENTS)
+    codec_version = train_codec(config, registry, preset)
+    work = fingerprint(NAME, config, [parent, codec_version], data)
+    if (published := registry.find(NAME, work)) is not None:
+        return published
+    workspace = registry.workspace(NAME, work, [parent, codec_version])
+    meter = CostMeter()
+    tokenizer, before = load_tokenizer(Path(parent.path)), load_checkpoint(Path(parent.path))
+    longest = min(LONGEST_TEXT, before.config.context_length)
+    texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
+    first = add_codes(tokenizer, CODES)
+    codec = Codec.load(Path(codec_version.path))
+    decoder = extended(before, first, codec.patterns, config.seed).train()
+    writer = Writer(tokenizer, codec, first)
+    progress, history = converse(decoder, before, config, writer, texts, workspace)
+
+    def write(directory: Path) -> None:
+        save_checkpoint(decoder, decoder.config, tokenizer, directory)
+        writer.codec.save(directory / CODEC_DIRECTORY)
+        trainers.write_log(directory, history)
+
+    version = registry.publish(
+        NAME,
+        write,
+        parents=[parent, codec_version],
+        config=config,
+        preset=preset,
+        data=data,
+        metrics=end(history),
+        seed=config.seed,
+        fingerprint=work,
+        seconds=progress.seconds,
+        cost=meter.read(earlier=progress.cost()),
+        card=f"{parent.ref}, which has learnt to hear and to speak: {codec_version.ref} turns sound into its tokens and back.",
+    )
+    registry.discard_workspace(NAME, work)
+    return version
+
+
+def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None = None) -> ModelVersion:
+    """What turns speech into codes and back, "codec/N"; it takes seconds, and begins anew when interrupted."""
+    told = {name: getattr(config, name) for name in CODEC_FIELDS}
+    work = fingerprint(CODEC, told, [], recorded())
+    if (published := registry.find(CODEC, work)) is not None:
+        return published
+    meter = CostMeter()
+    sounds = speech.utterances(speech.draw(config, CODEC, 0), config.codec_utterances)
+    mels = (spectrogram(speech.padded([levelled(sound)])) for sound in sounds)
+    x = torch.cat([blocks(mel)[0] for mel in mels])
+    rounds = list(lloyd(x, CODES, config.codec_rounds, config.seed))
+    history = [{"phase": CODEC, "step": step + 1, "distance": distance} for step, (_, distance) in enumerate(rounds)]
+    codec = Codec(rounds[-1][0])
+
+    def write(directory: Path) -> None:
+        codec.save(directory)
+        trainers.write_log(directory, history)
+
+    return registry.publish(
+        CODEC,
+        write,
+        config=told,
+        preset=preset,
+        data=recorded(),
+        metrics={"distance": history[-1]["distance"], "blocks": len(x)},
+        seed=config.seed,
+        fingerprint=work,
+        seconds=meter.seconds,
+        cost=meter.read(),
+        card=f"A codec for speech: 25 codes a second, each the number of one of {CODES} patterns of four mel frames.",
+    )
+
+
+def converse(decoder: Decoder, before: Decoder, config: SpeakConfig, writer: Writer, texts: Documents | None, workspace: Path):
+    """Learn to hear and to answer, in place; how much work it was, and the log."""
+    before = deepcopy(before).requires_grad_(False)
+
+    def step_of(step: int) -> Step:
+        said = writer.batch(config, step)
+        nats, right = decoder.score(said.tokens, said.targets, said.lengths)
+        wanted = len(said.tokens) * config.text / (1 - config.text)
+        told = remembered(texts, wanted, random.Random(f"speak {config.seed} {step}"))
+        loss = nats / said.count
+        return Step(loss if told is None else loss + forgotten(decoder, before, told), right.item() / said.count, len(said.tokens))
+
+    steps = -(-config.utterances // config.batch)
+    return train(NAME, decoder, steps, config.batch, step_of, _pace(config), workspace, unit="utt")
+
+
+def _pace(config: SpeakConfig) -> Pace:
+    return Pace(config.lr, config.matrix_lr, config.warmup, config.dtype, config.save_every)
