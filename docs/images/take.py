@@ -8,18 +8,21 @@ Needs the test extra and chromium. The engine is caught in the middle of a burst
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
 from lifecycle.registry import ModelRegistry
+from lifecycle.world.sights.questions import Question, correct
 from lifecycle.world.sights.sampling import scenes
 from serving.commands import suggested_prompts
 from serving.composition import ServingConfig, build_catalog
@@ -71,18 +74,33 @@ def registry(page: Page, url: str) -> None:
 
 
 def seeing(page: Page, url: str) -> None:
-    """A drawing of the visual world is dropped, and one word of the answer pointed at."""
-    file = io.BytesIO()
-    next(scenes(11, "test", ["relation"])).picture(448).save(file, "PNG")
+    """A picture of the visual world, the first that is asked about rightly answered; its last word is pointed at."""
+    picture, question = next(told for told in asked_about() if right(url, *told))
     page.wait_for_selector("#attachments label")
-    content = {"name": "picture.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    content = {"name": "picture.png", "mimeType": "image/png", "buffer": picture}
     page.set_input_files("input[aria-label='Attach image']", content)
     page.wait_for_selector("#attached img")
-    say(page, "Where in the picture is the square?")
+    say(page, question.text)
     page.click("text=Where it looked")
     page.click("text=Patches and tokens")
-    page.locator(".gaze .token").nth(1).hover()
+    page.locator(".gaze .token").nth(-2).hover()
     page.locator(".gaze-bar").scroll_into_view_if_needed()
+
+
+def asked_about() -> Iterator[tuple[bytes, Question]]:
+    """PNG files of the held-out split, each with a question."""
+    for scene in scenes(11, "test", ["position"]):
+        file = io.BytesIO()
+        scene.picture(448).save(file, "PNG")
+        yield from ((file.getvalue(), question) for question in scene.questions() if question.skill == "position")
+
+
+def right(url: str, picture: bytes, question: Question) -> bool:
+    """Whether the served model answers a question about a picture rightly."""
+    shown = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(picture).decode()}}
+    messages = [{"role": "user", "content": [shown, {"type": "text", "text": question.text}]}]
+    answer = post(url, {"messages": messages, "temperature": 0})["choices"][0]["message"]["content"]
+    return correct(question, answer)
 
 
 PICTURES: dict[str, Callable[[Page, str], None]] = {"chat": chat, "engine": engine, "registry": registry}
@@ -98,11 +116,14 @@ def say(page: Page, text: str) -> None:
 
 def ask(url: str, at: int) -> None:
     messages = [{"role": "user", "content": f"{at}: " + STORY * (1 + at % 5)}]
-    body = {"messages": messages, "max_tokens": 200 + at % 7 * 30, "ignore_eos": True, "temperature": 1.0}
+    post(url, {"messages": messages, "max_tokens": 200 + at % 7 * 30, "ignore_eos": True, "temperature": 1.0})
+
+
+def post(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    urllib.request.urlopen(request).read()
+    return json.loads(urllib.request.urlopen(request).read())
 
 
 def main(ref: str = "production") -> None:

@@ -34,7 +34,7 @@ BLOBS = ".blobs"
 SEEN = ".seen.json"
 EXCLUSIVE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"})
 """Storage that creates an object for one of two writers and refuses it to the other."""
-INSTALL = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
+INSTALL = {"s3": "pip install s3fs", "s3a": "pip install s3fs", "gs": "pip install gcsfs", "az": "pip install adlfs"}
 
 
 def is_remote(root: str) -> bool:

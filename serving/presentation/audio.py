@@ -168,6 +168,8 @@ def read_form(request: Request) -> tuple[dict[str, Any], bytes]:
         raise UnsupportedMediaType("send a form: the header Content-Type: multipart/form-data, with the sound as its file")
     fields: dict[str, Any] = {}
     for name, values in request.form.lists():
+        if name is None:
+            raise InvalidRequest("a part of the form has no name: send Content-Disposition: form-data; name=... with each")
         if name.endswith("[]"):
             fields[name[:-2]] = values
         elif len(values) > 1:

@@ -201,6 +201,10 @@ def escape(value: str) -> str:
 
 
 def _engine_lines(models: Sequence[ServedModel]) -> Iterable[str]:
+    name = f"{PREFIX}model_info"
+    yield from head(name, "gauge", "1 for every engine: which version goes by which name.")
+    for model in models:
+        yield f'{name}{{{_label(model.name)},version="{escape(model.version)}"}} 1'
     snapshots = [(model.name, model.engine.stats()) for model in models]
     for name, (kind, text, read) in ENGINE.items():
         yield from head(PREFIX + name, kind, text)

@@ -19,7 +19,7 @@ MACHINES = ("here", "there")
 @pytest.fixture(scope="module")
 def s3_server():
     """An S3 that listens on this machine."""
-    pytest.importorskip("s3fs", reason="s3:// needs: pip install -e '.[s3]'")
+    pytest.importorskip("s3fs", reason="s3:// needs: pip install s3fs")
     moto = pytest.importorskip("moto.server", reason="moto, which plays S3, is not installed")
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

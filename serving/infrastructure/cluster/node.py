@@ -1,8 +1,9 @@
 """The Ray cluster that replicas run on: one that is there, or one on this machine that ends with this process.
 
 Ours listens on loopback only and asks for a token, has no dashboard, reports no usage, and keeps its files in a directory
-of its own, which goes with it. It is started by `ray start` with chosen ports: `ray.init` gives up when its agents do not
-say within seconds which ports they took, and on a busy machine they do not.
+of its own, which goes with it. It is started by `ray start` in a process of its own, not by `ray.init`: that one's children die
+with the thread that called it. Ray gives its agents a quarter of a minute to come up and ends when they have not, as on a machine
+where ten others want the same core: then it is started once more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
@@ -25,6 +27,7 @@ from serving.infrastructure.cluster import keeper
 from serving.infrastructure.cluster.config import MISSING
 
 OBJECT_STORE_BYTES = 80 * 2**20  # adapters travel through it; answers do not
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
 ATTEMPTS = 3
 LOCAL = {
@@ -74,8 +77,11 @@ def _connect(address: str) -> None:
     except ImportError:
         raise LifecycleError(MISSING) from None
     if local:
+        if ray.util.get_node_ip_address() != LOOPBACK:
+            raise LifecycleError("something in this process has imported Ray before its settings were made; start replicas before that")
         address = _start_node()
-    _quietly(ray, address)
+    with ThreadPoolExecutor(1) as pool:  # in the main thread Ray would take SIGTERM from the server
+        pool.submit(_quietly, ray, address).result()
 
 
 def _quietly(ray, address: str) -> None:
@@ -112,7 +118,7 @@ def _try_node() -> tuple[str | None, str]:
     names = ("port", "dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port", "metrics-export-port")
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
     command += [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"]
+    command += [f"--node-ip-address={LOOPBACK}", "--num-cpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"]
     command += ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={directory}"]
     command += ["--no-monitor", "--include-log-monitor=false"]
     with tempfile.NamedTemporaryFile("w", prefix="lr-", suffix=".log") as output:
@@ -123,7 +129,7 @@ def _try_node() -> tuple[str | None, str]:
         while True:
             said = " ".join(Path(output.name).read_text().split())
             if "Ray runtime started" in said:
-                return f"127.0.0.1:{ports[0]}", said
+                return f"{LOOPBACK}:{ports[0]}", said
             if _owned.poll() is not None or time.monotonic() > until:
                 return None, said[-300:]
             time.sleep(0.1)
@@ -144,5 +150,5 @@ def _disconnect() -> None:
 def _free_ports(count: int) -> list[int]:
     """All different, as they are taken at the same time."""
     with contextlib.ExitStack() as taken:
-        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        sockets = [taken.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in sockets]

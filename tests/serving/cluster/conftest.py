@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ def alone(checkpoint):
 
 @pytest.fixture(scope="package")
 def replicated(checkpoint):
-    pytest.importorskip("ray", reason="replicas run on Ray: pip install -e '.[ray]'")
+    if find_spec("ray") is None:  # not imported here: it reads its settings then, and who serves makes them
+        pytest.skip("replicas run on Ray: pip install -e '.[ray]'")
     served = build_engine(checkpoint, replace(CONFIG, replicas=2))
     yield served
     served.engine.close()

@@ -98,7 +98,9 @@ def test_labels_are_escaped(model):
     strange = dataclasses.replace(model, name='a"b\\c\nd')
     client = create_app(Catalog(strange)).test_client()
     client.post("/v1/chat/completions", json=HELLO)
-    assert ("num_requests_running", ("model_name", 'a"b\\c\nd')) in scrape(client)
+    samples = scrape(client)
+    assert ("num_requests_running", ("model_name", 'a"b\\c\nd')) in samples
+    assert samples["model_info", ("model_name", 'a"b\\c\nd'), ("version", "parrot/1")] == 1
 
 
 def test_the_engine_reports_hits_out_of_queries(catalog):

@@ -119,6 +119,9 @@ def test_a_form_that_is_none_is_refused(server, spoken):
     assert missing.status_code == 400 and missing.json()["error"]["param"] == "file"
     broken = post(server, "transcriptions", content=b"--x\r\nnonsense", headers={"Content-Type": "multipart/form-data; boundary=x"})
     assert broken.status_code == 400
+    nameless = b"--x\r\nContent-Disposition: form-data\r\n\r\nwhat\r\n--x--\r\n"
+    unnamed = post(server, "transcriptions", content=nameless, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert unnamed.status_code == 400 and "name" in unnamed.json()["error"]["message"]
     other = post(server, "transcriptions", data={"model": "nobody"}, files={"file": spoken("mp3")})
     assert other.status_code == 404 and "moonshine tiny-en" in other.json()["error"]["message"]
     noise = post(server, "transcriptions", files={"file": b"no sound at all"})
