@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 SPEED = (0.25, 4.0)
 """Slowest and fastest speech, times the voice's own pace."""
@@ -110,19 +110,6 @@ class VoiceActivity(Protocol):
 
     def stream(self) -> VoiceStream:
         """For a new microphone."""
-
-
-class TurnDetector(Protocol):
-    """Decides when somebody begins and has ended to speak. For one microphone, on one thread."""
-
-    def push(self, probability: float, seconds: float) -> Literal["started", "stopped"] | None:
-        """The probability of speech in the next window, which lasts `seconds`; whether a turn began or ended with it."""
-
-    def heard(self, text: str) -> None:
-        """What has been understood of the turn so far: whoever stopped in the middle of a sentence may go on."""
-
-    def reset(self) -> None:
-        """Nobody is speaking."""
 
 
 class SpeechEngines:

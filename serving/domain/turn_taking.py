@@ -48,7 +48,7 @@ def by_words(eagerness: str) -> TurnRules:
 
 
 class TurnTaking:
-    """The `TurnDetector` of one microphone. `silence` is for how many seconds nobody has spoken within the turn."""
+    """For one microphone, on one thread. `silence` is for how many seconds nobody has spoken within the turn."""
 
     def __init__(self, rules: TurnRules) -> None:
         self.rules = rules
@@ -62,7 +62,7 @@ class TurnTaking:
         self._text = ""
 
     def heard(self, text: str) -> None:
-        """What has been understood of the turn so far."""
+        """What has been understood of the turn so far: whoever stopped in the middle of a sentence may go on."""
         self._text = text
 
     def push(self, probability: float, seconds: float) -> Literal["started", "stopped"] | None:
