@@ -51,8 +51,8 @@ def run(
     from transformers import AutoModelForSequenceClassification
 
     from lifecycle import adapters, trainers
+    from lifecycle.rlhf.engines import open_engine
     from lifecycle.rlhf.policy_trainer import ALGORITHMS
-    from lifecycle.rlhf.rollouts import open_engine
     from lifecycle.rlhf.unpadded import leave_padding_out
     from lifecycle.rlhf.watch import Limit, Watch
 

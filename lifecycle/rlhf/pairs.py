@@ -157,7 +157,7 @@ def _judged(config: RLHFConfig, parent: ModelVersion, tasks: Dataset) -> Iterato
     from tqdm import tqdm
 
     from lifecycle import trainers
-    from lifecycle.rlhf.rollouts import open_engine
+    from lifecycle.rlhf.engines import open_engine
 
     tokenizer, count = trainers.load_tokenizer(parent), config.pair_answers
     ask = lambda task: tokenizer.apply_chat_template(task["prompt"], add_generation_prompt=True, return_dict=False)  # noqa: E731

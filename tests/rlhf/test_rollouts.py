@@ -9,8 +9,8 @@ from sft.tiny import Start
 from lifecycle import trainers
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig
+from lifecycle.rlhf.engines import open_engine
 from lifecycle.rlhf.generate import GenerateRollouts
-from lifecycle.rlhf.rollouts import open_engine
 from serving.rollouts import EngineRollouts
 
 PROMPTS = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 30, 31], [40] * 40, [11, 12]]
@@ -105,7 +105,7 @@ def test_who_samples_can_be_chosen(version, monkeypatch):
     with pytest.raises(LifecycleError, match='unknown rollouts "vllm": choose one of auto, engine, generate'):
         RLHFConfig(rollouts="vllm")
     assert isinstance(open_engine("generate", version.path, dtype="fp32", sequences=1), GenerateRollouts)
-    monkeypatch.setattr("lifecycle.rlhf.rollouts.entry_points", lambda **_: [])
+    monkeypatch.setattr("lifecycle.rlhf.engines.entry_points", lambda **_: [])
     assert isinstance(open_engine("auto", version.path, dtype="fp32", sequences=1), GenerateRollouts)
     with pytest.raises(LifecycleError, match="no serving engine is installed"):
         open_engine("engine", version.path, dtype="fp32", sequences=1)

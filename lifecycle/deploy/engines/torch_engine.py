@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from lifecycle.deploy.engines import Reading
 from lifecycle.deploy.gguf_file import FILE
 from lifecycle.model.loading import load_causal_lm
-from lifecycle.rlhf.rollouts import GROUP, RolloutEngine
+from lifecycle.rlhf.engines import GROUP
+from lifecycle.rlhf.rollouts import RolloutEngine
 
 AT_ONCE = 50
 """Prompts in one batch."""
