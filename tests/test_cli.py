@@ -14,7 +14,7 @@ from lifecycle.model.tokenizer_stage import run as tokenizer_stage
 from lifecycle.registry import DataRef, ModelRegistry
 from lifecycle.world.config import PRESETS, WorldConfig
 
-COMMANDS = ["bench", "chat", "deploy", "evaluate", "feedback", "keys", "models", "plan", "pretrain", "report", "rlhf", "run", "see", "serve", "sft", "simulate", "speak", "timeline", "voice", "world"]
+COMMANDS = ["bench", "chat", "deploy", "evaluate", "feedback", "keys", "models", "plan", "pretrain", "report", "rlhf", "run", "see", "serve", "sft", "simulate", "speak", "timeline", "top", "voice", "world"]
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-
 from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.card import ReportCard, regressions, report
@@ -98,12 +96,12 @@ def parity(version: ModelVersion) -> list[str]:
     return []
 
 
-@torch.inference_mode()
 def smoke(version: ModelVersion) -> list[str]:
     """What goes wrong when the artefact is loaded and asked a few questions; empty: nothing.
 
     It has to give finite numbers and to go on; whether what it says is right is for the report card to tell.
     """
+    import torch
     from transformers import AutoTokenizer
 
     from lifecycle.model.loading import load_causal_lm
@@ -114,9 +112,11 @@ def smoke(version: ModelVersion) -> list[str]:
         for example in EXAMPLES[:SMOKE_QUESTIONS]:
             messages = [{"role": "user", "content": example.prompt}]
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)["input_ids"]
-            if not torch.isfinite(model(ids).logits).all():  # [1, T, V]
+            with torch.inference_mode():
+                finite = torch.isfinite(model(ids).logits).all()  # [1, T, V]
+                answer = model.generate(ids, max_new_tokens=SMOKE_TOKENS, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
+            if not finite:
                 return ["its logits are not finite"]
-            answer = model.generate(ids, max_new_tokens=SMOKE_TOKENS, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
             tokenizer.decode(answer)
     except Exception as error:  # whatever a library says about an artefact that it cannot run
         return [f"it cannot be asked anything: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"]
