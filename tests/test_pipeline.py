@@ -92,7 +92,7 @@ def test_a_second_run_finds_everything_registered(registry, capsys):
 
 
 def test_what_changes_is_done_anew_from_there_on(registry):
-    changed = replace(MINIATURE, deploy=replace(MINIATURE.deploy, dtype="fp32"))
+    changed = replace(MINIATURE, deploy=replace(MINIATURE.deploy, target="fp32"))
     before = registry.refs()
     assert pipeline.run(changed, registry, "miniature").ref == "deploy/2"
     assert set(registry.refs()) - set(before) == {"deploy/2"}
