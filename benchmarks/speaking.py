@@ -16,19 +16,19 @@ import numpy as np
 from results import markdown, publish
 
 from lifecycle.evaluation.card import report
-from lifecycle.evaluation.hearing import examine, letters, spoken
+from lifecycle.evaluation.hearing import examine, spoken
 from lifecycle.registry import ModelRegistry
 from lifecycle.speak.data import PAUSE, heard_codes
 from lifecycle.speak.speaker import Speaker
 from lifecycle.world.speech import ANSWERER, RATE, recordings
-from lifecycle.world.vocabulary import NUMBERS
 from serving.application.speech import Audio
 from serving.infrastructure.speech.moonshine import Moonshine
+from serving.infrastructure.speech.wording import spoken_words
 
 
-def words(text: str) -> str:
-    """Small letters, numbers as words: Moonshine writes digits."""
-    return letters(re.sub(r"\d+", lambda found: NUMBERS[int(found[0])] if int(found[0]) < len(NUMBERS) else "?", text)).strip()
+def words(text: str) -> list[str]:
+    """Numbers as words, for Moonshine writes digits."""
+    return re.findall(r"[a-z']+", spoken_words(text).lower())
 
 
 def main(ref: str = "speak@latest") -> None:
