@@ -17,7 +17,7 @@ CONFIG = RLHFConfig(dtype="fp32", grpo_steps=2, grpo_prompts=4, grpo_group=4, gr
 
 @pytest.fixture(autouse=True)
 def by_the_serving_engine(monkeypatch):
-    monkeypatch.setattr("lifecycle.rlhf.rollouts.open_engine", lambda _, directory, **how: EngineRollouts(directory, **how))
+    monkeypatch.setattr("lifecycle.rlhf.engines.open_engine", lambda _, directory, **how: EngineRollouts(directory, **how))
 
 
 @pytest.fixture
