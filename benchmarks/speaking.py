@@ -9,7 +9,6 @@ of the recordings themselves, and of what the codec leaves of them, is beside it
 
 from __future__ import annotations
 
-import re
 import sys
 
 import numpy as np
@@ -22,13 +21,8 @@ from lifecycle.speak.data import PAUSE, heard_codes
 from lifecycle.speak.speaker import Speaker
 from lifecycle.world.speech import ANSWERER, RATE, recordings
 from serving.application.speech import Audio
+from serving.bench.word_errors import words
 from serving.infrastructure.speech.moonshine import Moonshine
-from serving.infrastructure.speech.wording import spoken_words
-
-
-def words(text: str) -> list[str]:
-    """Numbers as words, for Moonshine writes digits."""
-    return re.findall(r"[a-z']+", spoken_words(text).lower())
 
 
 def main(ref: str = "speak@latest") -> None:

@@ -12,7 +12,6 @@ writes benchmarks/speech_engines.{json,md}.
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +21,10 @@ import numpy as np
 from results import markdown, publish
 
 from serving.application.speech import Audio, SpeechToText, TextToSpeech, VoiceActivity
+from serving.bench.word_errors import word_error_rate
 from serving.domain.errors import SpeechMissing
 from serving.infrastructure.speech.config import SpeechConfig, load_activity, load_hearing, load_speaking
 from serving.infrastructure.speech.resampling import resampled
-from serving.infrastructure.speech.wording import spoken_words
 
 TITLE = "Who hears and who speaks"
 FIRST = "Yes, it is red."
@@ -41,21 +40,6 @@ SAID = (
 VOICES = {"kokoro": ("af_heart", "am_michael"), "flite": ("rms", "slt"), "espeak-ng": ("en-us",)}
 HEARING = ("moonshine", "pocketsphinx")
 ACTIVITY = ("silero", "energy")
-
-
-def words(text: str) -> list[str]:
-    """As they are spoken, in small letters."""
-    return re.findall(r"[a-z']+", spoken_words(text).lower())
-
-
-def distance(said: list[str], heard: list[str]) -> int:
-    """Words to insert, delete or replace."""
-    row = list(range(len(heard) + 1))
-    for at, one in enumerate(said, 1):
-        before, row[0] = row[0], at
-        for place, other in enumerate(heard, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (one != other))
-    return row[-1]
 
 
 def installed(load: Callable[[SpeechConfig], Any], field: str, name: str, directory: str) -> Any:
@@ -85,8 +69,7 @@ def hear_all(engine: SpeechToText, sounds: list[Audio]) -> dict[str, float]:
     began = _cpu()
     heard = [engine.transcribe(sound).text for sound in sounds]
     used = _cpu() - began
-    wrong = sum(distance(words(said), words(text)) for said, text in zip(SAID, heard, strict=True))
-    return {"wer": 100 * wrong / sum(len(words(said)) for said in SAID), "cpu_per_s": used / sum(one.seconds for one in sounds)}
+    return {"wer": 100 * word_error_rate(SAID, heard), "cpu_per_s": used / sum(one.seconds for one in sounds)}
 
 
 def watch(engine: VoiceActivity, sounds: list[Audio]) -> float:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -37,8 +36,8 @@ from startup import wait_until_ready
 from lifecycle.evaluation.sets import load
 from lifecycle.world.verifiers import verify
 from serving.application.speech import Audio, SpeechToText, TextToSpeech
+from serving.bench.word_errors import word_error_rate
 from serving.infrastructure.speech.config import SpeechConfig, speech_engines
-from serving.infrastructure.speech.wording import spoken_words
 
 TITLE = "Speaking with a model"
 SKILLS = ("sums", "ordering", "refusal", "constrained_writing")
@@ -81,26 +80,6 @@ def room(seconds: float, like: Utterance, rng: np.random.Generator) -> np.ndarra
     """The same noise, and nobody speaks."""
     quiet = like.samples[: int(0.02 * RATE)]
     return rng.normal(0, float(np.std(quiet)), int(seconds * RATE)).astype(np.float32)
-
-
-def words(text: str) -> list[str]:
-    """As they are spoken."""
-    return re.findall(r"[a-z']+", spoken_words(text).lower())
-
-
-def word_errors(said: list[str], heard: list[str]) -> int:
-    """Words to insert, to leave out or to replace."""
-    row = list(range(len(heard) + 1))
-    for at, one in enumerate(said, 1):
-        before, row[0] = row[0], at
-        for place, other in enumerate(heard, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (one != other))
-    return row[-1]
-
-
-def word_error_rate(listener: SpeechToText, utterances: list[Utterance]) -> float:
-    errors = sum(word_errors(words(one.text), words(listener.transcribe(Audio(one.samples, RATE)).text)) for one in utterances)
-    return errors / sum(len(words(one.text)) for one in utterances)
 
 
 def first_audio(url: str, model: str, utterances: list[Utterance]) -> list[dict[str, float]]:
@@ -233,7 +212,8 @@ def main() -> None:
     speaker, listener = engines.to_speech(), engines.to_text()
     utterances = draw_utterances(speaker, arguments.utterances)
     story = np.concatenate([chunk.audio.samples for chunk in speaker.speak(STORY)])
-    wer = word_error_rate(listener, utterances)
+    heard = [listener.transcribe(Audio(one.samples, RATE)).text for one in utterances]
+    wer = word_error_rate([one.text for one in utterances], heard)
     rows = []
     for ref in arguments.models or ["production"]:
         server = serve(ref, arguments.port)

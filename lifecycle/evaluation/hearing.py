@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lifecycle.evaluation.distance import edits
 from lifecycle.speak.speaker import Speaker
 from lifecycle.world.speech import UNHEARD, VOICES, Exchange, exchanges, recordings, varied
 
@@ -48,13 +49,3 @@ def examine(directory: Path, limit: int | None = None) -> list[tuple[str, list[b
 def nearest(codes: Sequence[int], answers: Mapping[str, Sequence[int]]) -> str:
     """The answer whose recording takes the fewest insertions, deletions and other codes to become `codes`; "" of no codes."""
     return min(answers, key=lambda text: edits(codes, answers[text])) if codes else ""
-
-
-def edits(one: Sequence[int], other: Sequence[int]) -> int:
-    """Levenshtein's distance."""
-    row = list(range(len(other) + 1))
-    for number, item in enumerate(one, 1):
-        before, row[0] = row[0], number
-        for place, wanted in enumerate(other, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (item != wanted))
-    return row[-1]

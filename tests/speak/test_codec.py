@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lifecycle.evaluation.hearing import edits, nearest
+from lifecycle.evaluation.distance import edits
+from lifecycle.evaluation.hearing import nearest
 from lifecycle.speak.codec import BANDS, CODES, SAMPLES_PER_CODE, STRIDE, Codec, blocks, lloyd
 from lifecycle.speak.data import heard_codes, padded
 from lifecycle.speak.sound import HOP, levelled, spectrogram, waveform

@@ -1,13 +1,11 @@
 """The default voices themselves: what is said is what is heard."""
 
-import re
-
 import numpy as np
 import pytest
 
 from serving.application.speech import Audio
+from serving.bench.word_errors import word_error_rate, words
 from serving.domain.errors import InvalidRequest
-from serving.infrastructure.speech.wording import spoken_words
 
 SAID = (
     "The cat is in the red box.",
@@ -18,32 +16,14 @@ SAID = (
 )
 
 
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", spoken_words(text).lower())
-
-
-def distance(said: list[str], heard: list[str]) -> int:
-    """Words to insert, delete or replace."""
-    row = list(range(len(heard) + 1))
-    for at, one in enumerate(said, 1):
-        before, row[0] = row[0], at
-        for place, other in enumerate(heard, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (one != other))
-    return row[-1]
-
-
 @pytest.fixture(scope="module")
 def utterances(kokoro):
     return [next(kokoro.speak(text, ("af_heart", "am_michael")[at % 2])) for at, text in enumerate(SAID)]
 
 
 def test_what_is_said_is_what_is_heard(utterances, moonshine):
-    wrong = total = 0
-    for chunk in utterances:
-        said = words(chunk.text)
-        wrong += distance(said, words(moonshine.transcribe(chunk.audio).text))
-        total += len(said)
-    assert wrong / total <= 0.1
+    heard = [moonshine.transcribe(chunk.audio).text for chunk in utterances]
+    assert word_error_rate([chunk.text for chunk in utterances], heard) <= 0.1
 
 
 def test_segments_lie_within_the_sound_and_silence_before_it_counts(utterances, moonshine):
