@@ -21,14 +21,16 @@ train: .venv/base
 # Tests train into a registry of their own, which a second run finds again.
 test test-fast: export LIFECYCLE_REGISTRY = $(CURDIR)/build/registry
 test test-fast: export PRESET := $(PRESET)
+# Unit tests run in two processes of one torch thread each: two threads that wait for each other lose more than they gain.
+UNIT := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/readme -n 2 --dist loadfile
 
 test: lint
-	$(BIN)/python -m pytest tests --ignore=tests/readme
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1800 notebooks
-	$(BIN)/python -m pytest tests/readme
+	$(UNIT)
+	$(BIN)/python -m pytest --timeout=3600 --nbval-lax --nbval-cell-timeout=1800 notebooks
+	$(BIN)/python -m pytest --timeout=3600 tests/readme
 
 test-fast: .venv/test
-	$(BIN)/python -m pytest tests --ignore=tests/readme -m "not slow"
+	$(UNIT) -m "not slow"
 
 lint: .venv/test
 	$(BIN)/ruff check .
