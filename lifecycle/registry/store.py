@@ -162,9 +162,11 @@ class ModelRegistry:
         return problems(version.path, version.manifest.files) + list(chain.broken_links(self.root, version))
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
-        """The newest version of `name` with that fingerprint: the work is already done."""
+        """The newest version of `name` with that fingerprint: the work is already done, and nothing is left to resume from."""
         matching = (version for version in reversed(self.versions(name)) if version.manifest.fingerprint == fingerprint)
-        return next(matching, None)
+        if (found := next(matching, None)) is not None:
+            workspaces.discard_finished(self.root, fingerprint)
+        return found
 
     def lineage(self, ref: str) -> list[ModelVersion]:
         """From `ref` back to its roots, every version before its parents, each once; every link is checked."""

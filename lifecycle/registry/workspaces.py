@@ -28,6 +28,13 @@ def discard_workspace(root: Path, name: str, fingerprint: str) -> None:
             discard(root, place)
 
 
+def discard_finished(root: Path, fingerprint: str) -> None:
+    """Remove what a process left that was killed after it had published, whatever the stage called it."""
+    for place in (root / WORK).glob(f"*-{fingerprint[:12]}"):
+        with exclusive(root):
+            discard(root, place)
+
+
 def held_refs(root: Path) -> list[str]:
     return [ref for file in (root / WORK).glob(f"*/{_HELD}") for ref in file.read_text().splitlines()]
 

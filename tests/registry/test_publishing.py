@@ -149,6 +149,15 @@ def test_a_workspace_outlives_its_process_and_is_gone_when_discarded(registry: M
     assert not place.exists()
 
 
+def test_a_workspace_of_work_that_is_done_is_gone_when_the_work_is_found(registry: ModelRegistry) -> None:
+    """Killed between publishing and discarding."""
+    place, other = registry.workspace("sft", "a" * 64), registry.workspace("sft", "b" * 64)
+    assert registry.find("adapter", "a" * 64) is None and place.exists()
+    registry.publish("adapter", lambda directory: (directory / "weights").write_text("w"), stage="sft", fingerprint="a" * 64)
+    assert registry.find("adapter", "a" * 64).ref == "adapter/1"
+    assert not place.exists() and other.exists()
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=4), inner),

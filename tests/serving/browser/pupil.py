@@ -47,6 +47,7 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
     calculation, city = {"expression": "17 * 25"}, {"city": "Rome"}
     return [
         (user("hello"), None, "Hello to you."),
+        ([{"role": "system", "content": "Be brief."}, *user("hello")], None, "Hello."),
         (user("be hostile"), None, HOSTILE),
         (user("use markdown"), None, MARKDOWN),
         (user("count"), None, TICKS),
