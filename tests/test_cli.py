@@ -54,6 +54,16 @@ def test_every_command_explains_itself(name):
     assert len(shown.output.split("Options:")[0].strip().splitlines()) > 1
 
 
+def test_explaining_a_command_loads_no_heavy_library():
+    """One process for all: what none of them loads, no single one does."""
+    code = (
+        "import json, sys\nfrom lifecycle.cli import main\n"
+        f"for name in {COMMANDS}: main([name, '--help'], standalone_mode=False)\n"
+        "print(json.dumps(sorted({'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'flask', 'matplotlib'} & set(sys.modules))))"
+    )
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-1]) == []
+
+
 def test_an_unknown_command_names_the_near_miss():
     assert 'unknown command "pretrian"' in refused("pretrian")
     assert refused("pretrian").endswith('Did you mean "pretrain"?')

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.training.processes import processes
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto", "import", "adapter")
 

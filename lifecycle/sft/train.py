@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
-
 from lifecycle.costs import CostMeter
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.config import SFTConfig
 from lifecycle.training.processes import processes
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from lifecycle.training.loop import StepRecord
 
 NAME, ADAPTER = "sft", "adapter"

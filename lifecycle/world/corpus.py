@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from lifecycle.registry import DataRef
 from lifecycle.world.arithmetic import NUMBER_GAMES, PHRASINGS, draw_sum
@@ -21,6 +20,9 @@ from lifecycle.world.stories import Story, write_story
 from lifecycle.world.tools import call_json, draw_tool_use
 from lifecycle.world.vocabulary import PEOPLE
 from lifecycle.world.writing import assign
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 VALIDATION_DOCUMENTS = 400
 SHARES = {
@@ -45,6 +47,8 @@ def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
     train = list(documents(config.documents, config.max_sentences, random.Random(f"pretrain {config.seed}")))
     validation = list(documents(VALIDATION_DOCUMENTS, config.max_sentences, random.Random(f"validation {config.seed}")))
     reference = DataRef(f"world/pretrain?seed={config.seed}&documents={config.documents}", content_hash(train))
+    from datasets import Dataset
+
     return Dataset.from_dict({"text": train}), Dataset.from_dict({"text": validation}), reference
 
 

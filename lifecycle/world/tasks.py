@@ -6,9 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Container, Sequence
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef
@@ -33,6 +31,9 @@ from lifecycle.world.tools import draw_tool_use, offer
 from lifecycle.world.verifiers import Check
 from lifecycle.world.writing import Assignment, assign
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 RL_SKILLS = ("story_consistency", "constrained_writing")
 """What reinforcement learning asks for: stories alone, for a skill with a phrase that is always right invites hacking."""
 
@@ -53,6 +54,8 @@ def verified_prompts(
         f"world/tasks?seed={config.seed}&prompts={config.prompts}&skills={'+'.join(skills)}",
         content_hash(json.dumps(row, sort_keys=True) for row in rows),
     )
+    from datasets import Dataset
+
     return Dataset.from_list(rows), reference
 
 
