@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
 from lifecycle.errors import LifecycleError
-from lifecycle.model.loading import is_adapter
+from lifecycle.model.directory import is_adapter
 from lifecycle.registry import ModelRegistry, ModelVersion
 from lifecycle.training.processes import processes
 

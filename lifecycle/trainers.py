@@ -28,7 +28,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
 from lifecycle.costs import CostMeter  # noqa: E402
 from lifecycle.errors import LifecycleError  # noqa: E402
 from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
-from lifecycle.model.loading import is_adapter, is_int8  # noqa: E402
+from lifecycle.model.directory import is_adapter, is_int8  # noqa: E402
 from lifecycle.registry import ModelRegistry, ModelVersion  # noqa: E402
 from lifecycle.training.processes import processes  # noqa: E402
 from lifecycle.training.resume import Interruption, between_steps  # noqa: E402

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,22 +18,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lifecycle.errors import LifecycleError
-from lifecycle.model.loading import sees
+from lifecycle.model.directory import sees
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop
 from serving.application.observing import Observer
 from serving.application.ports import Drafter, Gaze, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
 from serving.application.watch import EngineWatch, both
-from serving.domain.errors import ServingError
+from serving.domain.errors import InvalidRequest, ServingError
 from serving.infrastructure.adapter_source import find_adapter_anywhere
 from serving.infrastructure.catalog import Catalog
+from serving.infrastructure.checkpoint import default_sampling
 from serving.infrastructure.cluster import node
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.draft_model import DraftModel
 from serving.infrastructure.embedder import Embedder
 from serving.infrastructure.grammars import Grammars
-from serving.infrastructure.loading import default_sampling, load_backend
+from serving.infrastructure.loading import load_backend
 from serving.infrastructure.lora import is_adapter
 from serving.infrastructure.memory import kv_share_mb, require_memory
 from serving.infrastructure.prompt_lookup import PromptLookup
@@ -69,6 +71,8 @@ def build_engine(
     """
     directory = Path(version_dir)
     tokenizer = open_tokenizer(directory)
+    with suppress(InvalidRequest):  # the template is compiled at its first use: before a client waits for it
+        tokenizer.render_chat([{"role": "user", "content": "hello"}])
     example = tokenizer.example()
     named = {
         "name": name or directory.name,

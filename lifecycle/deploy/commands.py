@@ -55,7 +55,7 @@ def plan(
     Nothing is loaded and nothing is registered. The limit of a machine is what it reads and multiplies in a second; a step time
     that was measured replaces it.
     """
-    from lifecycle.model.loading import load_config
+    from lifecycle.model.directory import load_config
     from lifecycle.planning import serving
     from lifecycle.planning.hosts import described
     from lifecycle.planning.report import report

@@ -16,7 +16,8 @@ from lifecycle.deploy.config import DeployConfig
 from lifecycle.deploy.gguf_file import FILE, plain_template, write_gguf
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import DTYPES
-from lifecycle.model.loading import CODEC_DIRECTORY, is_adapter, load_causal_lm, save_int8, sees, speaks
+from lifecycle.model.directory import CODEC_DIRECTORY, is_adapter, sees, speaks
+from lifecycle.model.loading import load_causal_lm, save_int8
 from lifecycle.registry import ModelVersion
 
 

@@ -112,7 +112,7 @@ def require_same_tokens(engine: ProcessEngine, texts: Sequence[str], expected: S
 
 
 def _context(checkpoint: Path) -> int:
-    from lifecycle.model.loading import load_config
+    from lifecycle.model.directory import load_config
 
     config = load_config(checkpoint)
     return getattr(config, "text_config", config).max_position_embeddings

@@ -86,7 +86,7 @@ def report(
     hears is spoken to; `skills` leaves these out. A version answers each task once: greedily, but stories are sampled, always with the same seed. Of the first `samples`
     tasks of each skill the answers are kept.
     """
-    from lifecycle.model.loading import sees, speaks
+    from lifecycle.model.directory import sees, speaks
 
     tasks_of = {skill: (sets.development if development else sets.load)(skill, limit) for skill in sets.skills(skills)}
     rows: list[Row] = []

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from lifecycle.errors import LifecycleError
 from lifecycle.hardware import DTYPES
 from lifecycle.model.decoder import Decoder
-from lifecycle.model.loading import is_int8
+from lifecycle.model.directory import is_int8
 from lifecycle.model.presets import ModelConfig
 
 

@@ -6,75 +6,16 @@ ask for that library; here it is not needed.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    GenerationConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.directory import FOREIGN, QUANTIZATION, is_adapter, is_int8, load_config, sees
 from lifecycle.model.int8 import empty_linears
-
-_INT8 = {"num_bits": 8, "type": "int", "symmetric": True}
-QUANTIZATION = {
-    "quant_method": "compressed-tensors",
-    "format": "int-quantized",
-    "quantization_status": "compressed",
-    "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "weights": {**_INT8, "strategy": "channel", "dynamic": False},
-            "input_activations": {**_INT8, "strategy": "token", "dynamic": True},
-        }
-    },
-    "ignore": ["lm_head"],
-}
-"""config.json's "quantization_config" for W8A8 with the head left alone."""
-
-CODEC_DIRECTORY = "codec"
-"""Where a version that hears and speaks keeps its codec."""
-FOREIGN = {"model.gguf": "llama.cpp", "openvino_model.xml": "OpenVINO GenAI"}
-"""Files that other engines load, by which their artefacts are known."""
-
-
-def is_int8(directory: str | Path) -> bool:
-    """Whether a checkpoint holds int8 weights in the form that `QUANTIZATION` describes."""
-    file = Path(directory) / "config.json"
-    marked = (json.loads(file.read_text()).get("quantization_config") if file.is_file() else None) or {}
-    return all(marked.get(key) == QUANTIZATION[key] for key in ("quant_method", "format"))
-
-
-def is_adapter(directory: str | Path) -> bool:
-    """Whether a directory holds what PEFT saves of an adapter, and no model."""
-    return (Path(directory) / "adapter_config.json").is_file() and not (Path(directory) / "config.json").is_file()
-
-
-def sees(directory: str | Path) -> bool:
-    """Whether a checkpoint has a vision tower in front of its language model."""
-    file = Path(directory) / "config.json"
-    return file.is_file() and "vision_config" in json.loads(file.read_text())
-
-
-def speaks(directory: str | Path) -> bool:
-    """Whether a checkpoint comes with a codec, whose tokens it reads and writes."""
-    return (Path(directory) / CODEC_DIRECTORY).is_dir()
-
-
-def load_config(directory: str | Path) -> Any:
-    """transformers' config of a checkpoint, without the mark of its quantisation, at which transformers would stop."""
-    config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    return config
 
 
 def load_causal_lm(directory: str | Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:

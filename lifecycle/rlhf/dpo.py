@@ -15,7 +15,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers
-    from lifecycle.model.loading import is_adapter
+    from lifecycle.model.directory import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, pairs])

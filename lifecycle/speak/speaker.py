@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from lifecycle.model.loading import CODEC_DIRECTORY, load_causal_lm
+from lifecycle.model.directory import CODEC_DIRECTORY
+from lifecycle.model.loading import load_causal_lm
 from lifecycle.speak.codec import CODES, Codec
 from lifecycle.speak.data import Writer, heard_codes
 from lifecycle.speak.sound import waveform

@@ -13,7 +13,7 @@ from lifecycle import trainers
 from lifecycle.costs import CostMeter
 from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
 from lifecycle.model.decoder import Decoder
-from lifecycle.model.loading import CODEC_DIRECTORY
+from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.data import as_documents, tokenize

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from lifecycle.hardware import choose_device
 from serving.infrastructure.config import ServingConfig
-from serving.infrastructure.loading import load_model
 
 STEP_TOKENS = 4096
 """Of a forward pass, padding included, unless one text is longer."""
@@ -36,6 +35,8 @@ class Embedder:
         vectors: list[list[float]] = [[]] * len(sequences)
         with self._lock:
             if self._model is None:
+                from serving.infrastructure.torch_loading import load_model
+
                 model = load_model(self._directory, self._config, choose_device(self._config.device))
                 self._model = model.eval().requires_grad_(False).base_model
             for batch in batches([len(sequence) for sequence in sequences]):

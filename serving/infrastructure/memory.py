@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from lifecycle.hardware import choose_device, choose_dtype
-from lifecycle.model.loading import is_int8
+from lifecycle.model.directory import is_int8
 from serving.domain.errors import Conflict
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.pool_size import MEBIBYTE, SHARE, free_bytes

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.directory import read_config
 from serving.domain.errors import InvalidRequest
 from serving.domain.media import Media
 from serving.domain.request import Prompt
@@ -32,9 +34,10 @@ class HFTokenizer:
 
     def __init__(self, directory: str | Path) -> None:
         try:
-            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-            config = AutoConfig.from_pretrained(directory, local_files_only=True).get_text_config()
-        except (OSError, ValueError) as error:
+            config = read_config(directory)
+            self._tokenizer = open_tokenizer(Path(directory), config.model_type)
+            config = config.get_text_config()
+        except (OSError, ValueError, StrictDataclassError) as error:
             raise LifecycleError(
                 f"{directory} holds no tokenizer and config that transformers can open: {error}"
             ) from None
@@ -173,6 +176,17 @@ class IncrementalDetokenizer:
         del self._window[:drop]
         self._context = len(self._window) - held
         self._sent = len(self._decode(self._window[: self._context]))
+
+
+def open_tokenizer(directory: Path, model_type: str) -> PreTrainedTokenizerBase:
+    """What AutoTokenizer gives. Where it would only look at the class's name, it is left out: importing it reads all of transformers' models' files."""
+    file = directory / "tokenizer_config.json"
+    named = json.loads(file.read_text()).get("tokenizer_class") if file.is_file() else None
+    if model_type == "llama" and named == "TokenizersBackend":
+        return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
 def _with_parsed_arguments(message: dict[str, Any]) -> dict[str, Any]:

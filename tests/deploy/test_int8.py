@@ -20,8 +20,9 @@ from lifecycle.evaluation import sets
 from lifecycle.evaluation.answering import Answerer
 from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.directory import is_int8
 from lifecycle.model.int8 import Int8Linear
-from lifecycle.model.loading import is_int8, load_causal_lm
+from lifecycle.model.loading import load_causal_lm
 from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.registry import ModelVersion
 from serving.application.ports import SequenceSlice

@@ -18,7 +18,8 @@ from lifecycle.cli import main
 from lifecycle.deploy import DeployConfig, export, run
 from lifecycle.deploy.engines import processes
 from lifecycle.errors import LifecycleError
-from lifecycle.model.loading import is_adapter, load_causal_lm
+from lifecycle.model.directory import is_adapter
+from lifecycle.model.loading import load_causal_lm
 from lifecycle.registry import ModelVersion
 
 CONFIG = DeployConfig(prompts=20, answer_tokens=8, report_limit=1)

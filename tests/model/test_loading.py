@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.directory import is_int8
 from lifecycle.model.int8 import Int8Linear, round_linears
-from lifecycle.model.loading import is_int8, load_causal_lm, save_int8
+from lifecycle.model.loading import load_causal_lm, save_int8
 
 IDS = torch.arange(30)[None]
 

@@ -16,7 +16,7 @@ from lifecycle import deploy
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import report
 from lifecycle.model.checkpoint import load_checkpoint
-from lifecycle.model.loading import CODEC_DIRECTORY, speaks
+from lifecycle.model.directory import CODEC_DIRECTORY, speaks
 from lifecycle.speak import SpeakConfig, run
 from lifecycle.speak import stage as stage_module
 from lifecycle.speak.codec import CODES, SAMPLES_PER_CODE, Codec

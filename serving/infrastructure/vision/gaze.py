@@ -30,7 +30,7 @@ from serving.domain.media import Media
 from serving.domain.request import Prompt
 from serving.infrastructure.causal_lm import CausalLM
 from serving.infrastructure.config import ServingConfig
-from serving.infrastructure.loading import load_model
+from serving.infrastructure.torch_loading import load_model
 from serving.infrastructure.vision.grids import undefined
 from serving.infrastructure.vision.packing import Sight, deep
 from serving.infrastructure.vision.tokenizer import VisionTokenizer

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from serving.infrastructure.config import ServingConfig
-from serving.infrastructure.loading import choose_backend
 from serving.infrastructure.torch_backend import PackedTorchBackend
+from serving.infrastructure.torch_loading import choose_backend
 
 from .families import AGAIN, FAMILIES, document
 from .replay import BLOCK, BLOCKS, Replay

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lifecycle.errors import LifecycleError
 from serving.application.ports import SequenceSlice
 from serving.domain.config import SchedulerConfig
-from serving.infrastructure import loading, pool_size
+from serving.infrastructure import loading, pool_size, torch_loading
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.padded_backend import PaddedTorchBackend
 from serving.infrastructure.torch_backend import PackedTorchBackend
@@ -119,10 +119,10 @@ def test_new_weights_make_old_caches_void(model):
 def test_the_backend_can_be_asked_for_and_the_choice_is_logged(caplog):
     config = ServingConfig(num_blocks=8, block_size=BLOCK)
     with caplog.at_level("INFO", "serving"):
-        assert isinstance(loading.choose_backend(BY_NAME["llama"].model(), config), PackedTorchBackend)
-        assert isinstance(loading.choose_backend(BY_NAME["bloom"].model(), config), PaddedTorchBackend)
+        assert isinstance(torch_loading.choose_backend(BY_NAME["llama"].model(), config), PackedTorchBackend)
+        assert isinstance(torch_loading.choose_backend(BY_NAME["bloom"].model(), config), PaddedTorchBackend)
         padded = ServingConfig(num_blocks=8, block_size=BLOCK, backend="padded")
-        assert isinstance(loading.choose_backend(BY_NAME["llama"].model(), padded), PaddedTorchBackend)
+        assert isinstance(torch_loading.choose_backend(BY_NAME["llama"].model(), padded), PaddedTorchBackend)
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("serving")]
     assert [message.split(" for ")[0] for message in messages] == ["packed backend", "padded backend", "padded backend"]
     assert "without AttentionInterface" in messages[1] and messages[2].endswith("asked for")
@@ -140,7 +140,7 @@ def test_a_model_that_cannot_be_packed_as_asked_is_named(tmp_path):
 def test_the_pool_follows_free_memory_and_costs_nothing_until_used(monkeypatch):
     monkeypatch.setattr(pool_size, "free_bytes", lambda device: 8 * 2**20)
     model = BY_NAME["llama"].model()
-    backend = loading.choose_backend(model, ServingConfig(block_size=BLOCK, device="cpu"))
+    backend = torch_loading.choose_backend(model, ServingConfig(block_size=BLOCK, device="cpu"))
     per_block = 2 * 2 * 2 * 8 * BLOCK * 4  # layers x (keys, values) x heads x head size x tokens x bytes
     assert backend.num_blocks == 4 * 2**20 // per_block
     backend.execute([SequenceSlice("a", [1, 2], 0, [3], 1)])

@@ -16,7 +16,7 @@ from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.registry import ModelRegistry
 from serving.composition import ServingConfig, build_catalog, build_engine
 from serving.domain.errors import ModelNotFound
-from serving.infrastructure.loading import default_sampling
+from serving.infrastructure.checkpoint import default_sampling
 from serving.presentation.metrics import Metrics
 
 from .support import VOCAB, collect, generate, request

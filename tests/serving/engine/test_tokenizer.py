@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.tokenizer import train_tokenizer
 from serving.domain.errors import InvalidRequest
-from serving.infrastructure.tokenizer import LONGEST_WINDOW, REPLACEMENT, HFTokenizer
+from serving.infrastructure.tokenizer import LONGEST_WINDOW, REPLACEMENT, HFTokenizer, open_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,28 @@ def test_messages_that_the_template_refuses_are_the_clients_fault(tokenizer, mes
     assert refusal.value.param == "messages"
 
 
+@pytest.mark.parametrize("named", ["TokenizersBackend", "LlamaTokenizer", None])
+def test_it_is_the_tokenizer_that_transformers_opens(directory, named, tmp_path):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    described = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**described, "tokenizer_class": named}))
+    ours, theirs = open_tokenizer(tmp_path, "llama"), AutoTokenizer.from_pretrained(tmp_path)
+    assert type(ours) is type(theirs) and ours.get_vocab() == theirs.get_vocab()
+    for text in ("hello world, naïve 😀 日本", "<|im_end|> 12 <|pad|>"):
+        assert ours.encode(text) == theirs.encode(text)
+    assert ours.special_tokens_map == theirs.special_tokens_map and ours.chat_template == theirs.chat_template
+
+
 def test_a_directory_without_a_tokenizer_is_named(tmp_path):
+    with pytest.raises(LifecycleError, match=tmp_path.name):
+        HFTokenizer(tmp_path)
+
+
+def test_a_config_with_a_word_for_a_number_is_named(directory, tmp_path):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": "wide"}))
     with pytest.raises(LifecycleError, match=tmp_path.name):
         HFTokenizer(tmp_path)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lifecycle.deploy.smoothing import activation_maxima, smooth
+from lifecycle.model.directory import load_config
 from lifecycle.model.int8 import Int8Linear, round_linears
-from lifecycle.model.loading import load_config, save_int8
+from lifecycle.model.loading import save_int8
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native.backend import NativeBackend

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 from transformers import Gemma2Config, LlamaConfig
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.directory import read_config
+from lifecycle.model.tokenizer import train_tokenizer
 from serving.application.engine import EngineLoop
 from serving.domain.events import Finished
 from serving.domain.request import Request, SamplingParams
@@ -17,6 +21,7 @@ from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native import library
 from serving.infrastructure.native.backend import PHASES, NativeBackend
+from serving.infrastructure.native.description import RotaryTable, describe
 from serving.infrastructure.sampler import VectorSampler
 from serving.infrastructure.torch_backend import PackedTorchBackend
 
@@ -36,6 +41,29 @@ def test_a_model_of_the_family_gets_the_kernels(llama, caplog):
     with caplog.at_level(logging.INFO, "serving"):
         assert isinstance(load_backend(llama, ServingConfig(**POOL)), NativeBackend)
     assert library.best_level().name in caplog.text
+
+
+def test_a_start_with_the_kernels_does_not_wait_for_transformers_models(llama, tmp_path):
+    """Nor for the compiler that they bring: that is most of the time until a server answers."""
+    for file in llama.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    train_tokenizer(["hello"], 300).save_pretrained(tmp_path)
+    code = f"""
+import sys
+from serving.composition import ServingConfig, build_engine
+build_engine({str(tmp_path)!r}, ServingConfig(num_blocks=16, device="cpu")).engine.close()
+print({{"transformers.modeling_utils", "transformers.models.auto", "torch._dynamo", "sympy", "datasets"}} & set(sys.modules))
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_config_as_written_describes_the_same_model(name, tmp_path):
+    config = CONFIGS[name]()
+    config.save_pretrained(tmp_path)
+    read = read_config(tmp_path)
+    assert describe(read) == describe(config)
+    assert torch.equal(RotaryTable(read).up_to(100), RotaryTable(config).up_to(100))
 
 
 @pytest.mark.parametrize(
