@@ -17,14 +17,16 @@ class SpeakConfig:
     """Utterances in whose spectrograms the codec finds its patterns."""
     codec_rounds: int = 10
     """How often each pattern becomes the mean of what is nearest to it."""
-    utterances: int = 64_000
+    utterances: int = 128_000
     """Utterances that the language model hears."""
     batch: int = 64
     """Utterances in one of its steps."""
-    aloud: float = 0.15
+    aloud: float = 0.25
     """Part of them that are answered, in text and aloud; of the others it is learnt what was said."""
     text: float = 0.2
     """Part of the tokens that are conversations without sound, about which the model is held to what it would have said."""
+    former: float = 2.0
+    """How much what it would have said weighs beside what it hears and says."""
     conversations: int = 4000
     """Most of these that are told for it."""
     lr: float = 4e-3
@@ -39,7 +41,7 @@ class SpeakConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
-        for name in ("codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "lr", "matrix_lr", "save_every"):
+        for name in ("codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "former", "lr", "matrix_lr", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
         for name in ("text", "aloud"):

@@ -38,8 +38,14 @@ def utterances(random: np.random.Generator, count: int) -> list[np.ndarray]:
     """What any voice says, as it reaches an ear; besides, all that is answered, as it was recorded."""
     said = [(voice, one.said) for voice in VOICES for one in exchanges()]
     drawn = [said[number] for number in random.integers(len(said), size=count)]
-    answers = {one.answer: np.pad(recordings(ANSWERER)[one.answer], PAUSE) for one in exchanges()}
-    return [*(varied(recordings(voice)[text], random).noisy for voice, text in drawn), *answers.values()]
+    return [*(varied(recordings(voice)[text], random).noisy for voice, text in drawn), *(sound[0].numpy() for sound in answers().values())]
+
+
+def answers() -> dict[str, Tensor]:
+    """Everything that is answered, as the answering voice says it: samples [1, N] at one loudness, in whole codes."""
+    bank = recordings(ANSWERER)
+    texts = dict.fromkeys(one.answer for one in exchanges())
+    return {text: padded([levelled(np.pad(bank[text], PAUSE))]) for text in texts}
 
 
 @torch.inference_mode()
@@ -64,9 +70,7 @@ class Writer:
     @cached_property
     def answers(self) -> dict[str, list[int]]:
         """The codes of every answer in the answering voice."""
-        bank = recordings(ANSWERER)
-        texts = list(dict.fromkeys(one.answer for one in exchanges()))
-        return dict(zip(texts, heard_codes(self.codec, [np.pad(bank[text], PAUSE) for text in texts]), strict=True))
+        return {text: self.codec.encode(spectrogram(sound))[0].tolist() for text, sound in answers().items()}
 
     def asked(self, codes: Sequence[int]) -> list[int]:
         """The prompt: a user's turn of sound alone."""

@@ -12,9 +12,9 @@ from transformers import AutoTokenizer
 
 from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.loading import load_causal_lm
+from lifecycle.speak.aloud import Aloud
 from lifecycle.speak.codec import CODES, Codec
 from lifecycle.speak.data import Writer, heard_codes
-from lifecycle.speak.sound import waveform
 from lifecycle.speak.tokens import BEGIN, code_token
 
 LONGEST = 160
@@ -66,7 +66,7 @@ class Speaker:
         codes = [token - self.first for token in ids[end + 1 :] if 0 <= token - self.first < CODES]
         return Reply(heard.strip(), answer.strip(), codes)
 
-    @torch.inference_mode()
     def sound(self, codes: Sequence[int]) -> np.ndarray:
         """Codes to float samples at 16 kHz."""
-        return waveform(self.codec.decode(torch.tensor([codes])))[0].numpy() if codes else np.zeros(0, np.float32)
+        aloud = Aloud(self.codec)
+        return np.concatenate([aloud.push(codes), aloud.finish()])

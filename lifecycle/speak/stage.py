@@ -18,7 +18,7 @@ from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.speak import data as speech
-from lifecycle.speak.codec import CODES, Codec, blocks, lloyd
+from lifecycle.speak.codec import CODES, Codec, blocks, lloyd, voiced
 from lifecycle.speak.config import SpeakConfig
 from lifecycle.speak.data import Writer
 from lifecycle.speak.sound import levelled, spectrogram
@@ -101,7 +101,7 @@ def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None
     x = torch.cat([blocks(mel)[0] for mel in mels])
     rounds = list(lloyd(x, CODES, config.codec_rounds, config.seed))
     history = [{"phase": CODEC, "step": step + 1, "distance": distance} for step, (_, distance) in enumerate(rounds)]
-    codec = Codec(rounds[-1][0])
+    codec = voiced(rounds[-1][0], map(spectrogram, speech.answers().values()))
 
     def write(directory: Path) -> None:
         codec.save(directory)
@@ -118,7 +118,7 @@ def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None
         fingerprint=work,
         seconds=meter.seconds,
         cost=meter.read(),
-        card=f"A codec for speech: 25 codes a second, each the number of one of {CODES} patterns of four mel frames.",
+        card=f"A codec for speech: 25 codes a second, each the number of one of {CODES} patterns of four mel frames; it reads them aloud in one voice.",
     )
 
 
@@ -132,7 +132,7 @@ def converse(decoder: Decoder, before: Decoder, config: SpeakConfig, writer: Wri
         wanted = len(said.tokens) * config.text / (1 - config.text)
         told = remembered(texts, wanted, random.Random(f"speak {config.seed} {step}"))
         loss = nats / said.count
-        return Step(loss if told is None else loss + forgotten(decoder, before, told), right.item() / said.count, len(said.tokens))
+        return Step(loss if told is None else loss + config.former * forgotten(decoder, before, told), right.item() / said.count, len(said.tokens))
 
     steps = -(-config.utterances // config.batch)
     return train(NAME, decoder, steps, config.batch, step_of, _pace(config), workspace, unit="utt")
