@@ -18,12 +18,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lifecycle.errors import LifecycleError
-from lifecycle.model.directory import sees
+from lifecycle.model.directory import sees, speaks
 from lifecycle.registry import ModelRegistry, ModelVersion
 from serving.application.engine import EngineLoop
 from serving.application.observing import Observer
 from serving.application.ports import Drafter, Gaze, ModelBackend, ServedModel
 from serving.application.recorder import FileRecorder
+from serving.application.speech import NativeSpeech
 from serving.application.watch import EngineWatch, both
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.infrastructure.adapter_source import find_adapter_anywhere
@@ -83,6 +84,7 @@ def build_engine(
         "default_sampling": default_sampling(directory),
         "lineage": tuple(lineage),
         "sees": tokenizer.sees,
+        "speech": open_speech(directory, tokenizer) if speaks(directory) else None,
     }
     if config.replicas:
         engine = start_replicas(directory, config, registry, version=version, record=record)
@@ -154,6 +156,13 @@ def open_tokenizer(directory: Path) -> HFTokenizer:
     except ImportError as error:
         raise LifecycleError(f"{directory} holds a model that sees, which needs: pip install -e '.[vision]' ({error})") from None
     return VisionTokenizer(directory)
+
+
+def open_speech(directory: Path, tokenizer: HFTokenizer) -> NativeSpeech:
+    """The codec of a model that hears and speaks. Raises LifecycleError for a damaged one."""
+    from serving.infrastructure.speech.codec import CodecSpeech
+
+    return CodecSpeech(directory, tokenizer)
 
 
 def open_gaze(directory: Path, config: ServingConfig, tokenizer: HFTokenizer) -> Gaze:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from serving.application.generation import Generation, Options, admit
 from serving.application.ports import ServedModel
 from serving.application.rendering import RenderChat
+from serving.application.speech import NativeSpeech
+from serving.domain.errors import Conflict
 from serving.domain.grammar import Tool, ToolCallForm, ToolGrammar
 
 DEFAULT_MAX_TOKENS = 1024
@@ -25,18 +27,32 @@ class GenerateChat:
     """Several calls in one answer."""
     options: Options = field(default_factory=Options)
     tenant: str = "default"
+    heard_by: NativeSpeech | None = None
+    """Whose sound is in the prompt: no other model understands it."""
+    aloud: bool = False
+    """The model that heard it says its answer itself."""
 
     def start(self, model: ServedModel, kind: str = "chatcmpl") -> Generation:
-        """Render the template, check the limits, queue. Raises `InvalidRequest` and what `EnginePort.submit` raises."""
+        """Render the template, check the limits, queue.
+
+        Raises `InvalidRequest`, `Conflict` for a model that heard nothing of it, and what `EnginePort.submit` raises.
+        """
+        if self.heard_by is not None and model.speech is not self.heard_by:
+            raise Conflict("the model was replaced while it listened: send the request again", param="model")
+        aloud = self.aloud and self.heard_by is not None
+        options = self._constrained(model.tokenizer.tool_call_form)
+        if model.speech is not None and not aloud and not options.ignore_eos:
+            options = replace(options, stop_token_ids=options.stop_token_ids | {model.speech.begin})
         return admit(
             kind,
             model,
             [self.prompt.prompt(model)],
-            self._constrained(model.tokenizer.tool_call_form),
+            options,
             tenant=self.tenant,
             parse_tools=bool(self.prompt.tools),
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="messages",
+            sounds=model.speech.tokens if aloud else range(0),
         )
 
     def _constrained(self, form: ToolCallForm) -> Options:

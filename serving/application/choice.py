@@ -14,6 +14,7 @@ from serving.application.deltas import (
     Delta,
     PromptDelta,
     ScoredToken,
+    SoundDelta,
     TextDelta,
     ToolCallDelta,
 )
@@ -31,6 +32,8 @@ class OutputRules:
     min_tokens: int = 0
     parse_tools: bool = False
     logprobs: bool = False
+    sounds: range = range(0)
+    """Tokens that are handed on as sound, and are no text."""
     scored_prompt: tuple[int, ...] = ()
     """Tokens of a prompt whose log-probabilities belong to the answer."""
 
@@ -65,6 +68,7 @@ class Choice:
         """Deltas since the last call, waiting up to `timeout` seconds for the first; empty when nothing is new."""
         opening: list[Delta] = []
         pieces: list[str | ToolCall] = []
+        sound: list[int] = []
         finish = None
         for event in self.stream.next(timeout):
             if isinstance(event, PromptScored):
@@ -78,7 +82,10 @@ class Choice:
                 finish = event
             else:
                 pieces += self._decode(event)
+                sound += (token for token in event.tokens if token in self._rules.sounds)
         deltas = opening + self._deltas(pieces, last=finish is not None)
+        if sound:
+            deltas.append(SoundDelta(self.index, tuple(sound)))
         if finish is not None:
             deltas.append(self._finish(finish))
         return deltas

@@ -28,6 +28,14 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundDelta:
+    """More of how the answer sounds, as tokens of a model that speaks itself."""
+
+    choice: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptDelta:
     """How likely the prompt was, before anything else of a choice. Nothing is known of its first token: its `logprob` is None."""
 
@@ -55,7 +63,7 @@ class ChoiceFinished:
     error: str | None = None
 
 
-Delta = PromptDelta | TextDelta | ToolCallDelta | ChoiceFinished
+Delta = PromptDelta | TextDelta | SoundDelta | ToolCallDelta | ChoiceFinished
 
 
 @dataclass(frozen=True, slots=True)

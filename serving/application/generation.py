@@ -107,14 +107,15 @@ def admit(
     default_max_tokens: int,
     prompt_param: str,
     score_prompts: bool = False,
+    sounds: range = range(0),
 ) -> Generation:
     """Check the limits and queue one request per prompt and choice: all of them, or none.
 
-    Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises
+    Tokens among `sounds` are handed on as sound. Choices are numbered prompt by prompt. With `score_prompts`, `options.logprobs` are of the prompts, too. Raises
     `ContextLengthExceeded`, and what `EnginePort.submit` raises.
     """
     samplings = [sampling_params(model, len(prompt.tokens), options, default_max_tokens, prompt_param) for prompt in prompts]
-    rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None)
+    rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None, sounds)
     if score_prompts:
         samplings = [replace(sampling, prompt_logprobs=options.logprobs) for sampling in samplings]
     generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), [prompt.tokens for prompt in prompts])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from serving.application.speech import NativeSpeech
 from serving.application.watch import EngineWatch
 from serving.domain.blocks import BlockMap
 from serving.domain.events import Event, TokenLogprob
@@ -209,6 +210,7 @@ class ServedModel:
     watch: EngineWatch | None = None  # None: an engine in whose work nobody can look
     sees: frozenset[str] = frozenset()  # kinds of media that it takes: "image", "video"
     gaze: Gaze | None = None  # None: nobody can tell where it looks
+    speech: NativeSpeech | None = None  # None: others hear and speak for it
 
 
 class ModelCatalog(Protocol):

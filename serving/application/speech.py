@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,6 +110,36 @@ class VoiceActivity(Protocol):
 
     def stream(self) -> VoiceStream:
         """For a new microphone."""
+
+
+class SpokenTokens(Protocol):
+    """Reads one answer aloud while its tokens still come. For one thread."""
+
+    def push(self, tokens: Sequence[int]) -> Audio:
+        """Further tokens of sound to what is known of it by then, which may be nothing."""
+
+    def finish(self) -> Audio:
+        """What is left at the end."""
+
+
+class NativeSpeech(Protocol):
+    """How a model that hears and speaks itself writes sound down. Safe from any thread."""
+
+    rate: int
+    """Samples a second of what it says."""
+    begin: int
+    """The token before those of an answer's sound."""
+    tokens: range
+    """Those that are sound."""
+
+    def write(self, audio: Audio) -> str:
+        """Sound at any rate as text that the model's tokenizer reads as sound; "" for silence.
+
+        Raises `ContextLengthExceeded` for more than the model can ever hear.
+        """
+
+    def read(self) -> SpokenTokens:
+        """For a new answer."""
 
 
 class SpeechEngines:

@@ -11,6 +11,7 @@ from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextD
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
 from serving.presentation.hearing import hear
+from serving.presentation.native_chat import NativeSpeaker, native_answer, native_stream
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.chat import ChatCompletionRequest
 from serving.presentation.schemas.translate import read
@@ -24,19 +25,25 @@ def chat_completions(state: ServerState) -> Response:
     """Admission happens before there is a response, so a refusal still has its own status."""
     tenant = state.tenant(request)
     with large_body(state, request):
-        asked = hear(state, read(ChatCompletionRequest, read_json(request)))
-        speaker = Speaker(state, asked.audio, tenant) if asked.speaks else None
-        command = asked.command(tenant, look(state, asked.model, asked.sources()))
+        asked, heard_by = hear(state, read(ChatCompletionRequest, read_json(request)))
+        native = NativeSpeaker(state, asked.audio, tenant, heard_by) if asked.speaks and heard_by else None
+        speaker = Speaker(state, asked.audio, tenant) if asked.speaks and native is None else None
+        command = asked.command(tenant, look(state, asked.model, asked.sources()), heard_by)
         asked = asked.without_messages()  # pictures are large, and answers may take long
     generation = state.start(command.start, asked.model)
     del command
     peer, meter = Peer(request.environ), state.meter(generation)
     if not asked.stream:
-        whole = answer(generation, collect(generation, peer, meter, state.config))
+        deltas = collect(generation, peer, meter, state.config)
+        whole = answer(generation, deltas)
+        if native is not None:
+            whole = native_answer(whole, native, deltas)
         if speaker is not None:
             whole = spoken_answer(whole, speaker, peer)
         return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
     chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.include_usage)
+    if native is not None:
+        return stream_response(generation, native_stream(generation, peer, meter, state, chunks, native, chunk_choices))
     if speaker is not None:
         return stream_response(generation, spoken_stream(generation, peer, meter, state, chunks, speaker, chunk_choices))
     opening = [_choice(one.index, {"role": "assistant", "content": ""}) for one in generation.choices]

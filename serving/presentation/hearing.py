@@ -1,4 +1,4 @@
-"""From what a conversation lets hear to texts, for models that read."""
+"""From what a conversation lets hear to texts, for models that read, and to the tokens of those that hear."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import request
 
-from serving.application.speech import SpeechChunk
+from serving.application.speech import Audio, NativeSpeech, SpeechChunk
 from serving.application.voice import Voice
 from serving.domain.errors import InvalidRequest, MediaTooLarge, SpeechMissing
 from serving.presentation.peer import Peer
@@ -31,18 +31,21 @@ def voice_of(state: ServerState) -> Voice:
     return state.voice
 
 
-def hear(state: ServerState, asked: Conversation) -> Conversation:
-    """The same with a text for each sound, and for each answer that was spoken.
+def hear(state: ServerState, asked: Conversation) -> tuple[Conversation, NativeSpeech | None]:
+    """The same with a text for each sound, and for each answer that was spoken; and the model that heard it, if one did itself.
 
-    Raises `InvalidRequest` and its kinds, naming the field; `SpeechMissing`, and `QueueFull` while too many others are heard.
+    For a model that hears the text is the sound, in its own tokens; for others it is what was said. Raises `InvalidRequest`
+    and its kinds, naming the field; `SpeechMissing`, and `QueueFull` while too many others are heard.
     """
     messages = asked.messages or []
     places = [place for at, message in enumerate(messages) for place in _sounds_at(at, message)]
     if len(places) > MOST_SOUNDS:
         raise MediaTooLarge(f"the request has {len(places)} sounds: at most {MOST_SOUNDS} are taken", param=places[MOST_SOUNDS])
     if not places and not any(isinstance(one, AssistantMessage) and one.audio for one in messages):
-        return asked
-    return asked.model_copy(update={"messages": [_read(state, at, message) for at, message in enumerate(messages)]})
+        return asked, None
+    speech = state.model(asked.model).speech if places else None
+    read = [_read(state, at, message, speech) for at, message in enumerate(messages)]
+    return asked.model_copy(update={"messages": read}), speech
 
 
 def _sounds_at(at: int, message: Wire) -> list[str]:
@@ -50,7 +53,7 @@ def _sounds_at(at: int, message: Wire) -> list[str]:
     return [f"messages[{at}].content[{place}]" for place, part in enumerate(content) if isinstance(part, InputAudioPart)]
 
 
-def _read(state: ServerState, at: int, message: Wire) -> Wire:
+def _read(state: ServerState, at: int, message: Wire, speech: NativeSpeech | None) -> Wire:
     if isinstance(message, AssistantMessage) and message.audio:
         said = state.spoken.get(state.tenant(request), message.audio.id)
         if said is None:
@@ -60,24 +63,37 @@ def _read(state: ServerState, at: int, message: Wire) -> Wire:
     if not _sounds_at(at, message):
         return message
     parts = [
-        _heard(state, part, f"messages[{at}].content[{place}].input_audio.data") if isinstance(part, InputAudioPart) else part
+        _heard(state, part, speech, f"messages[{at}].content[{place}].input_audio.data") if isinstance(part, InputAudioPart) else part
         for place, part in enumerate(message.content)
     ]
     return message.model_copy(update={"content": parts})
 
 
-def _heard(state: ServerState, part: InputAudioPart, field: str) -> TextPart:
+def _heard(state: ServerState, part: InputAudioPart, speech: NativeSpeech | None, field: str) -> TextPart:
     voice = voice_of(state)
     try:
         data = binascii.a2b_base64(part.input_audio.data, strict_mode=True)
     except ValueError:
         raise InvalidRequest(f'"{field}" is not base64', param=field) from None
     audio = voice.open(data, field)
-    stretches = attended(metered(state, "heard", voice.hear(audio), audio.seconds), Peer(request.environ))
-    text = " ".join(segment.text for found in stretches for segment in found)
+    text = _words(state, voice, audio) if speech is None else _tokens(state, speech, audio, field)
     if not text:
         raise InvalidRequest(f'nobody speaks in "{field}"', param=field)
     return TextPart(type="text", text=text)
+
+
+def _words(state: ServerState, voice: Voice, audio: Audio) -> str:
+    stretches = attended(metered(state, "heard", voice.hear(audio), audio.seconds), Peer(request.environ))
+    return " ".join(segment.text for found in stretches for segment in found)
+
+
+def _tokens(state: ServerState, speech: NativeSpeech, audio: Audio, field: str) -> str:
+    state.voice_metrics.begin("heard", audio.seconds)
+    try:
+        with state.voice_metrics.timed("heard"):
+            return speech.write(audio)
+    except InvalidRequest as error:
+        raise type(error)(f'"{field}" {error.message}', param=field) from None
 
 
 def metered(state: ServerState, kind: str, steps: Iterator[Any], seconds: float = 0.0) -> Iterator[Any]:

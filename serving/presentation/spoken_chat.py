@@ -25,16 +25,36 @@ from serving.presentation.streaming import PING, Chunks, ClientGone, follow, log
 FILES = {"pcm16": "pcm"}
 
 
-class Speaker:
+class SoundFile:
+    """The sound of one answer, whoever makes it, as a file of the kind that was asked for."""
+
+    def __init__(self, state: ServerState, asked: AudioOutput, tenant: str, rate: int) -> None:
+        self.id = state.spoken.new_id()
+        self._state, self._tenant, self._rate = state, tenant, rate
+        self._voice = voice_of(state)
+        self._format = FILES.get(asked.format, asked.format)
+
+    def file(self, pieces: Iterable[Audio], count: int | None = None) -> Iterator[bytes]:
+        """`count`: how many samples there will be, where that is known."""
+        return self._voice.write(self._format, self._rate, pieces, count)
+
+    def keep(self, transcript: str) -> int:
+        """Until when a client may go on from it, in Unix seconds."""
+        return self._state.spoken.keep(self._tenant, self.id, transcript)
+
+    def whole(self, pieces: list[Audio], transcript: str) -> dict[str, Any]:
+        """All of it as a message has it."""
+        data = b"".join(self.file(pieces, sum(len(piece.samples) for piece in pieces))) if pieces else b""
+        until = self.keep(transcript)
+        return {"id": self.id, "data": base64.b64encode(data).decode(), "expires_at": until, "transcript": transcript}
+
+
+class Speaker(SoundFile):
     """Speaks the one answer of one request. Raises `InvalidRequest` for an unknown voice, and `SpeechMissing`."""
 
     def __init__(self, state: ServerState, asked: AudioOutput, tenant: str) -> None:
-        self._state, self._tenant = state, tenant
-        self._voice = voice_of(state)
+        super().__init__(state, asked, tenant, voice_of(state).engines.to_speech().rate)
         self._name = voice_name(asked.voice)
-        self._format = FILES.get(asked.format, asked.format)
-        self.rate = self._voice.engines.to_speech().rate
-        self.id = state.spoken.new_id()
         try:
             self._voice.speak("", self._name)
         except InvalidRequest as error:
@@ -44,24 +64,12 @@ class Speaker:
         """Of its sentences."""
         return (chunk.audio for chunk in metered(self._state, "spoken", self._voice.speak(text, self._name)))
 
-    def file(self, pieces: Iterable[Audio], count: int | None = None) -> Iterator[bytes]:
-        """In the format that was asked for; `count`: how many samples there will be, where that is known."""
-        return self._voice.write(self._format, self.rate, pieces, count)
-
-    def keep(self, transcript: str) -> int:
-        """Until when a client may go on from it, in Unix seconds."""
-        return self._state.spoken.keep(self._tenant, self.id, transcript)
-
 
 def spoken_answer(whole: dict[str, Any], speaker: Speaker, peer: Peer) -> dict[str, Any]:
     """A whole answer with sound in place of its text; one that only calls tools stays as it is. Raises `ClientGone`."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        pieces = list(attended(speaker.sounds(text), peer))
-        data = b"".join(speaker.file(pieces, sum(len(piece.samples) for piece in pieces))) if pieces else b""
-        until = speaker.keep(text)
-        sound = {"id": speaker.id, "data": base64.b64encode(data).decode(), "expires_at": until, "transcript": text}
-        message |= {"content": None, "audio": sound}
+        message |= {"content": None, "audio": speaker.whole(list(attended(speaker.sounds(text), peer)), text)}
     return whole
 
 

@@ -20,7 +20,7 @@ from serving.presentation.state import ServerState
 def tokenize(state: ServerState) -> Response:
     """A text, or messages through the chat template, as token ids."""
     with large_body(state, request):
-        asked = hear(state, read(TokenizeRequest, read_json(request)))
+        asked, _ = hear(state, read(TokenizeRequest, read_json(request)))
         media = look(state, asked.model, asked.sources())
     model = state.model(asked.model)
     g.answering = model.version
@@ -45,7 +45,7 @@ def detokenize(state: ServerState) -> Response:
 def render_chat(state: ServerState) -> Response:
     """The exact prompt of a chat request, which is checked like one; nothing is generated."""
     with large_body(state, request):
-        asked = hear(state, read(ChatCompletionRequest, read_json(request)))
+        asked, _ = hear(state, read(ChatCompletionRequest, read_json(request)))
         prompt = asked.prompt(look(state, asked.model, asked.sources()))
     model = state.model(asked.model)
     g.answering = model.version

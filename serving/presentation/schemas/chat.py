@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from serving.application.chat import GenerateChat
 from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
+from serving.application.speech import NativeSpeech
 from serving.domain.media import Media
 from serving.presentation.schemas.audio import AudioOutput
 from serving.presentation.schemas.base import Count, Unsupported, Wire, refusal, whole
@@ -111,8 +112,9 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
         """How the prompt is made."""
         return self.prompt_of(self.messages, self.offered_tools(), media)
 
-    def command(self, tenant: str, media: tuple[Media, ...] = ()) -> GenerateChat:
-        """The use case; `media` are what `sources` became."""
+    def command(self, tenant: str, media: tuple[Media, ...] = (), heard_by: NativeSpeech | None = None) -> GenerateChat:
+        """The use case; `media` are what `sources` became, and `heard_by` is who heard its sounds, if the model itself did."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         options = self.options(max_tokens=self.max_completion_tokens or self.max_tokens, logprobs=logprobs)
-        return GenerateChat(self.prompt(media), self.forced(options.grammar), self.parallel_tool_calls, options, tenant)
+        forced = self.forced(options.grammar)
+        return GenerateChat(self.prompt(media), forced, self.parallel_tool_calls, options, tenant, heard_by, self.speaks)

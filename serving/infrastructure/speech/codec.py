@@ -1,0 +1,66 @@
+"""The codec that a version of the stage speak comes with, behind `NativeSpeech`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lifecycle.errors import LifecycleError
+from lifecycle.model.directory import CODEC_DIRECTORY
+from lifecycle.speak.aloud import Aloud
+from lifecycle.speak.codec import CODES, SAMPLES_PER_CODE, Codec
+from lifecycle.speak.data import heard_codes, written
+from lifecycle.speak.tokens import BEGIN, code_token
+from lifecycle.world.speech import RATE
+from serving.application.speech import Audio
+from serving.domain.errors import ContextLengthExceeded
+from serving.infrastructure.speech.resampling import resampled
+from serving.infrastructure.tokenizer import HFTokenizer
+
+SILENT = 1e-3
+"""Whatever is nowhere louder is silence."""
+
+
+class CodecSpeech:
+    """Sound as tokens of one model. Loading raises LifecycleError for a damaged codec, and a tokenizer without its codes."""
+
+    def __init__(self, directory: Path, tokenizer: HFTokenizer) -> None:
+        self._codec = Codec.load(directory / CODEC_DIRECTORY)
+        known = tokenizer.vocabulary
+        first = known.get(code_token(0))
+        if first is None or BEGIN not in known or known.get(code_token(CODES - 1)) != first + CODES - 1:
+            raise LifecycleError(f"{directory} has a codec, but its tokenizer lacks the codec's tokens: take the whole version")
+        self.rate = RATE
+        self.begin = known[BEGIN]
+        self.tokens = range(first, first + CODES)
+        self._longest = tokenizer.context_length * SAMPLES_PER_CODE / RATE
+
+    def write(self, audio: Audio) -> str:
+        """As `NativeSpeech`."""
+        if audio.seconds > self._longest:
+            raise ContextLengthExceeded(f"lasts {audio.seconds:.0f} s: this model hears at most {self._longest:.0f} s")
+        sound = resampled(audio, RATE).samples
+        if not len(sound) or np.abs(sound).max() < SILENT:
+            return ""
+        return written(heard_codes(self._codec, [sound])[0])
+
+    def read(self) -> CodecReader:
+        """As `NativeSpeech`."""
+        return CodecReader(self._codec, self.tokens.start)
+
+
+class CodecReader:
+    """As `SpokenTokens`."""
+
+    def __init__(self, codec: Codec, first: int) -> None:
+        self._aloud, self._first = Aloud(codec), first
+
+    def push(self, tokens: Sequence[int]) -> Audio:
+        """As `SpokenTokens`."""
+        return Audio(self._aloud.push([token - self._first for token in tokens]), RATE)
+
+    def finish(self) -> Audio:
+        """As `SpokenTokens`."""
+        return Audio(self._aloud.finish(), RATE)
