@@ -10,13 +10,14 @@ the server's ears make of all of them, numbers and signs as words. For the first
 sound of the answer, the silence after which a turn is over included. Barge-in is from the first sound of somebody who
 interrupts to the last sound that still came. A conversation is without gaps when no sound of its answers came later than
 the one before it was over. The round trip: the task is spoken, the answer is spoken and written down again; how many are
-right, of those that the model gets right in text chat. Greedy. Prints a table and one JSON line, writes
+right, of those that the model gets right in text chat. Greedy. What `native.py` found is repeated below. Prints a table and one JSON line, writes
 benchmarks/voice.{json,md}.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import statistics
@@ -46,6 +47,9 @@ NOISE_DB = 20.0
 SILENCE = 1.2  # seconds after what is said, before the next thing is
 STORY = "Please tell me a short story about Milo and Igor."
 LIVE = 4
+NATIVE = Path(__file__).with_name("native.json")
+"""What `native.py` found of a model that hears and speaks itself."""
+NATIVE_COLUMNS = ("native_heard", "native_spoken", "native_first_audio_ms")
 COLUMNS = ("wer", "first_audio_ms_p50", "first_audio_ms_p95", "barge_in_ms", "sessions_without_gap", "round_trip")
 
 
@@ -231,7 +235,10 @@ def main() -> None:
 Five-minute load average of the machine at the end: {os.getloadavg()[1]:.1f}, for {len(os.sched_getaffinity(0))} cores that this could use.
 """
     first = {"load_average": os.getloadavg()[1], "cores": len(os.sched_getaffinity(0)), **{name: rows[0][name] for name in COLUMNS}}
-    publish("voice", {**first, "native_heard": None, "native_spoken": None, "models": rows}, TITLE, text, arguments.json)
+    native = json.loads(NATIVE.read_text()) if NATIVE.is_file() else {}
+    if native:
+        text += f"\n## Natively, and by others\n\n{markdown(native['models'])}\nMeasured on {native['date']} by `benchmarks/native.py`.\n"
+    publish("voice", {**first, **{name: native.get(name) for name in NATIVE_COLUMNS}, "models": rows}, TITLE, text, arguments.json)
 
 
 if __name__ == "__main__":

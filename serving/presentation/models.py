@@ -31,6 +31,6 @@ def model_json(model: ServedModel) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "lineage": list(model.lineage),
         "parent": model.parent,
-        "capabilities": sorted(model.sees),
+        "capabilities": sorted(model.sees | ({"audio"} if model.speech else set())),
         "context_length": model.tokenizer.context_length,
     }

@@ -187,7 +187,7 @@ class Model(Answer):
     """From this version back to its roots."""
     parent: str | None
     """Of an adapter: the model whose engine it answers through."""
-    capabilities: list[Literal["image", "video"]]
+    capabilities: list[Literal["audio", "image", "video"]]
     """What it sees beside text."""
     context_length: int
 

@@ -205,6 +205,10 @@ def test_what_it_cannot_hear_is_refused_with_its_place(client, samples, words):
     assert error.value.param == "messages[0].content[0].input_audio.data"
 
 
+def test_it_is_known_to_hear(client):
+    assert client.models.retrieve("tiny").capabilities == ["audio"]
+
+
 def test_a_model_that_heard_nothing_is_not_asked(served):
     command = GenerateChat(RenderChat([{"role": "user", "content": "Hello"}]), heard_by=object())
     with pytest.raises(Conflict, match="replaced while it listened"):
