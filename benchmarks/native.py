@@ -39,6 +39,8 @@ from serving.infrastructure.speech.moonshine import Moonshine
 PORT = 8773
 TURNS = 20
 AUDIBLE = 0.02
+NATIVE_TOKENS, TEXT_TOKENS = 160, 24
+"""Most of an answer: enough for four seconds of sound, and for a sentence of text."""
 
 
 def wav(samples: np.ndarray) -> bytes:
@@ -54,7 +56,8 @@ def request(model: str, samples: np.ndarray, form: str | None = None, **fields) 
 
 
 def answered(client: httpx.Client, body: dict) -> dict:
-    return client.post("/v1/chat/completions", json=body).raise_for_status().json()["choices"][0]["message"]
+    message = client.post("/v1/chat/completions", json=body).raise_for_status().json()["choices"][0]["message"]
+    return message if message.get("audio") or message["content"] else {"audio": {"data": "", "transcript": ""}, **message}
 
 
 def heard_natively(client: httpx.Client, model: str, samples: np.ndarray) -> str:
@@ -90,12 +93,12 @@ def sounds(response: httpx.Response) -> Iterator[bytes]:
 def figures(url: str, model: str, native: bool, ears: Moonshine) -> dict:
     """All that is measured with one model."""
     with httpx.Client(base_url=url, timeout=PATIENCE) as client:
-        listen = heard_natively if native else heard_by_others
+        listen, most = (heard_natively, NATIVE_TOKENS) if native else (heard_by_others, TEXT_TOKENS)
         heard = [words(listen(client, model, sound)) == words(one.said) for one, sound in spoken(VOICES)]
-        asked = spoken([ANSWERER])
-        replies = [answered(client, request(model, sound, "wav"))["audio"] for _, sound in asked]
+        asked = spoken([ANSWERER]) if native else spoken([ANSWERER])[:TURNS]
+        replies = [answered(client, request(model, sound, "wav", max_tokens=most))["audio"] for _, sound in asked]
         told = [words(ears.transcribe(read(reply["data"])).text) for reply in replies]
-        moments = [first_audio(client, request(model, sound, "pcm16", stream=True)) for _, sound in asked[:TURNS]]
+        moments = [first_audio(client, request(model, sound, "pcm16", stream=True, max_tokens=most)) for _, sound in asked[:TURNS]]
     audible = [moment for moment in moments if moment is not None]
     return {
         "heard": float(np.mean(heard)),
@@ -104,6 +107,7 @@ def figures(url: str, model: str, native: bool, ears: Moonshine) -> dict:
         "first_audio_ms_p50": float(np.median(audible)) if audible else None,
         "first_audio_ms_p95": float(np.percentile(audible, 95)) if audible else None,
         "silent": len(moments) - len(audible),
+        "answers": len(asked),
     }
 
 
@@ -129,7 +133,8 @@ def main(ref: str = "speak@latest") -> None:
         rows.append({"model": model, "heard and spoken": how, **found})
     load, cores = os.getloadavg()[1], len(os.sched_getaffinity(0))
     text = f"""{markdown([{key: "–" if value is None else value for key, value in row.items()} for row in rows])}
-{len(spoken(VOICES))} numbers and names heard, {len(spoken([ANSWERER]))} answered aloud, {TURNS} timed (milliseconds); `silent` is how many of these had no sound.
+{len(spoken(VOICES))} numbers and names heard, `answers` answered aloud, {TURNS} timed (milliseconds); `silent` is how many of these had no sound.
+The model without ears was taught nothing about numbers and names alone: `answered` says little of it, `spoken` does.
 Five-minute load average of the machine at the end: {load:.1f}, for {cores} cores that this could use.
 """
     first = {"native_heard": rows[0]["heard"], "native_spoken": rows[0]["answered"], "native_first_audio_ms": rows[0]["first_audio_ms_p50"]}

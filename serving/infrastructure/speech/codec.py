@@ -21,6 +21,8 @@ from serving.infrastructure.tokenizer import HFTokenizer
 
 SILENT = 1e-3
 """Whatever is nowhere louder is silence."""
+LOUD, AROUND = 0.1, 0.25
+"""Of its loudest moment, and seconds: further from all that is so loud, nothing is listened to. Training has less around what is said."""
 
 
 class CodecSpeech:
@@ -44,11 +46,20 @@ class CodecSpeech:
         sound = resampled(audio, RATE).samples
         if not len(sound) or np.abs(sound).max() < SILENT:
             return ""
-        return written(heard_codes(self._codec, [sound])[0])
+        return written(heard_codes(self._codec, [spoken_part(sound)])[0])
 
     def read(self) -> CodecReader:
         """As `NativeSpeech`."""
         return CodecReader(self._codec, self.tokens.start)
+
+
+def spoken_part(sound: np.ndarray) -> np.ndarray:
+    """Samples at `RATE` without what is long before and long after all that is loud in them."""
+    moment = RATE // 50
+    loudness = np.sqrt(np.square(np.pad(sound, (0, -len(sound) % moment)).reshape(-1, moment)).mean(1))
+    loud = np.flatnonzero(loudness >= LOUD * loudness.max()) * moment
+    around = int(AROUND * RATE)
+    return sound[max(loud[0] - around, 0) : loud[-1] + moment + around]
 
 
 class CodecReader:
