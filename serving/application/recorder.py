@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +144,10 @@ class StepRecorder:
 
 
 class FileRecorder:
-    """An engine observer that writes JSON lines, at most `limit` bytes of them; then it says so and stops.
+    """An engine observer that writes JSON lines, at most `limit` bytes of them; then it says so and stops, as when the disk is full.
 
     What is written reaches the disk whenever nothing runs any more, and on `close`. Raises OSError when `path` cannot be
-    written.
+    opened.
     """
 
     def __init__(self, path: Path, *, limit: int = 2**30) -> None:
@@ -165,17 +167,25 @@ class FileRecorder:
         if line is not None:
             self._write(line)
         if isinstance(observation, StepReport) and not observation.running and not self._file.closed:
-            self._file.flush()
+            self._try(self._file.flush)
 
     def close(self) -> None:
         """Write out what is left. Safe more than once."""
-        self._file.close()
+        self._try(self._file.close)
 
     def _write(self, line: dict[str, Any]) -> None:
         text = json.dumps(line, separators=(",", ":")) + "\n"
         self._room -= len(text)
         if self._room < 0:
             log.warning("%s has reached its limit: recording ends here", self._path)
-            self._file.close()
+            self.close()
         else:
-            self._file.write(text)
+            self._try(partial(self._file.write, text))
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            log.error("cannot write %s (%s): recording ends here", self._path, error.strerror)
+            with suppress(OSError):  # what is left in the buffer has no room either; the file is closed all the same
+                self._file.close()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import stat
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,17 @@ def test_a_manifest_survives_its_file(config: dict, seed: int | None) -> None:
 def test_what_a_manifest_cannot_hold_is_refused_before_any_work(registry: ModelRegistry) -> None:
     with pytest.raises(TypeError, match="cannot hold a function"):
         registry.publish("sft", lambda directory: pytest.fail("work was done"), config={"schedule": lambda step: step})
+
+
+def test_the_latest_is_the_one_with_the_highest_number_whatever_the_clock_says(registry: ModelRegistry, write, monkeypatch) -> None:
+    registry.publish("sft", write)
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("lifecycle.registry.publishing.datetime", Yesterday)
+    second = registry.publish("sft", write)
+    assert second.manifest.created.startswith("2001") and registry.resolve("sft@latest").ref == second.ref == "sft/2"
+    assert registry.latest("sft").ref == "sft/2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,19 @@ def test_a_file_is_bounded(tmp_path, recorded):
         small(report)
     assert (tmp_path / "small.jsonl").stat().st_size <= 2000
     assert len(Recording.read(tmp_path / "small.jsonl").requests) == 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, a disk that is always full")
+def test_a_full_disk_ends_the_recording_with_one_line_and_nothing_else(recorded, caplog):
+    full = FileRecorder(Path("/dev/full"))
+    full.begin(CONFIG, num_blocks=64)
+    for request in requests():
+        full(request)
+    for report in recorded[0].reports * 10:
+        full(report)
+    full.close()
+    (line,) = [record.message for record in caplog.records]
+    assert line == "cannot write /dev/full (No space left on device): recording ends here"
 
 
 def test_a_recorder_that_came_late_or_forgot_is_no_trouble():

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+import torch
 from transformers import GenerationConfig, MambaConfig, MambaForCausalLM
 
 from lifecycle.config import override
@@ -114,6 +115,13 @@ def test_settings_come_from_the_command_line_and_mistakes_are_named():
             override(CONFIG, changes)
     with pytest.raises(LifecycleError, match="unknown device"):
         choose_device("abacus")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_one_line(checkpoint):
+    with pytest.raises(LifecycleError, match='device "cuda:3" was asked for, but torch sees no GPU: use --set device=cpu') as error:
+        build_engine(checkpoint, replace(CONFIG, device="cuda:3"))
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_that_wants_no_sampling_gets_none(tmp_path):

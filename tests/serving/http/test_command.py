@@ -1,5 +1,6 @@
 """Mistakes on the command line of `lifecycle serve` are one line that says what to type."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lifecycle.errors import LifecycleError
+from lifecycle.feedback.sqlite_file import FILE_NAME
 from lifecycle.registry import DataRef, ModelRegistry
 from serving.commands import is_loopback, serve, suggested_prompts
 
@@ -39,6 +41,23 @@ def test_a_mistake_is_one_line(registry, monkeypatch, arguments, expected):
     with pytest.raises(LifecycleError, match=expected) as error:
         run(registry, monkeypatch, *arguments)
     assert "\n" not in str(error.value)
+
+
+def test_a_registry_that_cannot_be_written_can_be_served_with_feedback_elsewhere(registry, monkeypatch, tmp_path):
+    """Nothing but feedback is written there."""
+    registry = ModelRegistry(shutil.copytree(registry.root, tmp_path / "registry"))
+    (registry.root / FILE_NAME).unlink(missing_ok=True)
+    (registry.root / FILE_NAME).mkdir()  # no file can be made there, not even by root
+    with pytest.raises(LifecycleError, match="cannot keep feedback in .*--feedback FILE") as error:
+        run(registry, monkeypatch, "--port", "0")
+    assert "\n" not in str(error.value)
+    before = {path: path.stat().st_mtime_ns for path in registry.root.rglob("*")}
+    served = []
+    monkeypatch.setattr("serving.presentation.gunicorn_app.serve_forever", lambda build, *_, **__: served.append(build()))
+    run(registry, monkeypatch, "--port", "0", "--feedback", str(tmp_path / "elsewhere.sqlite"), "--follow", "production")
+    for model in served[0].all():
+        model.engine.close()
+    assert {path: path.stat().st_mtime_ns for path in registry.root.rglob("*")} == before
 
 
 def test_only_this_machine_is_loopback():
