@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lifecycle.planning.serving import USABLE, Footprint, Host, Roofline, StepTime, Traffic, load, most, people
@@ -31,7 +32,11 @@ def _verdict(fitting: int, limit: int, footprint: Footprint, step: StepTime, tra
         return f"it fits, and is too slow: not even one answer gets {traffic.pace:g} tokens/s"
     at_once = load(limit, footprint, step, traffic)
     why = "memory" if limit == fitting else f"the pace of {traffic.pace:g} tokens/s"
-    return f"up to {limit:,} answers at once, limited by {why}: about {people(at_once, traffic):,.0f} people with pauses of {traffic.pause:g} s"
+    prompts = math.ceil(limit * traffic.prompt / traffic.answer)
+    return (
+        f"up to {limit:,} answers at once, limited by {why}: about {people(at_once, traffic):,.0f} people with pauses of {traffic.pause:g} s, served with "
+        f"--max-num-seqs {limit} --set mixed_prefill_tokens={prompts}"
+    )
 
 
 def assumptions(host: Host, step: StepTime, traffic: Traffic) -> list[str]:
@@ -39,7 +44,10 @@ def assumptions(host: Host, step: StepTime, traffic: Traffic) -> list[str]:
     if isinstance(step, Roofline):
         machine = host.machine
         how = f"{machine.bytes_per_s / 1e9:,.0f} GB/s and {machine.flop_per_s / 1e12:,.1f} TFLOP/s in bfloat16, {host.source}; the engine reaches {step.reached:.0%} of that"
-        how += f", and takes {1e3 * step.per_step:g} ms a step and {1e6 * step.per_sequence:g} us a token sent besides"
+        how += (
+            f"; besides, a step takes {1e3 * step.per_step:g} ms, a piece sent {1e6 * step.per_sequence:g} us and a request {1e3 * step.per_request:g} ms, "
+            "and greedy answers get several tokens a piece while none of them ends"
+        )
     else:
         how = f"a step takes {step}, as told; it holds for the model, the type and the machine that it was fitted to"
     return [

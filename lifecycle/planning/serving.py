@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lifecycle.planning.forecast import PROCESS_BYTES
 from lifecycle.planning.roofline import Machine, Work
 
 GIB = 2**30
@@ -14,10 +13,15 @@ BITS = {"fp32": 32.0, "bf16": 16.0, "int8": 8.0, "gguf-f16": 16.0, "gguf-q8_0": 
 """A weight of a layer takes, by target."""
 HEAD_BITS = {**BITS, "int8": 16.0, "gguf-q4_k": 8.5}
 """And one of embeddings and head."""
+SERVER_BYTES = 290e6
+"""What the server's process takes before there is a model (benchmarks/plan_check.md); on a GPU its context takes about as much."""
 USABLE = 0.9
 """Of the memory; the rest is for activations, fragments and the system."""
-STEP_SECONDS, SEQUENCE_SECONDS = 1e-4, 4e-5
-"""What a step takes however small the model is, and each of its tokens to be sampled, told and sent (benchmarks/simulator.md)."""
+STEP_SECONDS, SEQUENCE_SECONDS, REQUEST_SECONDS = 1e-4, 1.1e-4, 2e-3
+"""What a step takes however small the model is, what each sequence's piece takes to be told and sent over HTTP, and each request to be
+read; fitted to a live server on one core (benchmarks/plan_check.md)."""
+PASSES, PASSES_SECONDS = 32, 0.016
+"""A server takes as many in one step while greedy answers only go on: for so long, and until one of them ends."""
 
 StepTime = Callable[[float, float, float], float]
 """(tokens, keys and values read, sequences) to the seconds of a step."""
@@ -71,28 +75,33 @@ class Footprint:
 
     def streams(self, memory_bytes: float, positions: int) -> int:
         """Sequences of so many positions that fit at once."""
-        free = USABLE * memory_bytes - self.weights - PROCESS_BYTES
+        free = USABLE * memory_bytes - self.weights - SERVER_BYTES
         return max(0, int(free // (self.per_position * positions)))
 
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """Step times of an engine that reaches a share of what the machine allows (Williams et al., 2009)."""
+    """Step times of an engine that reaches a share of what the machine allows (Williams et al., 2009), and of a server around it."""
 
     config: Any
     target: str
     machine: Machine
     reached: float
+    answer: int
+    """Tokens of an answer: of so many sequences one ends in every answer / sequences steps, and another one comes."""
     per_step: float = STEP_SECONDS
     per_sequence: float = SEQUENCE_SECONDS
+    per_request: float = REQUEST_SECONDS
 
     def __call__(self, tokens: float, kv_read: float, sequences: float) -> float:
-        """Seconds: weights are fetched once while they are multiplied, then keys and values are read, then each token is sent."""
+        """Seconds: weights are fetched once while they are multiplied, then keys and values are read, then pieces are sent, of several steps at once where
+        that is possible, and requests read."""
         work = Work.of(self.config)
         fetch = Footprint.of(self.config, self.target).weights / self.machine.bytes_per_s
         multiply = 2 * (work.layer_weights * tokens + work.head_weights * sequences) / self.machine.flop_per_s
-        limit = max(fetch, multiply) + kv_read * work.kv_bytes / self.machine.bytes_per_s
-        return self.per_step + self.per_sequence * sequences + limit / self.reached
+        computing = (max(fetch, multiply) + kv_read * work.kv_bytes / self.machine.bytes_per_s) / self.reached
+        passes = max(1.0, min(PASSES, self.answer / sequences, PASSES_SECONDS / computing))
+        return computing + (self.per_step + self.per_sequence * sequences) / passes + self.per_request * sequences / self.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,7 @@ def load(streams: int, footprint: Footprint, step: StepTime, traffic: Traffic) -
     positions = traffic.prompt + traffic.answer
     tokens = streams * (1 + traffic.prompt / traffic.answer)
     seconds = step(tokens, streams * (traffic.prompt + traffic.answer / 2), streams)
-    return Load(streams, seconds, footprint.weights + PROCESS_BYTES + streams * footprint.per_position * positions)
+    return Load(streams, seconds, footprint.weights + SERVER_BYTES + streams * footprint.per_position * positions)
 
 
 def most(footprint: Footprint, step: StepTime, traffic: Traffic, memory_bytes: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from sft.tiny import Start
@@ -24,22 +26,31 @@ TRAFFIC = Traffic(prompt=100, answer=50)
 
 
 def test_without_prompts_a_step_is_that_of_the_roofline():
-    step, work = Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 0.0, 0.0), Work.of(CONFIG)
+    free = {"answer": 50, "per_step": 0.0, "per_sequence": 0.0, "per_request": 0.0}
+    step, work = Roofline(CONFIG, "bf16", SMALL.machine, 1.0, **free), Work.of(CONFIG)
     for batch in (1, 8, 512):
         assert batch / step(batch, batch * 60, batch) == pytest.approx(work.decode_limit(SMALL.machine, batch, 60))
-    assert Roofline(CONFIG, "bf16", SMALL.machine, 0.5, 0.0, 0.0)(8, 480, 8) == pytest.approx(2 * step(8, 480, 8))
-    assert Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 1.0, 2.0)(8, 480, 8) == pytest.approx(17 + step(8, 480, 8))
+    assert Roofline(CONFIG, "bf16", SMALL.machine, 0.5, **free)(8, 480, 8) == pytest.approx(2 * step(8, 480, 8))
+
+
+def test_around_the_computing_every_step_piece_and_request_takes_its_time():
+    free = Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 50, 0.0, 0.0, 0.0)
+    many = Roofline(CONFIG, "bf16", SMALL.machine, 1.0, 50, 1.0, 2.0, 5.0)
+    assert many(100, 480, 100) - free(100, 480, 100) == pytest.approx(1 + 2 * 100 + 5 * 100 / 50)
+    assert many(10, 480, 10) - free(10, 480, 10) == pytest.approx((1 + 2 * 10) / 5 + 5 * 10 / 50)  # one of ten ends every five steps
+    slow = replace(many, machine=Machine(1e6, 1e12))  # a single pass takes longer than several may
+    assert slow(1, 480, 1) - replace(free, machine=slow.machine)(1, 480, 1) == pytest.approx(1 + 2 + 5 / 50)
 
 
 def test_fewer_bits_are_less_memory_and_quicker_steps():
     sizes = [Footprint.of(CONFIG, target).weights for target in ("fp32", "bf16", "gguf-q8_0", "gguf-q4_k")]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == 2 * sizes[1]
-    steps = [Roofline(CONFIG, target, SMALL.machine, 1.0)(1, 60, 1) for target in ("bf16", "int8", "gguf-q4_k")]
+    steps = [Roofline(CONFIG, target, SMALL.machine, 1.0, 50)(1, 60, 1) for target in ("bf16", "int8", "gguf-q4_k")]
     assert steps == sorted(steps, reverse=True)
 
 
 def test_the_most_streams_are_limited_by_memory_or_by_the_pace():
-    step, footprint = Roofline(CONFIG, "bf16", SMALL.machine, 0.65), Footprint.of(CONFIG, "bf16")
+    step, footprint = Roofline(CONFIG, "bf16", SMALL.machine, 0.65, TRAFFIC.answer), Footprint.of(CONFIG, "bf16")
     limit = most(footprint, step, TRAFFIC, SMALL.memory_bytes)
     assert load(limit, footprint, step, TRAFFIC).each >= TRAFFIC.pace > load(limit + 1, footprint, step, TRAFFIC).each
     assert load(limit, footprint, step, TRAFFIC).memory_bytes < SMALL.memory_bytes
@@ -76,5 +87,6 @@ def test_the_command_shows_its_assumptions(tmp_path, monkeypatch):
     assert "answers at once" in done.output and "Assumed:" in done.output and "50 GB/s and 1.0 TFLOP/s" in done.output
     refused = CliRunner().invoke(main, ["deploy", "plan", "rlhf/1", "--target", "fp8", *machine])
     assert refused.exit_code == 2 and 'unknown target "fp8"' in refused.stderr
+    assert "served with --max-num-seqs" in done.output
     small = CliRunner().invoke(main, ["deploy", "plan", "rlhf/1", "--memory", "0.001", *machine[2:]])
     assert "it does not fit" in small.output
