@@ -1,0 +1,259 @@
+"""The replicas that come and go: brought up, told what the others know, listened to, replaced, as many as the load wants."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from lifecycle.errors import LifecycleError
+from serving.application.combining import combine_stats
+from serving.application.ports import EngineStats
+from serving.domain.scaling import ScalingRule, demand
+from serving.infrastructure.cluster.replica import Batch, Build, EngineReplica
+from serving.infrastructure.cluster.state import Flight, Replica
+from serving.infrastructure.config import ServingConfig
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 600.0  # to load a large model from a slow disk
+CALL_SECONDS = 30.0
+ADAPTER_SECONDS = 600.0
+PULSE = 1.0  # seconds between two looks at whether there are too many replicas or too few
+CALLS = 32  # at the same time, of one replica
+LONGEST_PAUSE = 60.0  # seconds before a replica that did not start is tried again
+
+
+class Fleet:
+    """`config.replicas` actors and what they are told. Everything it keeps changes under the lock of `changed`, which is notified."""
+
+    def __init__(
+        self,
+        build: Build,
+        config: ServingConfig,
+        changed: threading.Condition,
+        *,
+        take: Callable[[Replica, Batch], None],
+        lost: Callable[[Sequence[Flight]], None],
+        requests: Callable[[], int],
+    ) -> None:
+        """`take` gets what a replica says, `lost` the requests of one that is gone; `requests` run or wait."""
+        self._build = build
+        self._config = config
+        self._changed = self._lock = changed
+        self._take, self._lost, self._requests = take, lost, requests
+        self._local = not config.ray_address
+        self._replicas: dict[int, Replica] = {}
+        self._adapters: dict[str, Any] = {}
+        self._gone: list[EngineStats] = []
+        self._numbers = itertools.count()
+        self._policy = config.policy
+        self._rule = ScalingRule(
+            config.replicas, max(config.replicas, config.max_replicas), config.requests_per_replica or config.max_num_seqs
+        )
+        self._stopped = False
+        self._started = time.monotonic()
+
+    def start(self) -> None:
+        """Wait for the first ones. Raises LifecycleError when one does not start."""
+        with ThreadPoolExecutor(self._rule.least) as pool:
+            list(pool.map(lambda _: self._bring_up(self._new_replica()), range(self._rule.least)))
+        threading.Thread(target=self._watch_load, name="replicas", daemon=True).start()
+
+    def stop(self) -> None:
+        """From now on nobody is replaced."""
+        self._stopped = True
+
+    def close(self) -> None:
+        for replica in self.all():
+            self.lose(replica)
+
+    def all(self) -> list[Replica]:
+        """Those that serve, start or leave."""
+        with self._lock:
+            return list(self._replicas.values())
+
+    def serving(self) -> list[Replica]:
+        """Oldest first."""
+        return [replica for replica in self.all() if replica.serves]
+
+    def has(self, replica: Replica) -> bool:
+        return replica.number in self._replicas
+
+    def stats(self) -> EngineStats:
+        """Of all replicas together, at most half a second old."""
+        with self._lock:
+            live = [replica.stats for replica in self._replicas.values() if replica.stats is not None]
+            return combine_stats(live or self._gone[-1:], self._gone if live else self._gone[:-1], time.monotonic() - self._started)
+
+    def healthy(self) -> bool:
+        """Whether some replica works, or is being started."""
+        now, patience = time.monotonic(), self._config.stall_seconds
+        return not self._stopped and any(
+            not one.pid or one.healthy and now - one.heard < patience for one in self.all() if not one.leaving
+        )
+
+    # -- what all of them are told ------------------------------------------------------------------------------------
+
+    def swap_policy(self, name: str) -> None:
+        with self._lock:
+            self._policy = name
+        self.tell_all("swap_policy", name, timeout=CALL_SECONDS)
+
+    def add_adapter(self, adapter_id: str, weights: Any) -> None:
+        """All replicas have it, or none."""
+        stored = ray.put(weights)
+        try:
+            for answer in self.tell_all("add_adapter", adapter_id, stored, timeout=ADAPTER_SECONDS):
+                _raise(answer)
+        except BaseException:
+            self.tell_all("remove_adapter", adapter_id, 0.0, timeout=ADAPTER_SECONDS)
+            raise
+        with self._lock:
+            self._adapters[adapter_id] = stored
+
+    def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
+        with self._lock:
+            self._adapters.pop(adapter_id, None)
+        return all(self.tell_all("remove_adapter", adapter_id, timeout, timeout=timeout + CALL_SECONDS))
+
+    def tell_all(self, method: str, *arguments: Any, timeout: float) -> list[Any]:
+        """The answers of the replicas that serve; one that is lost meanwhile has none."""
+        answers = []
+        for call in [getattr(replica.actor, method).remote(*arguments) for replica in self.serving()]:
+            try:
+                answers.append(ray.get(call, timeout=timeout))
+            except RayActorError:
+                continue
+        return answers
+
+    # -- one of them --------------------------------------------------------------------------------------------------
+
+    def _new_replica(self) -> Replica:
+        config = self._config
+        with self._lock:
+            taken = {replica.place for replica in self._replicas.values()}
+            place = next(at for at in itertools.count() if at not in taken)
+            options = {"num_cpus": 0 if self._local else config.replica_threads, "num_gpus": config.replica_gpus}
+            actor = ray.remote(EngineReplica).options(max_concurrency=CALLS, **options)
+            cpus = place if config.pin_replicas else None
+            replica = Replica(next(self._numbers), place, actor.remote(config.replica_threads, cpus))
+            self._replicas[replica.number] = replica
+        return replica
+
+    def _bring_up(self, replica: Replica) -> None:
+        """Wait until it has loaded the model, and listen to it. Raises LifecycleError."""
+        try:
+            started = ray.get(replica.actor.start.remote(self._build), timeout=START_SECONDS)
+            if isinstance(started, LifecycleError):
+                raise started
+            pid, replica.stats = started
+            self._catch_up(replica, pid)
+        except (RayError, LifecycleError) as error:
+            with self._lock:
+                self._replicas.pop(replica.number, None)
+            _kill(replica)
+            if isinstance(error, LifecycleError):
+                raise
+            raise LifecycleError(f"a replica did not start: {str(error).strip().splitlines()[-1]}") from None
+        threading.Thread(target=self._listen, args=(replica,), name=f"replica {replica.number}", daemon=True).start()
+
+    def _catch_up(self, replica: Replica, pid: int) -> None:
+        """What the others have been told since they started; it serves when nothing is left."""
+        known: set[str] = set()
+        policy = self._config.policy
+        while True:
+            with self._lock:
+                missing = {name: weights for name, weights in self._adapters.items() if name not in known}
+                if not missing and policy == self._policy:
+                    replica.heard = time.monotonic()
+                    replica.pid = pid
+                    self._changed.notify_all()
+                    return
+                wanted = self._policy
+            for name, weights in missing.items():
+                _raise(ray.get(replica.actor.add_adapter.remote(name, weights), timeout=ADAPTER_SECONDS))
+            if wanted != policy:
+                ray.get(replica.actor.swap_policy.remote(wanted), timeout=CALL_SECONDS)
+            known, policy = known | missing.keys(), wanted
+
+    def _listen(self, replica: Replica) -> None:
+        """Until the replica is gone: its events into the mailboxes."""
+        try:
+            while replica.number in self._replicas:
+                for batch in replica.actor.batches.options(num_returns="streaming").remote():
+                    self._take(replica, ray.get(batch))
+        except Exception as error:
+            if not self._stopped and not replica.leaving:
+                log.warning("replica %d (process %d) is lost: %s", replica.number, replica.pid, type(error).__name__)
+        self.lose(replica)
+
+    def lose(self, replica: Replica) -> None:
+        """A replica is gone, whoever noticed first: end or restart its requests, and start another one."""
+        with self._lock:
+            if self._replicas.pop(replica.number, None) is None:
+                return
+            if replica.stats is not None:
+                self._gone.append(replica.stats)
+            flights = [flight for flight in replica.flights.values() if not flight.placing]
+            self._changed.notify_all()
+        _kill(replica)
+        if self._stopped:
+            return
+        self._lost(flights)
+        if not replica.leaving:
+            threading.Thread(target=self._replace, name="replace", daemon=True).start()
+
+    def _replace(self) -> None:
+        """Until there are enough replicas again."""
+        for attempt in itertools.count():
+            with self._lock:
+                if self._stopped or len(self._replicas) >= self._rule.least:
+                    return
+            try:
+                self._bring_up(self._new_replica())
+                return
+            except LifecycleError as error:
+                log.error("%s", error)
+                time.sleep(min(LONGEST_PAUSE, 2**attempt))
+
+    def _watch_load(self) -> None:
+        """Start and stop replicas as the load wants."""
+        low_since = None
+        while not self._stopped and self._rule.most > self._rule.least:
+            time.sleep(PULSE)
+            with self._lock:
+                staying = [replica for replica in self._replicas.values() if not replica.leaving]
+                wanted = demand(self._rule, len(staying), self._requests(), time.monotonic(), low_since)
+                low_since = wanted.low_since
+                surplus = sorted((one for one in staying if one.serves), key=lambda one: len(one.flights))
+                for replica in surplus[: max(0, len(staying) - wanted.replicas)]:
+                    replica.leaving = True
+                idle = [one for one in self._replicas.values() if one.leaving and not one.flights]
+            for replica in idle:
+                self.lose(replica)
+            if wanted.replicas > len(staying):
+                try:
+                    self._bring_up(self._new_replica())
+                except LifecycleError as error:
+                    log.error("%s", error)
+                    time.sleep(LONGEST_PAUSE)
+
+
+def _raise(answer: Exception | None) -> None:
+    if answer is not None:
+        raise answer
+
+
+def _kill(replica: Replica) -> None:
+    try:
+        ray.kill(replica.actor)
+    except Exception:  # it is gone, or Ray is
+        log.debug("replica %d cannot be killed", replica.number, exc_info=True)
