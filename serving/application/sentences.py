@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 LONGEST = 240
 """Characters after which a sentence is cut where it can be."""
@@ -11,33 +12,46 @@ END = re.compile(r"[.!?…]+[\"')\]”’]*(?=\s)|\n+")
 SHORT = re.compile(r"\b(?:(?i:mr|mrs|ms|dr|st|prof|vs|e\.g|i\.e|jr|sr)|[A-HJ-Z])\.$")
 """Full stops that end no sentence; a single letter may be an initial."""
 CLAUSE = re.compile(r"[,;:—](?=\s)")
+WORD = re.compile(r"\S+(?=\s)")
+JOINTS = frozenset("= and as at because before but for from if in into nor of on or over so then to under when where while with".split())
+"""Words before which a sentence may be cut without harm to how it sounds."""
 
 
 class Sentences:
     """Takes text as it comes and gives sentences away as soon as they are complete.
 
-    With `eager` the first piece may be a clause of at least so many words: whoever waits hears something sooner.
+    With `limits` the first pieces may be shorter than sentences, the first at most `limits[0]` words: whoever waits hears
+    something sooner. They end, from `least` words on, with a clause, before a joint of the sentence, or at the limit.
     """
 
-    def __init__(self, eager: int = 0) -> None:
+    def __init__(self, limits: Sequence[int] = (), least: int = 1) -> None:
         self._rest = ""
-        self._eager = eager
+        self._limits = list(limits)
+        self._least = least
 
     def push(self, text: str) -> list[str]:
         """Sentences that the new text completes, without the spaces around them."""
         self._rest += text
         found = []
-        while (cut := _cut(self._rest) or self._first_clause()) is not None:
-            self._eager = 0
-            found.append(self._rest[:cut].strip())
-            self._rest = self._rest[cut:]
-        return [one for one in found if one]
+        while cuts := [cut for cut in (_cut(self._rest), self._early()) if cut is not None]:
+            piece = self._rest[: min(cuts)].strip()
+            self._rest = self._rest[min(cuts) :]
+            if piece:
+                found.append(piece)
+                del self._limits[:1]
+        return found
 
-    def _first_clause(self) -> int | None:
-        if not self._eager:
+    def _early(self) -> int | None:
+        """Where the first piece may end before its sentence does."""
+        if not self._limits:
             return None
-        ends = (found.end() for found in CLAUSE.finditer(self._rest))
-        return next((end for end in ends if len(self._rest[:end].split()) >= self._eager), None)
+        words = list(WORD.finditer(self._rest))
+        for count, (word, following) in enumerate(zip_longest(words, words[1:]), 1):
+            if count < self._least:
+                continue
+            if word.group()[-1] in ",;:—" or (following and (following.group() in JOINTS or count >= self._limits[0])):
+                return word.end()
+        return None
 
     def flush(self) -> str:
         """What is left at the end; may be empty."""

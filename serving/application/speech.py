@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from serving.application.precedence import Precedence
+
 SPEED = (0.25, 4.0)
 """Slowest and fastest speech, times the voice's own pace."""
 
@@ -145,7 +147,8 @@ class NativeSpeech(Protocol):
 class SpeechEngines:
     """Who hears and speaks for this server; each is loaded when it is first asked for, and kept.
 
-    Loading raises `SpeechMissing` where what it needs is not installed or not fetched.
+    Loading raises `SpeechMissing` where what it needs is not installed or not fetched. `speaking` says whose turn it is to
+    speak in live conversations, by the moment (monotonic) at which one falls silent otherwise.
     """
 
     def __init__(
@@ -157,6 +160,7 @@ class SpeechEngines:
         self._load = {"to_text": to_text, "to_speech": to_speech, "activity": activity}
         self._loaded: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self.speaking = Precedence()
 
     def to_text(self) -> SpeechToText:
         """Raises `SpeechMissing`."""

@@ -30,6 +30,8 @@ from serving.domain.errors import ServingError
 
 DELTA_SECONDS = 0.2
 """Sound leaves in pieces of that length."""
+FIRST_SECONDS = 0.5
+"""An answer is expected so long after it was begun; who would fall silent earlier is spoken for first."""
 
 
 def fresh_id(kind: str) -> str:
@@ -61,6 +63,8 @@ class Answer:
         self._error: ServingError | None = None
         self._usage: Usage | None = None
         self._played_until = 0.0
+        self._began = clock()
+        self._made = 0.0  # seconds of sound, told or held back
         if not held:
             self._tell(AnswerBegan(self.state))
 
@@ -100,6 +104,11 @@ class Answer:
         """Whether some of its sound cannot have been heard yet."""
         return self._clock() < self._played_until
 
+    @property
+    def silent_from(self) -> float:
+        """When whoever listens hears nothing for want of sound: before the first sound a moment of it does no harm."""
+        return self._played_until or self._began + self._made + FIRST_SECONDS
+
     def release(self) -> None:
         """Tell everything that was held back."""
         with self._lock:
@@ -115,6 +124,7 @@ class Answer:
 
     def sound(self, text: str, data: bytes) -> None:
         """What these words sound like, in the format that was asked for."""
+        self._made += self._seconds(data)
         self._do(lambda: self._sound(text, data))
 
     def call(self, call_id: str, name: str, arguments: str) -> None:
@@ -178,13 +188,15 @@ class Answer:
         self._tell(Said(self.id, self._outputs.index(self._message), self._message.id, text, self.aloud))
 
     def _sound(self, text: str, data: bytes) -> None:
-        format = self.request.settings.format
-        seconds = len(data) / format.width / format.rate
+        format, seconds = self.request.settings.format, self._seconds(data)
         self._message.parts[0].spoken.append((text, 1000 * seconds))
         self._played_until = max(self._played_until, self._clock()) + seconds
         size = int(DELTA_SECONDS * format.rate) * format.width
         for at in range(0, len(data), size):
             self._tell(Sounded(self.id, self._outputs.index(self._message), self._message.id, data[at : at + size]))
+
+    def _seconds(self, data: bytes) -> float:
+        return len(data) / self.request.settings.format.width / self.request.settings.format.rate
 
     def _call(self, call_id: str, name: str, arguments: str) -> None:
         item = Item(fresh_id("item"), "function_call", "assistant", [], "in_progress", call_id, name)

@@ -59,7 +59,7 @@ class Converse:
         self._elsewhere = 0  # turns that did not come through the ears have numbers below it
         self._answer: Answer | None = None
         self._prepared: tuple[int, str, int, Answer] | None = None  # turn, text, version of the dialogue
-        self._mouth = Mouth(speech.to_speech, sink)
+        self._mouth = Mouth(speech, sink)
         self._thinker = Thinker(model, self._messages, self._mouth)
         self._scribe = Scribe(self, speech.to_text)
         self._ears = Ears(self, speech.activity)

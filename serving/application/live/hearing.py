@@ -13,7 +13,7 @@ from serving.application.speech import VoiceActivity, VoiceStream
 from serving.domain.errors import InvalidRequest
 from serving.domain.turn_taking import TurnRules, TurnTaking
 
-PAUSE_SECONDS = 0.12
+PAUSE_SECONDS = 0.06
 """Whoever is silent for so long may have ended: time to write down what was said."""
 PIECE_SECONDS = 8.0
 """At a pause after so much speech, what was said is settled: it is not listened to again."""

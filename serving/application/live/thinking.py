@@ -15,7 +15,7 @@ from serving.application.live.ports import EventSink, LanguageModel
 from serving.application.live.stage import Stage
 from serving.application.rendering import RenderChat
 from serving.application.sentences import Sentences
-from serving.application.speech import TextToSpeech
+from serving.application.speech import SpeechEngines
 from serving.domain.errors import InvalidRequest, ServingError
 
 TICK_SECONDS = 0.05
@@ -24,8 +24,8 @@ SENTENCES = 4
 """So far the engine may be ahead of the voice, per queue."""
 BACKLOG_BYTES = 2 * 2**20
 """The voice waits while so much of what it said has not left."""
-EAGER_WORDS = 3
-"""The first thing to be spoken is a clause with so many, where there is one."""
+FIRST_WORDS, LEAST_WORDS = (5, 12), 2
+"""The first pieces that are spoken have so many words at most, and at least: each lasts while the next one is computed."""
 ROOM = 0.25
 """Of the context is kept free for the answer, at the cost of the oldest messages."""
 
@@ -49,10 +49,10 @@ class Ending:
 
 
 class Mouth:
-    """Speaks. What cannot be spoken ends its answer, and nothing else."""
+    """Speaks, when it is its turn among all that do. What cannot be spoken ends its answer, and nothing else."""
 
-    def __init__(self, to_speech: Callable[[], TextToSpeech], sink: EventSink) -> None:
-        self._to_speech = to_speech
+    def __init__(self, speech: SpeechEngines, sink: EventSink) -> None:
+        self._speech = speech
         self._sink = sink
         self._stage: Stage[tuple[Answer, str | Ending]] = Stage("mouth", self._work, self._fail, SENTENCES)
 
@@ -74,10 +74,13 @@ class Mouth:
             answer.end(what.status, what.reason, what.usage)
             return
         settings = answer.request.settings
-        for chunk in self._to_speech().speak(what, settings.voice, settings.speed):
-            self._wait_for_room(answer)
-            if answer.over:
+        chunks = self._speech.to_speech().speak(what, settings.voice, settings.speed)
+        while True:
+            with self._speech.speaking.turn(answer.silent_from):
+                chunk = None if answer.over else next(chunks, None)
+            if chunk is None:
                 return
+            self._wait_for_room(answer)
             answer.sound(chunk.text and chunk.text + " ", settings.format.encode(chunk.audio))
 
     def _wait_for_room(self, answer: Answer) -> None:
@@ -115,7 +118,7 @@ class Thinker:
         render = RenderChat(self._fit(messages, settings.tools), list(settings.tools))
         options = Options(max_tokens=settings.max_tokens)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
-        sentences, reason = Sentences(EAGER_WORDS), None
+        sentences, reason = Sentences(FIRST_WORDS, LEAST_WORDS), None
         updates = asked.deltas(TICK_SECONDS)
         try:
             for deltas in updates:

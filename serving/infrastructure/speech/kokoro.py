@@ -11,18 +11,65 @@ import numpy as np
 
 from serving.application.sentences import sentences
 from serving.application.speech import Audio, SpeechChunk
+from serving.domain.turn_taking import ENDED
+from serving.infrastructure.speech import kokoro_ranges
 from serving.infrastructure.speech.checks import check_speech
+from serving.infrastructure.speech.convolutions import LONGEST, quick
 from serving.infrastructure.speech.files import find
 from serving.infrastructure.speech.onnx import session
-from serving.infrastructure.speech.phonemes import Phonemes
+from serving.infrastructure.speech.phonemes import HEARD, Phonemes
 from serving.infrastructure.speech.silence import trimmed
 
 RATE = 24000
 MOST_SIGNS = 500
 """That the model was trained for, 510, less room for the two paddings."""
 FIRST = "af_heart"
-BEFORE, AFTER = 0.03, 0.25
-"""Seconds of silence that are left around a sentence, of the third of a second and more that the model puts there."""
+BEFORE, WITHIN, AFTER = 0.03, 0.05, 0.25
+"""Seconds of silence that are left before a piece, and behind one that ends within a sentence or with it."""
+PAD_FRAMES, MARK_FRAMES = 3.0, 4.0
+"""Of 25 ms, of the silence at either end and of a full stop: the model would take up to half a second for them."""
+
+
+class Reader:
+    """Text to what the model is given."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        vocabulary = json.loads(find("kokoro-vocabulary.json", directory).read_text(encoding="utf-8"))["vocab"]
+        self._numbers: dict[str, int] = vocabulary
+        self._marks = {vocabulary[sign] for sign in HEARD if sign in vocabulary}
+        self._folder = find("kokoro-voices", directory)
+        self._phonemes = Phonemes(find("cmudict.tsv", directory))
+        names = sorted(file.stem for file in self._folder.glob("*.bin"))
+        self.voices = tuple(sorted(names, key=lambda name: name != FIRST))
+        self._styles: dict[str, Any] = {}
+
+    def parts(self, sentence: str) -> Iterator[str]:
+        """Signs that the model can speak at once; nothing for a text without a word."""
+        return _parts(self._phonemes(sentence))
+
+    def inputs(self, signs: str, voice: str, speed: float) -> dict[str, Any]:
+        """By the names of the model in the file."""
+        numbers = [self._numbers[sign] for sign in signs if sign in self._numbers]
+        styles = self._style(voice)
+        return {
+            "tokens": np.array([[0, *numbers, 0]], np.int64),
+            "style": styles[min(len(numbers), len(styles) - 1)],
+            "speed": np.array([speed], np.float32),
+        }
+
+    def longest(self, tokens: Any) -> Any:
+        """Frames that each sign may last: at the ends there is silence, float32 like `tokens`."""
+        frames = np.full(tokens.shape, np.inf, np.float32)
+        frames[0, [0, -1]] = PAD_FRAMES
+        if tokens[0, -2] in self._marks:
+            frames[0, -2] = MARK_FRAMES
+        return frames
+
+    def _style(self, voice: str) -> Any:
+        """[510, 1, 256]: how the voice speaks a text of so many signs."""
+        if voice not in self._styles:
+            self._styles[voice] = np.fromfile(self._folder / f"{voice}.bin", np.float32).reshape(-1, 1, 256)
+        return self._styles[voice]
 
 
 class Kokoro:
@@ -32,14 +79,9 @@ class Kokoro:
     rate = RATE
 
     def __init__(self, directory: Path | None = None, threads: int = 0) -> None:
-        vocabulary = json.loads(find("kokoro-vocabulary.json", directory).read_text(encoding="utf-8"))["vocab"]
-        self._numbers: dict[str, int] = vocabulary
-        self._folder = find("kokoro-voices", directory)
-        self._phonemes = Phonemes(find("cmudict.tsv", directory))
-        names = sorted(file.stem for file in self._folder.glob("*.bin"))
-        self.voices = tuple(sorted(names, key=lambda name: name != FIRST))
-        self._styles: dict[str, Any] = {}
-        self._session = session(find("kokoro.onnx", directory), threads)
+        self._reader = Reader(directory)
+        self.voices = self._reader.voices
+        self._session = session(quick(find("kokoro.onnx", directory), kokoro_ranges.load()), threads)
 
     def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[SpeechChunk]:
         """As `TextToSpeech`."""
@@ -48,27 +90,17 @@ class Kokoro:
 
     def _speak(self, text: str, voice: str, speed: float) -> Iterator[SpeechChunk]:
         for sentence in sentences(text):
-            signs = self._phonemes(sentence)
-            for part in _parts(signs):
-                spoken = Audio(self._samples(part, voice, speed), RATE)
-                yield SpeechChunk(sentence, Audio(trimmed(spoken, BEFORE, AFTER / speed)[0], RATE))
+            after = AFTER if ENDED.search(sentence) else WITHIN
+            for part in self._reader.parts(sentence):
+                yield SpeechChunk(sentence, Audio(self._samples(part, voice, speed, after / speed), RATE))
                 sentence = ""  # told once, however many parts it has
 
-    def _samples(self, signs: str, voice: str, speed: float) -> Any:
-        numbers = [self._numbers[sign] for sign in signs if sign in self._numbers]
-        styles = self._style(voice)
-        inputs = {
-            "tokens": np.array([[0, *numbers, 0]], np.int64),
-            "style": styles[min(len(numbers), len(styles) - 1)],
-            "speed": np.array([speed], np.float32),
-        }
-        return np.clip(self._session.run(None, inputs)[0].reshape(-1), -1, 1)
-
-    def _style(self, voice: str) -> Any:
-        """[510, 1, 256]: how the voice speaks a text of so many signs."""
-        if voice not in self._styles:
-            self._styles[voice] = np.fromfile(self._folder / f"{voice}.bin", np.float32).reshape(-1, 1, 256)
-        return self._styles[voice]
+    def _samples(self, signs: str, voice: str, speed: float, after: float) -> Any:
+        """float32 [n] with at most so many seconds of silence behind it."""
+        inputs = self._reader.inputs(signs, voice, speed)
+        inputs[LONGEST] = self._reader.longest(inputs["tokens"])
+        samples = np.clip(self._session.run(None, inputs)[0].reshape(-1), -1, 1)
+        return trimmed(Audio(samples, RATE), BEFORE, after)[0]
 
 
 def _parts(signs: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from serving.infrastructure.speech.checks import require
 
 
-def session(file: Path, threads: int = 0) -> Any:
+def session(model: Path | bytes, threads: int = 0) -> Any:
     """An ONNX Runtime session on the CPU, safe from any thread; `threads` 0: one for each core. Raises `SpeechMissing`."""
     require("onnxruntime")
     import onnxruntime
@@ -18,4 +18,4 @@ def session(file: Path, threads: int = 0) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would take the model's cores
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])

@@ -81,13 +81,18 @@ def test_words_become_signs_with_stress_before_the_vowel(phonemes, text, signs):
     assert phonemes(text) == signs
 
 
-@given(st.text(max_size=600), st.lists(st.integers(1, 40), max_size=20))
-def test_sentences_do_not_depend_on_how_the_text_arrives_and_lose_nothing(text, sizes):
-    cutter, found, at = Sentences(), [], 0
+def pieces(text, sizes, *rules):
+    """What becomes of a text that arrives in pieces of those sizes, and then the rest."""
+    cutter, found, at = Sentences(*rules), [], 0
     for size in [*sizes, len(text)]:
         found += cutter.push(text[at : at + size])
         at += size
-    found += filter(None, [cutter.flush()])
+    return [*found, *filter(None, [cutter.flush()])]
+
+
+@given(st.text(max_size=600), st.lists(st.integers(1, 40), max_size=20))
+def test_sentences_lose_nothing_and_are_short(text, sizes):
+    found = pieces(text, sizes)
     assert "".join("".join(found).split()) == "".join(text.split())
     assert all(len(one) <= LONGEST + 1 for one in found if "." not in one)
 
@@ -96,3 +101,24 @@ def test_full_stops_that_end_nothing_do_not_cut():
     assert list(sentences("Dr. Smith has 3.5 apples. He eats, e.g. one! Really?\nYes")) == [
         "Dr. Smith has 3.5 apples.", "He eats, e.g. one!", "Really?", "Yes",
     ]
+
+
+SPOKEN = st.lists(st.sampled_from(["one", "and", "cat", "58", "=", "-", "well,", "so;", "end.", "Dr.", "in", "why?"]), max_size=40)
+
+
+@given(SPOKEN.map(" ".join), st.lists(st.integers(1, 9), max_size=20))
+def test_early_pieces_do_not_depend_on_how_the_text_arrives_and_keep_their_limits(text, sizes):
+    found = pieces(text, sizes, (3, 6), 2)
+    assert found == pieces(text, [], (3, 6), 2)
+    assert " ".join(found) == text
+    for piece, limit in zip(found[:-1], (3, 6), strict=False):
+        assert len(piece.split()) <= limit
+
+
+def test_a_long_sentence_begins_with_a_piece_that_ends_well():
+    assert pieces("One day Amy was in the museum. She had a pot.", [], (5, 12), 2) == [
+        "One day Amy was", "in the museum.", "She had a pot.",
+    ]
+    assert pieces("58 - 51 = 7.", [3, 4], (5, 12), 2) == ["58 - 51", "= 7."]
+    assert pieces("82, 74, 31, 31.", [], (5, 12), 2) == ["82, 74,", "31, 31."]
+    assert pieces("Yes. It is so.", [], (5, 12), 2) == ["Yes.", "It is so."]

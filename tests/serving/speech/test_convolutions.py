@@ -1,0 +1,58 @@
+"""The rewritten voice computes what the file says, with less silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from serving.infrastructure.speech import kokoro_ranges
+from serving.infrastructure.speech.convolutions import LONGEST, quick
+from serving.infrastructure.speech.files import find
+from serving.infrastructure.speech.kokoro import Reader
+from serving.infrastructure.speech.onnx import session
+from tests.serving.speech.voices import voice_config
+
+
+@pytest.fixture(scope="module")
+def models():
+    """(as in the file, rewritten)."""
+    file = find("kokoro.onnx", _directory())
+    return session(file, 1), session(quick(file, kokoro_ranges.load()), 1)
+
+
+def _directory():
+    from pathlib import Path
+
+    return Path(voice_config().voice_dir)
+
+
+def spectrum(samples) -> np.ndarray:
+    """Loudness in bands, by 20 ms: [frames, 32], in dB and not below what is heard."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(samples).reshape(-1), 1024)[::480] * np.hanning(1024)
+    power = (np.abs(np.fft.rfft(frames)) ** 2)[:, 1:].reshape(len(frames), 32, -1).mean(2)
+    return 10 * np.log10(power + 1e-1)
+
+
+def test_other_operators_say_the_same(models):
+    before, after = models
+    reader = Reader(_directory())
+    (signs,) = reader.parts("Seven green boxes.")
+    inputs = reader.inputs(signs, "af_heart", 1.0)
+    expected = spectrum(before.run(None, inputs)[0])
+    unbounded = np.full(inputs["tokens"].shape, np.inf, np.float32)
+    found = spectrum(after.run(None, {**inputs, LONGEST: unbounded})[0])
+    assert found.shape == expected.shape, "every sound lasts as long"
+    assert np.abs(found - expected).mean() < 2.5
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+def test_silence_at_the_ends_is_not_computed(models):
+    _, after = models
+    reader = Reader(_directory())
+    (signs,) = reader.parts("Seven green boxes.")
+    inputs = reader.inputs(signs, "af_heart", 1.0)
+    lengths = [
+        after.run(None, {**inputs, LONGEST: longest})[0].size / 24000
+        for longest in (np.full(inputs["tokens"].shape, np.inf, np.float32), reader.longest(inputs["tokens"]))
+    ]
+    assert lengths[0] - lengths[1] > 0.2
