@@ -37,7 +37,8 @@ from startup import wait_until_ready
 from lifecycle.evaluation.sets import load
 from lifecycle.world.verifiers import verify
 from serving.application.speech import Audio, SpeechToText, TextToSpeech
-from serving.bench.word_errors import word_error_rate
+from serving.bench.word_errors import word_error_rate, words
+from serving.domain.written import as_written
 from serving.infrastructure.speech.config import SpeechConfig, speech_engines
 
 TITLE = "Speaking with a model"
@@ -150,11 +151,22 @@ def talk_at_once(url: str, model: str, utterances: list[Utterance], turns: int) 
     return gaps
 
 
-def round_trip(url: str, model: str, listener: SpeechToText, utterances: list[Utterance]) -> tuple[int, int]:
-    """(right answers in text chat, how many of those are right when spoken and heard)."""
+def round_trip(url: str, model: str, listener: SpeechToText, utterances: list[Utterance]) -> list[dict]:
+    """What became of each task that text chat gets right: said, heard, answered, heard of the answer, and whether that is right."""
     asked = [one for one in utterances if one.task["check"]["type"] in ("number", "text")]
-    right = [one for one in asked if verify(one.task["check"], chat(url, model, one.text))]
-    return len(right), sum(verify(one.task["check"], aloud(url, model, listener, one)) for one in right)
+    found = []
+    for one in asked:
+        if verify(one.task["check"], chat(url, model, one.text)):
+            trip = {"said": one.text, **aloud(url, model, listener, one)}
+            found.append({**trip, "right": says(one.task["check"], trip["answer_heard"])})
+    return found
+
+
+def says(check: dict, heard: str) -> bool:
+    """Whether what was heard is the right answer: the same words, numbers and signs spelt out or not."""
+    if check["type"] == "number":
+        return verify(check, as_written(heard))
+    return words(as_written(heard)) == words(check["text"])
 
 
 def chat(url: str, model: str, text: str) -> str:
@@ -163,23 +175,24 @@ def chat(url: str, model: str, text: str) -> str:
     return answer["choices"][0]["message"]["content"]
 
 
-def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> str:
-    """What is heard of the answer to what is said."""
+def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> dict[str, str]:
+    """What is heard, answered, and heard of the answer to what is said."""
     with Caller(url, model, {"audio": {"input": {"turn_detection": None}}}) as caller:
         caller.speak(one.samples, paced=False)
         caller.tell("input_audio_buffer.commit")
         caller.tell("response.create")
         answer: Answer = caller.said(caller.wait("response.done")[1])
-    return listener.transcribe(Audio(answer.samples, RATE)).text
+        heard = caller.wait("conversation.item.input_audio_transcription.completed")[1]["transcript"]
+    return {"heard": heard, "answer": answer.text, "answer_heard": listener.transcribe(Audio(answer.samples, RATE)).text}
 
 
 def figures(url: str, model: str, listener: SpeechToText, utterances: list[Utterance], story: np.ndarray, sizes: argparse.Namespace) -> dict:
     """All that is measured with one model."""
-    moments = first_audio(url, model, utterances[: sizes.turns])
+    moments = progress("first audio", first_audio(url, model, utterances[: sizes.turns]))
     sounds = sorted(one["first_audio"] for one in moments)
-    silenced = barge_in(url, model, utterances[: sizes.interruptions], story)
-    gaps = talk_at_once(url, model, utterances, sizes.live_turns)
-    chatted, spoken = round_trip(url, model, listener, utterances[: sizes.round_trips])
+    silenced = progress("interruptions", barge_in(url, model, utterances[: sizes.interruptions], story))
+    gaps = progress("gaps", talk_at_once(url, model, utterances, sizes.live_turns))
+    trips = progress("round trips", round_trip(url, model, listener, utterances[: sizes.round_trips]))
     return {
         "transcript_ms_p50": statistics.median(one["transcript"] for one in moments),
         "first_token_ms_p50": statistics.median(one["first_token"] for one in moments),
@@ -187,9 +200,16 @@ def figures(url: str, model: str, listener: SpeechToText, utterances: list[Utter
         "first_audio_ms_p95": float(np.percentile(sounds, 95)),
         "barge_in_ms": statistics.median(silenced) if silenced else None,
         "sessions_without_gap": sum(not count for count in gaps),
-        "round_trip": spoken / chatted if chatted else None,
-        "right_in_text": chatted,
+        "round_trip": sum(trip["right"] for trip in trips) / len(trips) if trips else None,
+        "right_in_text": len(trips),
+        "lost": [trip for trip in trips if not trip["right"]],
     }
+
+
+def progress(what: str, found: list) -> list:
+    """Show what is measured so far."""
+    print(what, *found, sep="\n  ", file=sys.stderr, flush=True)
+    return found
 
 
 def serve(ref: str, port: int) -> subprocess.Popen:
@@ -218,6 +238,7 @@ def main() -> None:
     story = np.concatenate([chunk.audio.samples for chunk in speaker.speak(STORY)])
     heard = [listener.transcribe(Audio(one.samples, RATE)).text for one in utterances]
     wer = word_error_rate([one.text for one in utterances], heard)
+    progress("word error rate", [wer])
     rows = []
     for ref in arguments.models or ["production"]:
         server = serve(ref, arguments.port)
@@ -228,7 +249,7 @@ def main() -> None:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=PATIENCE)
         rows.append({"model": ref, "wer": wer, **found})
-    table = markdown([{key: "–" if value is None else value for key, value in row.items()} for row in rows])
+    table = markdown([{key: "–" if value is None else value for key, value in row.items() if key != "lost"} for row in rows])
     text = f"""{table}
 {len(utterances)} utterances in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB; heard by {listener.name}, spoken by {speaker.name};
 {arguments.turns} turns in real time, {arguments.interruptions} interruptions, {LIVE} conversations at once with {arguments.live_turns} turns each. Milliseconds.

@@ -4,7 +4,7 @@ The file has each convolution as `ConvInteger`, whose 32-bit sums are turned bac
 computes that several times slower than `QLinearConv`, which rounds its result to 8 bits and therefore has to know
 beforehand how large it gets: `ranges` say so for each channel, measured once on speech (`kokoro_ranges.py`).
 A new input, `longest` (float32 [1, signs]), bounds how many frames of 25 ms each sign may last, so that
-silence at both ends is not computed.
+silence at the end is not computed.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ FIRST = "af_heart"
 BEFORE, WITHIN, AFTER = 0.03, 0.05, 0.25
 """Seconds of silence that are left before a piece, and behind one that ends within a sentence or with it."""
 PAD_FRAMES, MARK_FRAMES = 3.0, 4.0
-"""Of 25 ms, of the silence at either end and of a full stop: the model would take up to half a second for them."""
+"""Of 25 ms, of the silence at the end and of a full stop before it: the model would take up to half a second for them."""
 
 
 class Reader:
@@ -58,9 +58,9 @@ class Reader:
         }
 
     def longest(self, tokens: Any) -> Any:
-        """Frames that each sign may last: at the ends there is silence, float32 like `tokens`."""
+        """Frames that each sign may last, float32 like `tokens`: the silence at the end is short. The one before is needed."""
         frames = np.full(tokens.shape, np.inf, np.float32)
-        frames[0, [0, -1]] = PAD_FRAMES
+        frames[0, -1] = PAD_FRAMES
         if tokens[0, -2] in self._marks:
             frames[0, -2] = MARK_FRAMES
         return frames
