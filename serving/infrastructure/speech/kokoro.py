@@ -14,7 +14,7 @@ from serving.application.speech import Audio, SpeechChunk
 from serving.domain.turn_taking import ENDED
 from serving.infrastructure.speech import kokoro_ranges
 from serving.infrastructure.speech.checks import check_speech
-from serving.infrastructure.speech.convolutions import LONGEST, quick
+from serving.infrastructure.speech.convolutions import SILENT, quick
 from serving.infrastructure.speech.files import find
 from serving.infrastructure.speech.onnx import session
 from serving.infrastructure.speech.phonemes import HEARD, Phonemes
@@ -26,8 +26,6 @@ MOST_SIGNS = 500
 FIRST = "af_heart"
 BEFORE, WITHIN, AFTER = 0.03, 0.05, 0.25
 """Seconds of silence that are left before a piece, and behind one that ends within a sentence or with it."""
-PAD_FRAMES, MARK_FRAMES = 3.0, 4.0
-"""Of 25 ms, of the silence at the end and of a full stop before it: the model would take up to half a second for them."""
 
 
 class Reader:
@@ -57,13 +55,12 @@ class Reader:
             "speed": np.array([speed], np.float32),
         }
 
-    def longest(self, tokens: Any) -> Any:
-        """Frames that each sign may last, float32 like `tokens`: the silence at the end is short. The one before is needed."""
-        frames = np.full(tokens.shape, np.inf, np.float32)
-        frames[0, -1] = PAD_FRAMES
-        if tokens[0, -2] in self._marks:
-            frames[0, -2] = MARK_FRAMES
-        return frames
+    def silent(self, tokens: Any) -> Any:
+        """Float32 [2, signs]: ones at the signs that are silence at the beginning and at the end of these [1, signs]."""
+        marks = np.zeros((2, tokens.shape[1]), np.float32)
+        marks[0, 0] = marks[1, -1] = 1
+        marks[1, -2] = tokens[0, -2] in self._marks
+        return marks
 
     def _style(self, voice: str) -> Any:
         """[510, 1, 256]: how the voice speaks a text of so many signs."""
@@ -98,7 +95,7 @@ class Kokoro:
     def _samples(self, signs: str, voice: str, speed: float, after: float) -> Any:
         """float32 [n] with at most so many seconds of silence behind it."""
         inputs = self._reader.inputs(signs, voice, speed)
-        inputs[LONGEST] = self._reader.longest(inputs["tokens"])
+        inputs[SILENT] = self._reader.silent(inputs["tokens"])
         samples = np.clip(self._session.run(None, inputs)[0].reshape(-1), -1, 1)
         return trimmed(Audio(samples, RATE), BEFORE, after)[0]
 
