@@ -30,8 +30,8 @@ from serving.domain.errors import ServingError
 
 DELTA_SECONDS = 0.2
 """Sound leaves in pieces of that length."""
-FIRST_SECONDS = 0.5
-"""An answer is expected so long after it was begun; who would fall silent earlier is spoken for first."""
+FIRST_SECONDS = 1.5
+"""An answer may be waited for so long: who would fall silent in the middle of one earlier than that is spoken for first."""
 
 
 def fresh_id(kind: str) -> str:

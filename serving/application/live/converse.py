@@ -56,6 +56,7 @@ class Converse:
         self._told: dict[int, str] = {}  # the words of a turn that the client knows
         self._lengths: dict[int, float] = {}  # seconds of turns
         self._detected: set[int] = set()  # turns whose end nobody had to tell
+        self._committing = 0  # turns that the ears were told to end and have not
         self._elsewhere = 0  # turns that did not come through the ears have numbers below it
         self._answer: Answer | None = None
         self._prepared: tuple[int, str, int, Answer] | None = None  # turn, text, version of the dialogue
@@ -79,8 +80,14 @@ class Converse:
         self._ears.append(data, event_id)
 
     def commit(self, event_id: str | None = None) -> None:
-        """The sound so far is a turn."""
-        self._ears.commit(event_id)
+        """The sound so far is a turn. Raises `InvalidRequest` when nobody keeps up."""
+        with self._lock:
+            self._committing += 1
+        try:
+            self._ears.commit(event_id)
+        except InvalidRequest:
+            self.commit_done()
+            raise
 
     def clear(self, event_id: str | None = None) -> None:
         """Forget the sound that was not committed."""
@@ -190,6 +197,11 @@ class Converse:
             self._items.setdefault(heard.turn, fresh_id("item"))
             self._commit_item(heard)
         self._write(heard)
+
+    def commit_done(self) -> None:
+        with self._lock:
+            self._committing -= 1
+            self._changed.notify_all()
 
     def sound_cleared(self) -> None:
         with self._lock:
@@ -328,4 +340,4 @@ class Converse:
 
     def _waits_for_words(self) -> bool:
         waiting = set(self._items.values())
-        return any(item.id in waiting for item in self._dialogue)
+        return self._committing > 0 or any(item.id in waiting for item in self._dialogue)

@@ -48,6 +48,9 @@ class TurnListener(Protocol):
 
     def turn_committed(self, heard: Heard) -> None: ...
 
+    def commit_done(self) -> None:
+        """A turn that was to be committed has been, or cannot be."""
+
     def sound_cleared(self) -> None: ...
 
     def hearing_failed(self, error: Exception, event_id: str | None) -> None: ...
@@ -93,7 +96,7 @@ class Ears:
 
     def commit(self, event_id: str | None = None) -> None:
         """What was sent so far is a turn."""
-        self._put(self._commit, event_id)
+        self._put(self._commit_and_tell, event_id)
 
     def clear(self, event_id: str | None = None) -> None:
         """Forget what was not committed."""
@@ -203,6 +206,12 @@ class Ears:
     def _end(self, moment: float, speech_end: float) -> None:
         self._listener.turn_stopped(self._sound(self._piece, moment, speech_end), _ms(moment))
         self._forget(moment)
+
+    def _commit_and_tell(self) -> None:
+        try:
+            self._commit()
+        finally:
+            self._listener.commit_done()
 
     def _commit(self) -> None:
         if self._now - self._start / self._format.rate < 0.1:

@@ -24,8 +24,11 @@ RATE = 24000
 MOST_SIGNS = 500
 """That the model was trained for, 510, less room for the two paddings."""
 FIRST = "af_heart"
-BEFORE, WITHIN, AFTER = 0.03, 0.05, 0.25
-"""Seconds of silence that are left before a piece, and behind one that ends within a sentence or with it."""
+BEFORE = 0.03
+WITHIN, CLAUSE, SENTENCE = 0.05, 0.15, 0.25
+"""Seconds of silence that are left before a piece, and at most behind one, by what ends with it."""
+FADE = 120
+"""Samples."""
 
 
 class Reader:
@@ -87,7 +90,7 @@ class Kokoro:
 
     def _speak(self, text: str, voice: str, speed: float) -> Iterator[SpeechChunk]:
         for sentence in sentences(text):
-            after = AFTER if ENDED.search(sentence) else WITHIN
+            after = SENTENCE if ENDED.search(sentence) else CLAUSE if sentence[-1] in HEARD else WITHIN
             for part in self._reader.parts(sentence):
                 yield SpeechChunk(sentence, Audio(self._samples(part, voice, speed, after / speed), RATE))
                 sentence = ""  # told once, however many parts it has
@@ -97,6 +100,7 @@ class Kokoro:
         inputs = self._reader.inputs(signs, voice, speed)
         inputs[SILENT] = self._reader.silent(inputs["tokens"])
         samples = np.clip(self._session.run(None, inputs)[0].reshape(-1), -1, 1)
+        samples[:FADE] *= np.linspace(0, 1, FADE, dtype=np.float32)  # it was cut off there, and would click
         return trimmed(Audio(samples, RATE), BEFORE, after)[0]
 
 

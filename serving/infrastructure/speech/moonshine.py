@@ -16,7 +16,7 @@ RATE = 16000
 PAUSE = 0.3
 """Seconds of silence that are put behind a sound, so that its last word is not cut."""
 OPTIONS = {"identify_speakers": "false"}
-"""Nobody asks who speaks, and finding it out takes a quarter of the time."""
+"""Nobody asks who speaks, and finding it out takes a quarter of the time. 0.0.49 crashes when it is to free such a model."""
 
 
 class Moonshine:
@@ -31,6 +31,7 @@ class Moonshine:
         from moonshine_voice.transcriber import Transcriber
 
         self._model = Transcriber(f"{get_assets_path()}/tiny-en", ModelArch.TINY, options=OPTIONS)
+        self._model.close = lambda: None  # kept until the process ends
         self._lock = threading.Lock()
 
     def transcribe(self, audio: Audio) -> Transcript:

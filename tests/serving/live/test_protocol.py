@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from serving.application.live.hearing import Ears
 from serving.domain.request import Request
 from tests.serving.http.scripted_engine import Catalog, scripted_model
 
@@ -232,3 +233,26 @@ def test_conversations_do_not_disturb_each_other(serve):
     for thread in threads:
         thread.join()
     assert found == {word: f"Echo {word}?." for word in words}
+
+
+def test_an_answer_that_is_asked_for_at_once_is_to_the_turn_before_it(talk, model, monkeypatch):
+    asked, commit = threading.Event(), Ears._commit
+    monkeypatch.setattr(Ears, "_commit", lambda ears: (asked.wait(PATIENCE), commit(ears)))
+    talk.update(audio={"input": {"turn_detection": None}})
+    talk.say("hi")
+    talk.connection.input_audio_buffer.commit()
+    talk.connection.response.create()
+    talk.until("response.created")
+    asked.set()
+    assert talk.answer().status == "completed"
+    assert prompt_of(model, model.engine.requests[0]) == "user: hi\n"
+
+
+def test_a_commit_of_nothing_keeps_no_answer_waiting(talk):
+    talk.update(output_modalities=["text"], audio={"input": {"turn_detection": None}})
+    talk.write("hi")
+    talk.connection.input_audio_buffer.commit()
+    while talk.next().type != "error":
+        pass
+    talk.connection.response.create()
+    assert talk.answer().status == "completed"

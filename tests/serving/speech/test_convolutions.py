@@ -48,4 +48,4 @@ def test_other_operators_say_the_same_with_less_silence(models):
     shorter = after.run(None, {**inputs, SILENT: silent})[0]
     assert 0.15 < (samples.size - shorter.size) / 24000 < 0.8
     lasts = [np.ptp(np.flatnonzero(np.abs(one.reshape(-1)) > 0.02)) / 24000 for one in (samples, shorter)]
-    assert abs(lasts[0] - lasts[1]) < 0.06, "nothing of what is said is lost"
+    assert lasts[1] > lasts[0] - 0.06, "nothing of what is said is lost"
