@@ -256,3 +256,13 @@ def test_a_commit_of_nothing_keeps_no_answer_waiting(talk):
         pass
     talk.connection.response.create()
     assert talk.answer().status == "completed"
+
+
+@pytest.mark.parametrize(("modality", "kept"), [("audio", "Two."), ("text", "<think>1 + 1</think>Two.")])
+def test_what_a_model_thinks_is_not_said_aloud(serve, modality, kept):
+    with talk_to(serve(Catalog(scripted_model("<think>1 + 1</think>Two.", (5,))))) as talk:
+        talk.update(output_modalities=[modality])
+        talk.write("hi")
+        talk.connection.response.create()
+        part = talk.answer().output[0].content[0]
+        assert (part.transcript if modality == "audio" else part.text) == kept
