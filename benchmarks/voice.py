@@ -3,6 +3,7 @@
     lifecycle voice setup
     python benchmarks/voice.py                                   # production, ten minutes
     python benchmarks/voice.py --model production --model smollm2
+    python benchmarks/voice.py --speaker flite --turn-detection semantic_vad   # a row more, the others stay
 
 A hundred tasks of the world are spoken by three voices, with white noise 20 dB below them. The word error rate is of what
 the server's ears make of all of them, numbers and signs as words. For the first audio some are spoken into /v1/realtime of
@@ -17,6 +18,7 @@ benchmarks/voice.{json,md}.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -32,7 +34,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from live_client import PATIENCE, RATE, Answer, Caller
-from results import markdown, publish
+from results import BUILD, HERE, markdown, publish
 from startup import wait_until_ready
 
 from lifecycle.evaluation.sets import load
@@ -66,15 +68,25 @@ class Utterance:
 
 
 def draw_utterances(speaker: TextToSpeech, count: int) -> list[Utterance]:
-    """Tasks of all skills in turn, voices in turn."""
+    """Tasks of all skills in turn, voices in turn; recordings are kept in build/benchmarks."""
     tasks = [task for group in zip(*(load(skill, count) for skill in SKILLS), strict=True) for task in group][:count]
-    rng = np.random.default_rng(0)
-    return [utter(speaker, task, VOICES[at % len(VOICES)], rng) for at, task in enumerate(tasks)]
+    file = BUILD / f"voice-{speaker.name}-{count}.npz"
+    if not file.exists():
+        rng = np.random.default_rng(0)
+        spoken = [utter(speaker, task, VOICES[at % len(VOICES)], rng) for at, task in enumerate(tasks)]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, ends=[one.end for one in spoken], **{str(at): one.samples for at, one in enumerate(spoken)})
+    with np.load(file) as kept:
+        return [Utterance(task, text_of(task), kept[str(at)], float(kept["ends"][at])) for at, task in enumerate(tasks)]
+
+
+def text_of(task: dict) -> str:
+    return task["messages"][-1]["content"]
 
 
 def utter(speaker: TextToSpeech, task: dict, voice: str, rng: np.random.Generator) -> Utterance:
     """One of them."""
-    text = task["messages"][-1]["content"]
+    text = text_of(task)
     clean = np.concatenate([chunk.audio.samples for chunk in speaker.speak(text, voice)])
     loud = np.flatnonzero(np.abs(clean) > 0.02)
     loudness = float(np.sqrt(np.mean(clean[loud[0] : loud[-1]] ** 2)))
@@ -88,10 +100,15 @@ def room(seconds: float, like: Utterance, rng: np.random.Generator) -> np.ndarra
     return rng.normal(0, float(np.std(quiet)), int(seconds * RATE)).astype(np.float32)
 
 
-def first_audio(url: str, model: str, utterances: list[Utterance]) -> list[dict[str, float]]:
+def detected(by: str) -> dict:
+    """A session whose turns are found out that way."""
+    return {"audio": {"input": {"turn_detection": {"type": by}}}}
+
+
+def first_audio(url: str, model: str, by: str, utterances: list[Utterance]) -> list[dict[str, float]]:
     """Milliseconds from the end of speech to the transcript, the first word and the first sound of the answer."""
     found, rng = [], np.random.default_rng(1)
-    with Caller(url, model) as caller:
+    with Caller(url, model, detected(by)) as caller:
         for one in utterances:
             since = len(caller.events)
             began = caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
@@ -130,13 +147,13 @@ def moment_of(caller: Caller, event: dict) -> float:
     return next(moment for moment, other in caller.events if other is event)
 
 
-def talk_at_once(url: str, model: str, utterances: list[Utterance], turns: int) -> list[int]:
+def talk_at_once(url: str, model: str, by: str, utterances: list[Utterance], turns: int) -> list[int]:
     """The gaps of `LIVE` conversations."""
     gaps = [0] * LIVE
 
     def converse(number: int) -> None:
         rng = np.random.default_rng(number)
-        with Caller(url, model) as caller:
+        with Caller(url, model, detected(by)) as caller:
             for one in utterances[number::LIVE][:turns]:
                 since = len(caller.events)
                 caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
@@ -192,12 +209,12 @@ def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> dict[
     return {"heard": heard, "status": answer.status, "answer": answer.text, "answer_heard": listener.transcribe(Audio(answer.samples, RATE)).text}
 
 
-def figures(url: str, model: str, listener: SpeechToText, utterances: list[Utterance], story: np.ndarray, sizes: argparse.Namespace) -> dict:
+def figures(url: str, model: str, by: str, listener: SpeechToText, utterances: list[Utterance], story: np.ndarray, sizes: argparse.Namespace) -> dict:
     """All that is measured with one model."""
-    moments = progress("first audio", first_audio(url, model, utterances[: sizes.turns]))
+    moments = progress("first audio", first_audio(url, model, by, utterances[: sizes.turns]))
     sounds = sorted(one["first_audio"] for one in moments)
     silenced = progress("interruptions", barge_in(url, model, utterances[: sizes.interruptions], story))
-    gaps = progress("gaps", talk_at_once(url, model, utterances, sizes.live_turns))
+    gaps = progress("gaps", talk_at_once(url, model, by, utterances, sizes.live_turns))
     trips = progress("round trips", round_trip(url, model, listener, utterances[: sizes.round_trips]))
     return {
         "transcript_ms_p50": statistics.median(one["transcript"] for one in moments),
@@ -218,8 +235,9 @@ def progress(what: str, found: list) -> list:
     return found
 
 
-def serve(ref: str, port: int) -> subprocess.Popen:
+def serve(ref: str, port: int, speaker: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "lifecycle.cli", "serve", ref, "--port", str(port), "--kv-memory", "128"]
+    command += ["--set", f"text_to_speech={speaker}"]
     server = subprocess.Popen(
         command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -227,9 +245,22 @@ def serve(ref: str, port: int) -> subprocess.Popen:
     return server
 
 
+def with_earlier(rows: list[dict], file: Path) -> list[dict]:
+    """These, and before them those of other settings that were measured earlier."""
+    def setting(row: dict) -> tuple:
+        return row["model"], row.get("speaker"), row.get("turns")
+
+    earlier = json.loads(file.read_text())["models"] if file.exists() else []
+    new = {setting(row): row for row in rows}
+    kept = [new.pop(setting(row), row) for row in earlier if row.keys() >= {"speaker", "turns"}]
+    return kept + list(new.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", dest="models", action="append", help="Registry version; may be repeated.  [default: production]")
+    parser.add_argument("--speaker", dest="speakers", action="append", help="Of the answers; may be repeated.  [default: kokoro]")
+    parser.add_argument("--turn-detection", dest="detections", action="append", help="May be repeated.  [default: server_vad]")
     parser.add_argument("--utterances", type=int, default=100, help="Whose words are counted.")
     parser.add_argument("--turns", type=int, default=20, help="Spoken in real time, for the first audio.")
     parser.add_argument("--interruptions", type=int, default=6)
@@ -246,22 +277,24 @@ def main() -> None:
     wer = word_error_rate([one.text for one in utterances], heard)
     progress("word error rate", [wer])
     rows = []
-    for ref in arguments.models or ["production"]:
-        server = serve(ref, arguments.port)
+    settings = itertools.product(arguments.models or ["production"], arguments.speakers or ["kokoro"], arguments.detections or ["server_vad"])
+    for ref, speaks, by in settings:
+        server = serve(ref, arguments.port, speaks)
         try:
             url = f"http://127.0.0.1:{arguments.port}"
-            found = figures(url, ref, listener, utterances, story, arguments)
+            found = figures(url, ref, by, listener, utterances, story, arguments)
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=PATIENCE)
-        rows.append({"model": ref, "wer": wer, **found})
+        rows.append({"model": ref, "speaker": speaks, "turns": by, "load": os.getloadavg()[1], "wer": wer, **found})
+    rows = with_earlier(rows, arguments.json or HERE / "voice.json")
     table = markdown([{key: "–" if value is None else value for key, value in row.items() if key != "lost"} for row in rows])
     text = f"""{table}
-{len(utterances)} utterances in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB; heard by {listener.name}, spoken by {speaker.name};
+{len(utterances)} utterances, spoken by {speaker.name} in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB and heard by {listener.name}; who speaks the answers
+and finds out when a turn is over is in the row, and so is the five-minute load average of the machine at its end ({len(os.sched_getaffinity(0))} cores);
 {arguments.turns} turns in real time, {arguments.interruptions} interruptions, {LIVE} conversations at once with {arguments.live_turns} turns each. Milliseconds.
-Five-minute load average of the machine at the end: {os.getloadavg()[1]:.1f}, for {len(os.sched_getaffinity(0))} cores that this could use.
 """
-    first = {"load_average": os.getloadavg()[1], "cores": len(os.sched_getaffinity(0)), **{name: rows[0][name] for name in COLUMNS}}
+    first = {"load_average": rows[0]["load"], "cores": len(os.sched_getaffinity(0)), **{name: rows[0][name] for name in COLUMNS}}
     native = json.loads(NATIVE.read_text()) if NATIVE.is_file() else {}
     if native:
         text += f"\n## Natively, and by others\n\n{markdown(native['models'])}\nMeasured on {native['date']} by `benchmarks/native.py`.\n"
