@@ -21,8 +21,10 @@ from serving.infrastructure.tokenizer import HFTokenizer
 
 SILENT = 1e-3
 """Whatever is nowhere louder is silence."""
-LOUD, AROUND = 0.1, 0.25
-"""Of its loudest moment, and seconds: further from all that is so loud, nothing is listened to. Training has less around what is said."""
+LOUD = 0.1
+"""Of its loudest moment: whoever speaks is so loud."""
+FAR, AROUND = 0.5, 0.16
+"""Seconds: of more than `FAR` in which nobody speaks yet, or any more, `AROUND` is listened to, which is what training had around what is said."""
 
 
 class CodecSpeech:
@@ -58,8 +60,9 @@ def spoken_part(sound: np.ndarray) -> np.ndarray:
     moment = RATE // 50
     loudness = np.sqrt(np.square(np.pad(sound, (0, -len(sound) % moment)).reshape(-1, moment)).mean(1))
     loud = np.flatnonzero(loudness >= LOUD * loudness.max()) * moment
-    around = int(AROUND * RATE)
-    return sound[max(loud[0] - around, 0) : loud[-1] + moment + around]
+    first, last = int(loud[0]), int(loud[-1]) + moment
+    far, around = int(FAR * RATE), int(AROUND * RATE)
+    return sound[first - around if first > far else 0 : last + around if len(sound) - last > far else len(sound)]
 
 
 class CodecReader:
