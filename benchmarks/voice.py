@@ -8,7 +8,7 @@
 A hundred tasks of the world are spoken by three voices, with white noise 20 dB below them. The word error rate is of what
 the server's ears make of all of them, numbers and signs as words. For the first audio some are spoken into /v1/realtime of
 `lifecycle serve` at the speed of speech: it is the time from the end of the last word (of the noise-free sound) to the first
-sound of the answer, the silence after which a turn is over included. Barge-in is from the first sound of somebody who
+sound of the answer, the silence after which a turn is over included; answers in which nothing is said are counted apart. Barge-in is from the first sound of somebody who
 interrupts to the last sound that still came. A conversation is without gaps when no sound of its answers came later than
 the one before it was over. The round trip: the task is spoken, the answer is spoken and written down again; how many are
 right, of those that the model gets right in text chat. Greedy. What `native.py` found is repeated below. Prints a table and one JSON line, writes
@@ -221,6 +221,7 @@ def figures(url: str, model: str, by: str, listener: SpeechToText, utterances: l
         "first_token_ms_p50": statistics.median(one["first_token"] for one in moments),
         "first_audio_ms_p50": statistics.median(sounds),
         "first_audio_ms_p95": float(np.percentile(sounds, 95)),
+        "turns_without_sound": sizes.turns - len(moments),
         "barge_in_ms": statistics.median(silenced) if silenced else None,
         "sessions_without_gap": sum(not count for count in gaps),
         "round_trip": sum(trip["right"] for trip in trips) / len(trips) if trips else None,
