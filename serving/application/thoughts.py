@@ -31,3 +31,9 @@ class AfterThought:
         """What is left at the end: a thought without an end is none that anybody hears."""
         held, self._held = self._held, None
         return held if held and not held.startswith(BEGIN) else ""
+
+
+def after_thought(text: str) -> str:
+    """The same of a whole answer."""
+    spoken = AfterThought()
+    return spoken.push(text) + spoken.flush()

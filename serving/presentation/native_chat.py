@@ -11,7 +11,7 @@ from typing import Any
 from serving.application.deltas import ChoiceFinished, Delta, SoundDelta, TextDelta
 from serving.application.generation import Generation
 from serving.application.speech import Audio, NativeSpeech
-from serving.application.thoughts import AfterThought
+from serving.application.thoughts import AfterThought, after_thought
 from serving.domain.errors import ServingError
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
@@ -53,9 +53,7 @@ def native_answer(whole: dict[str, Any], speaker: NativeSpeaker, deltas: Sequenc
     """A whole answer with its sound in place of its text; one that only calls tools stays as it is."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        spoken = AfterThought()
-        transcript = spoken.push(text) + spoken.flush()
-        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], transcript)}
+        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], after_thought(text))}
     return whole
 
 

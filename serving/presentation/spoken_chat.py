@@ -14,6 +14,7 @@ from serving.application.deltas import ChoiceFinished, Delta, TextDelta
 from serving.application.generation import Generation
 from serving.application.sentences import Sentences
 from serving.application.speech import Audio
+from serving.application.thoughts import AfterThought, after_thought
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.presentation.hearing import attended, metered, voice_of
 from serving.presentation.metrics import Meter
@@ -69,7 +70,8 @@ def spoken_answer(whole: dict[str, Any], speaker: Speaker, peer: Peer) -> dict[s
     """A whole answer with sound in place of its text; one that only calls tools stays as it is. Raises `ClientGone`."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        message |= {"content": None, "audio": speaker.whole(list(attended(speaker.sounds(text), peer)), text)}
+        said = after_thought(text)
+        message |= {"content": None, "audio": speaker.whole(list(attended(speaker.sounds(said), peer)), said)}
     return whole
 
 
@@ -77,9 +79,17 @@ def spoken_stream(
     generation: Generation, peer: Peer, meter: Meter, state: ServerState, chunks: Chunks, speaker: Speaker, to_choices: Any
 ) -> Iterator[bytes]:
     """The body of a streaming response: what is said as it is written, and how it sounds as soon as it was spoken."""
-    mouth = Mouth(speaker)
+    mouth, spoken = Mouth(speaker), AfterThought()
     said: list[str] = []
     end: list[Delta] = []
+
+    def say(text: str) -> list[dict[str, Any]]:
+        if not text:
+            return []
+        said.append(text)
+        mouth.say(text)
+        return [{"id": speaker.id, "transcript": text}]
+
     written = time.monotonic()
     try:
         yield chunks.chunk(_choice({"role": "assistant", "content": ""})).encode()
@@ -91,9 +101,7 @@ def spoken_stream(
                     if isinstance(delta, ChoiceFinished):
                         end.append(delta)
                     elif isinstance(delta, TextDelta):
-                        said.append(delta.text)
-                        mouth.say(delta.text)
-                        lines.append({"id": speaker.id, "transcript": delta.text})
+                        lines += say(spoken.push(delta.text))
                     else:
                         yield "".join(map(chunks.chunk, to_choices(delta))).encode()
                 now = time.monotonic()
@@ -103,6 +111,7 @@ def spoken_stream(
                 elif now - written >= state.config.ping_seconds:
                     written = now
                     yield PING
+        yield _lines(chunks, say(spoken.flush()))
         mouth.finish()
         yield from _rest(mouth, peer, state, chunks)
         if text := "".join(said):

@@ -28,7 +28,7 @@ def asked():
 def client(asked):
     def answer(request):
         asked.append(bytes(token for token in request.prompt_tokens if token < 256).decode())
-        return ANSWER
+        return f"<think>Two and two.</think>{ANSWER}" if "Think!" in asked[-1] else ANSWER
 
     with (
         speaking_server(answer) as server,
@@ -71,6 +71,17 @@ def test_an_answer_is_spoken_and_gone_on_from_by_its_id(client, asked):
         client.with_options(default_headers={"Authorization": "Bearer another"}).chat.completions.create(
             model="parrot", messages=[before, {"role": "user", "content": "Sure?"}]
         )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_thought_before_an_answer_is_not_said(client, stream):
+    audio = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}}
+    given = chat(client, {"type": "text", "text": "Think! 2 + 2?"}, stream=stream, **audio)
+    if stream:
+        parts = [chunk.choices[0].delta.audio for chunk in given if chunk.choices and chunk.choices[0].delta.audio]
+        assert "".join(one.transcript for one in parts if one.transcript) == ANSWER
+    else:
+        assert given.choices[0].message.audio.transcript == ANSWER
 
 
 def test_a_streamed_answer_brings_its_words_then_its_sound_then_its_end(client):
