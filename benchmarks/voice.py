@@ -34,7 +34,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from live_client import PATIENCE, RATE, Answer, Caller
-from results import BUILD, HERE, markdown, publish
+from results import BUILD, HERE, markdown, publish, show_in_readme
 from startup import wait_until_ready
 
 from lifecycle.evaluation.sets import load
@@ -53,6 +53,20 @@ STORY = "Please tell me a short story about Milo and Igor."
 LIVE = 4
 NATIVE = Path(__file__).with_name("native.json")
 """What `native.py` found of a model that hears and speaks itself."""
+LIVE_IN_README = {
+    "first_audio_ms_p50": "first sound (ms)",
+    "first_audio_ms_p95": "p95 (ms)",
+    "barge_in_ms": "silent after (ms)",
+    "sessions_without_gap": f"of {LIVE} at once without gaps",
+    "wer": "words misheard",
+    "round_trip": "right, of what is right in text",
+}
+NATIVE_IN_README = {
+    "heard": "numbers and names understood",
+    "answered": "answers that others understand",
+    "first_audio_ms_p50": "first sound (ms)",
+    "first_audio_ms_p95": "p95 (ms)",
+}
 NATIVE_COLUMNS = ("native_heard", "native_spoken", "native_first_audio_ms")
 COLUMNS = ("wer", "first_audio_ms_p50", "first_audio_ms_p95", "barge_in_ms", "sessions_without_gap", "round_trip")
 
@@ -257,6 +271,16 @@ def with_earlier(rows: list[dict], file: Path) -> list[dict]:
     return kept + list(new.values())
 
 
+def in_readme(rows: list[dict], native: dict) -> str:
+    """What the README shows: live conversations, and those who hear and speak themselves."""
+    live = [{"model": row["model"], "voice": row["speaker"], **{name: row[key] for key, name in LIVE_IN_README.items()}} for row in rows]
+    tables = [markdown(live)]
+    if native:
+        by = "heard and spoken"
+        tables.append(markdown([{"model": row["model"], by: row[by], **{name: row[key] for key, name in NATIVE_IN_README.items()}} for row in native["models"]]))
+    return "\n".join(tables) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", dest="models", action="append", help="Registry version; may be repeated.  [default: production]")
@@ -300,6 +324,8 @@ and finds out when a turn is over is in the row, and so is the five-minute load 
     if native:
         text += f"\n## Natively, and by others\n\n{markdown(native['models'])}\nMeasured on {native['date']} by `benchmarks/native.py`.\n"
     publish("voice", {**first, **{name: native.get(name) for name in NATIVE_COLUMNS}, "models": rows}, TITLE, text, arguments.json)
+    if not arguments.json:
+        show_in_readme("voice", "voice", in_readme(rows, native))
 
 
 if __name__ == "__main__":
