@@ -14,6 +14,7 @@ import numpy as np
 
 from serving.infrastructure.speech.convolutions import convolutions
 from serving.infrastructure.speech.files import find
+from serving.infrastructure.speech.kokoro_reader import Reader
 
 FILE = Path(__file__).with_name("kokoro_ranges.npz")
 VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george", "af_bella", "am_fenrir")
@@ -53,8 +54,6 @@ def measure(file: Path, inputs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    from serving.infrastructure.speech.kokoro import Reader
-
     reader = Reader()
     inputs = [reader.inputs(signs, voice, 1.0) for voice in VOICES for text in SAID for signs in reader.parts(text)]
     found = measure(find("kokoro.onnx"), inputs)

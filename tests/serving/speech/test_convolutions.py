@@ -10,7 +10,7 @@ import pytest
 from serving.infrastructure.speech import kokoro_ranges
 from serving.infrastructure.speech.convolutions import SILENT, quick
 from serving.infrastructure.speech.files import find
-from serving.infrastructure.speech.kokoro import Reader
+from serving.infrastructure.speech.kokoro_reader import Reader
 from serving.infrastructure.speech.onnx import session
 from tests.serving.speech.voices import voice_config
 
