@@ -31,7 +31,7 @@ def draw(card: ReportCard) -> Figure:
         chance = card.of(versions[0])[skill].chance
         axes.hlines(chance, spot - 0.42, spot + 0.42, colors="black", linestyles="dashed", linewidth=1)
     labels = [skill.replace("_", "\n") + ("\n(lower is better)" if skill in LOWER_IS_BETTER else "") for skill in skills]
-    axes.set_xticks(range(len(skills)), labels)
+    axes.set_xticks(range(len(skills)), labels, fontsize=8)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share of held-out tasks")
     axes.legend(ncols=len(versions), loc="upper center", bbox_to_anchor=(0.5, 1.12), frameon=False)
