@@ -12,13 +12,12 @@ from serving.application.deltas import ChoiceFinished, Delta, SoundDelta, TextDe
 from serving.application.generation import Generation
 from serving.application.speech import Audio, NativeSpeech
 from serving.application.thoughts import AfterThought, after_thought
-from serving.domain.errors import ServingError
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput
-from serving.presentation.spoken_chat import SoundFile
+from serving.presentation.spoken_chat import SoundFile, choice_of
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import PING, Chunks, ClientGone, follow, log, raise_failure
+from serving.presentation.streaming import PING, Chunks, ClientGone, follow, raise_failure
 
 
 class NativeSpeaker(SoundFile):
@@ -88,7 +87,7 @@ def native_stream(
 
     written = time.monotonic()
     try:
-        yield chunks.chunk(_choice({"role": "assistant", "content": ""})).encode()
+        yield chunks.chunk(choice_of({"role": "assistant", "content": ""})).encode()
         with closing(speaker.file(pieces())) as data:
             for piece in data:
                 if piece:
@@ -96,23 +95,16 @@ def native_stream(
                 now = time.monotonic()
                 if lines:
                     written = now
-                    yield "".join(chunks.chunk(_choice(line)) for line in lines).encode()
+                    yield "".join(chunks.chunk(choice_of(line)) for line in lines).encode()
                     lines.clear()
                 elif now - written >= state.config.ping_seconds:
                     written = now
                     yield PING
         if text := "".join(said):
-            yield chunks.chunk(_choice({"audio": {"id": speaker.id, "expires_at": speaker.keep(text)}})).encode()
+            yield chunks.chunk(choice_of({"audio": {"id": speaker.id, "expires_at": speaker.keep(text)}})).encode()
         yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta)).encode()
         yield chunks.end().encode()
     except ClientGone:
         return
-    except ServingError as error:
+    except Exception as error:
         yield chunks.failed(error).encode()
-    except Exception:
-        log.exception("a spoken stream broke")
-        yield chunks.failed(ServingError("the server made a mistake; its log has the details")).encode()
-
-
-def _choice(delta: dict[str, Any]) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}

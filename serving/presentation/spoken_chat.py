@@ -15,13 +15,13 @@ from serving.application.generation import Generation
 from serving.application.sentences import Sentences
 from serving.application.speech import Audio
 from serving.application.thoughts import AfterThought, after_thought
-from serving.domain.errors import InvalidRequest, ServingError
+from serving.domain.errors import InvalidRequest
 from serving.presentation.hearing import attended, metered, voice_of
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput, voice_name
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import PING, Chunks, ClientGone, follow, log, raise_failure
+from serving.presentation.streaming import PING, Chunks, ClientGone, follow, raise_failure
 
 FILES = {"pcm16": "pcm"}
 
@@ -92,7 +92,7 @@ def spoken_stream(
 
     written = time.monotonic()
     try:
-        yield chunks.chunk(_choice({"role": "assistant", "content": ""})).encode()
+        yield chunks.chunk(choice_of({"role": "assistant", "content": ""})).encode()
         with closing(follow(generation, peer, meter, state.config.tick_seconds)) as updates:
             for deltas in updates:
                 raise_failure(deltas)
@@ -120,11 +120,8 @@ def spoken_stream(
         yield chunks.end().encode()
     except ClientGone:
         return
-    except ServingError as error:
+    except Exception as error:
         yield chunks.failed(error).encode()
-    except Exception:
-        log.exception("a spoken stream broke")
-        yield chunks.failed(ServingError("the server made a mistake; its log has the details")).encode()
     finally:
         mouth.stop()
 
@@ -146,10 +143,11 @@ def _rest(mouth: Mouth, peer: Peer, state: ServerState, chunks: Chunks) -> Itera
 
 
 def _lines(chunks: Chunks, audio: list[dict[str, Any]]) -> bytes:
-    return "".join(chunks.chunk(_choice({"audio": one})) for one in audio).encode()
+    return "".join(chunks.chunk(choice_of({"audio": one})) for one in audio).encode()
 
 
-def _choice(delta: dict[str, Any]) -> dict[str, Any]:
+def choice_of(delta: dict[str, Any]) -> dict[str, Any]:
+    """A delta of the one choice that a spoken answer has."""
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
 
 

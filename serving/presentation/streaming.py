@@ -72,8 +72,11 @@ class Chunks:
             return DONE
         return f'{self._head}],"usage":{dump(usage_json(self._generation.usage))}}}\n\n{DONE}'
 
-    def failed(self, error: ServingError) -> str:
-        """An error after the status line, and the end mark."""
+    def failed(self, error: Exception) -> str:
+        """An error after the status line, and the end mark. For an exception that is being handled: what nobody expected is logged."""
+        if not isinstance(error, ServingError):
+            log.exception("a stream broke")
+            error = ServingError("the server made a mistake; its log has the details")
         return f"data: {dump(error_body(error))}\n\n{DONE}"
 
 
@@ -104,11 +107,8 @@ def event_stream(
         yield chunks.end().encode()
     except ClientGone:
         return
-    except ServingError as error:
+    except Exception as error:
         yield chunks.failed(error).encode()
-    except Exception:
-        log.exception("a stream broke")
-        yield chunks.failed(ServingError("the server made a mistake; its log has the details")).encode()
 
 
 def events_response(events: Iterator[bytes]) -> Response:
