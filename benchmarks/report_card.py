@@ -109,13 +109,15 @@ def render(measured: dict[str, Any]) -> str:
 
     summaries = _summaries(measured)
     most = max(len(one.seeds) for one in summaries)
-    minutes, computing = (sum(cost[name] for cost in measured["costs"]) / 60 for name in ("wall_seconds", "cpu_seconds"))
+    minutes = sum(cost["wall_seconds"] for cost in measured["costs"]) / 60
+    computing = [cost["cpu_seconds"] / 60 for cost in measured["costs"] if "cpu_seconds" in cost]
+    processor = f", {sum(computing):.1f} of them a processor's" if len(computing) == len(measured["costs"]) else ""
     targets = "".join(f"- {one}\n" for one in improvements(summaries))
     return (
         f"{to_markdown(summaries, LOWER_IS_BETTER)}\n{targets}\n"
         f"Preset `{measured['preset']}`, {most} seed{'s' * (most != 1)}, {summaries[0].n} held-out tasks a skill; in brackets the 95% "
-        f"interval over tasks{' and the one over seeds' * (most > 1)}. One seed's training took {minutes:.1f} minutes, "
-        f"{computing:.1f} of them a processor's, on {measured['machine']}, {measured['date']}.\n"
+        f"interval over tasks{' and the one over seeds' * (most > 1)}. One seed's training took {minutes:.1f} minutes"
+        f"{processor}, on {measured['machine']}, {measured['date']}.\n"
     )
 
 

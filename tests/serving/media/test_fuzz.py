@@ -10,6 +10,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,15 @@ MOST_GROWTH = 48 * 2**20
 
 
 def resident() -> int:
-    """Bytes in memory of this process and of those that decode for it."""
-    processes = {"self"}
+    """Bytes in memory of this process and of those that decode for it. Threads and processes may end while they are looked at."""
+    processes, pages = {"self"}, 0
     for thread in os.listdir("/proc/self/task"):
-        processes.update(Path(f"/proc/self/task/{thread}/children").read_text().split())
-    pages = [int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes]
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+        with suppress(FileNotFoundError, ProcessLookupError):
+            processes.update(Path(f"/proc/self/task/{thread}/children").read_text().split())
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pages += int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
