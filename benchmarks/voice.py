@@ -2,7 +2,7 @@
 
     lifecycle voice setup
     python benchmarks/voice.py                                   # production, ten minutes
-    python benchmarks/voice.py --model production --model smollm2
+    python benchmarks/voice.py --model smollm2 --answer-tokens 48              # a model that is fond of talking
     python benchmarks/voice.py --speaker flite --turn-detection semantic_vad   # a row more, the others stay
 
 A hundred tasks of the world are spoken by three voices, with white noise 20 dB below them. The word error rate is of what
@@ -51,6 +51,7 @@ NOISE_DB = 20.0
 SILENCE = 1.2  # seconds after what is said, before the next thing is
 STORY = "Please tell me a short story about Milo and Igor."
 LIVE = 4
+ROUND_TRIP_TOKENS = 256  # no right answer is longer
 NATIVE = Path(__file__).with_name("native.json")
 """What `native.py` found of a model that hears and speaks itself."""
 LIVE_IN_README = {
@@ -114,15 +115,15 @@ def room(seconds: float, like: Utterance, rng: np.random.Generator) -> np.ndarra
     return rng.normal(0, float(np.std(quiet)), int(seconds * RATE)).astype(np.float32)
 
 
-def detected(by: str) -> dict:
-    """A session whose turns are found out that way."""
-    return {"audio": {"input": {"turn_detection": {"type": by}}}}
+def session(by: str, tokens: int | None) -> dict:
+    """One whose turns are found out that way, and whose answers end after so many tokens."""
+    return {"audio": {"input": {"turn_detection": {"type": by}}}, "max_output_tokens": tokens or "inf"}
 
 
-def first_audio(url: str, model: str, by: str, utterances: list[Utterance]) -> list[dict[str, float]]:
+def first_audio(url: str, model: str, settings: dict, utterances: list[Utterance]) -> list[dict[str, float]]:
     """Milliseconds from the end of speech to the transcript, the first word and the first sound of the answer."""
     found, rng = [], np.random.default_rng(1)
-    with Caller(url, model, detected(by)) as caller:
+    with Caller(url, model, settings) as caller:
         for one in utterances:
             since = len(caller.events)
             began = caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
@@ -161,13 +162,13 @@ def moment_of(caller: Caller, event: dict) -> float:
     return next(moment for moment, other in caller.events if other is event)
 
 
-def talk_at_once(url: str, model: str, by: str, utterances: list[Utterance], turns: int) -> list[int]:
+def talk_at_once(url: str, model: str, settings: dict, utterances: list[Utterance], turns: int) -> list[int]:
     """The gaps of `LIVE` conversations."""
     gaps = [0] * LIVE
 
     def converse(number: int) -> None:
         rng = np.random.default_rng(number)
-        with Caller(url, model, detected(by)) as caller:
+        with Caller(url, model, settings) as caller:
             for one in utterances[number::LIVE][:turns]:
                 since = len(caller.events)
                 caller.speak(np.concatenate([room(0.4, one, rng), one.samples, room(SILENCE, one, rng)]))
@@ -207,14 +208,14 @@ def letters(text: str) -> list[str]:
 
 
 def chat(url: str, model: str, text: str) -> str:
-    body = {"model": model, "messages": [{"role": "user", "content": text}], "temperature": 0}
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": ROUND_TRIP_TOKENS}
     answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE).json()
     return answer["choices"][0]["message"]["content"]
 
 
 def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> dict[str, str]:
     """What is heard, answered, and heard of the answer to what is said."""
-    with Caller(url, model, {"audio": {"input": {"turn_detection": None}}}) as caller:
+    with Caller(url, model, {"audio": {"input": {"turn_detection": None}}, "max_output_tokens": ROUND_TRIP_TOKENS}) as caller:
         caller.speak(one.samples, paced=False)
         caller.tell("input_audio_buffer.commit")
         caller.tell("response.create")
@@ -225,10 +226,11 @@ def aloud(url: str, model: str, listener: SpeechToText, one: Utterance) -> dict[
 
 def figures(url: str, model: str, by: str, listener: SpeechToText, utterances: list[Utterance], story: np.ndarray, sizes: argparse.Namespace) -> dict:
     """All that is measured with one model."""
-    moments = progress("first audio", first_audio(url, model, by, utterances[: sizes.turns]))
+    settings = session(by, sizes.answer_tokens)
+    moments = progress("first audio", first_audio(url, model, settings, utterances[: sizes.turns]))
     sounds = sorted(one["first_audio"] for one in moments)
     silenced = progress("interruptions", barge_in(url, model, utterances[: sizes.interruptions], story))
-    gaps = progress("gaps", talk_at_once(url, model, by, utterances, sizes.live_turns))
+    gaps = progress("gaps", talk_at_once(url, model, settings, utterances, sizes.live_turns))
     trips = progress("round trips", round_trip(url, model, listener, utterances[: sizes.round_trips]))
     return {
         "transcript_ms_p50": statistics.median(one["transcript"] for one in moments),
@@ -288,6 +290,7 @@ def main() -> None:
     parser.add_argument("--turn-detection", dest="detections", action="append", help="May be repeated.  [default: server_vad]")
     parser.add_argument("--utterances", type=int, default=100, help="Whose words are counted.")
     parser.add_argument("--turns", type=int, default=20, help="Spoken in real time, for the first audio.")
+    parser.add_argument("--answer-tokens", type=int, help="Most of an answer in real time.  [default: the model's own end]")
     parser.add_argument("--interruptions", type=int, default=6)
     parser.add_argument("--live-turns", type=int, default=3, help="Of each of the conversations at once.")
     parser.add_argument("--round-trips", type=int, default=60, help="Utterances that are answered and heard.")
@@ -311,7 +314,7 @@ def main() -> None:
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=PATIENCE)
-        rows.append({"model": ref, "speaker": speaks, "turns": by, "load": os.getloadavg()[1], "wer": wer, **found})
+        rows.append({"model": ref, "speaker": speaks, "turns": by, "answer_tokens": arguments.answer_tokens, "load": os.getloadavg()[1], "wer": wer, **found})
     rows = with_earlier(rows, arguments.json or HERE / "voice.json")
     table = markdown([{key: "–" if value is None else value for key, value in row.items() if key != "lost"} for row in rows])
     text = f"""{table}

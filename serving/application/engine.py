@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 FALLBACK_POLICY = "mixed-chunked"
 ADAPTER_SECONDS = 600.0  # a few forwards of the model, and it may be a large one
-HELD_BACK = 0.01  # seconds to wait for a command when the policy plans nothing although work waits
+HELD_BACK = 0.01  # seconds to wait for a command when nothing is computed although there is work
 
 
 class EngineLoop:
@@ -78,7 +78,7 @@ class EngineLoop:
             prefix_caching=config.prefix_caching and backend.shares_prefixes,
             on_close=self._release,
         )
-        self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool)
+        self._scheduler = Scheduler(config, make_policy(config.policy, config), self._pool, self._rests)
         self._grammars = grammars
         self._constraints = Constraints()
         self._runner = StepRunner(backend, sampler, self._scheduler, self._constraints)
@@ -348,7 +348,9 @@ class EngineLoop:
         began = time.perf_counter()
         work = self._schedule(start)
         if not work:
-            if self._scheduler.num_waiting:  # held back by the policy: try again soon, but do not spin
+            if self._scheduler.num_running:  # all of them wait for their readers, and that is no stall
+                self._progress = start
+            if self._scheduler.num_waiting or self._scheduler.num_running:  # try again soon, but do not spin
                 with contextlib.suppress(queue.Empty):
                     self._commands.get(timeout=HELD_BACK)()
             return
@@ -361,6 +363,10 @@ class EngineLoop:
         self._multi_step.observe(done.work, time.perf_counter() - began)
         self._deliver(done.events)
         self._report(done.work, start)
+
+    def _rests(self, sequence: RunningSequence) -> bool:
+        ahead = sequence.request.ahead
+        return ahead is not None and self._mailboxes[sequence.id].unread >= ahead
 
     def _schedule(self, now: float) -> list[Work]:
         try:

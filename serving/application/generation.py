@@ -43,6 +43,8 @@ class Options:
     """Smaller is sooner, under a policy that looks at it."""
     grammar: Constraint | None = None
     """What the answer must look like."""
+    ahead: int | None = None
+    """So many tokens, and no more, are computed before whoever reads the answer has taken them; None: as fast as it goes."""
 
 
 @dataclass(slots=True)
@@ -123,7 +125,7 @@ def admit(
         for prompt, sampling in zip(prompts, samplings, strict=True):
             own = replace(rules, scored_prompt=prompt.tokens) if score_prompts else rules
             for copy in range(options.n):
-                stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options.priority)
+                stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options)
                 generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, own))
     except BaseException:
         generation.cancel()
@@ -179,7 +181,7 @@ def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:
 
 
 def _submit(
-    generation: Generation, prompt: Prompt, sampling: SamplingParams, tenant: str, priority: int
+    generation: Generation, prompt: Prompt, sampling: SamplingParams, tenant: str, options: Options
 ) -> TokenStream:
     number = len(generation.choices)
     return generation.model.engine.submit(
@@ -189,9 +191,10 @@ def _submit(
             sampling=sampling,
             arrival=time.monotonic(),
             tenant=tenant,
-            priority=priority,
+            priority=options.priority,
             adapter=generation.model.adapter,
             media=prompt.media,
             positions=prompt.positions,
+            ahead=options.ahead,
         )
     )

@@ -27,6 +27,11 @@ class Mailbox:
         self._overflown = False
         self._changed = threading.Condition()
 
+    @property
+    def unread(self) -> int:
+        """Tokens that nobody has taken yet."""
+        return len(self._tokens)
+
     def put(self, event: Event) -> bool:
         """False when the consumer has left `capacity` tokens unread: the event is dropped, the end will be an error."""
         with self._changed:

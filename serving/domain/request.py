@@ -80,6 +80,8 @@ class Request:
     """As those of a `Prompt`."""
     adapter: str | None = None
     """Id of a low-rank adapter that the engine has been given; None is the base model."""
+    ahead: int | None = None
+    """While so many tokens of the answer wait for their reader, no further one is computed; None: it is never waited for."""
 
     @property
     def shown(self) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -65,9 +66,14 @@ class Counters:
 
 
 class Scheduler:
-    """Not thread-safe: belongs to the thread that steps."""
+    """Not thread-safe: belongs to the thread that steps.
 
-    def __init__(self, config: SchedulerConfig, policy: BatchingPolicy, pool: BlockPool) -> None:
+    A running sequence that `rests` computes nothing, whatever the policy plans for it; it keeps its place and its memory.
+    """
+
+    def __init__(
+        self, config: SchedulerConfig, policy: BatchingPolicy, pool: BlockPool, rests: Callable[[Sequence], bool] = lambda _: False
+    ) -> None:
         self.policy = policy
         self.pool = pool
         self.limits = Limits(
@@ -79,6 +85,7 @@ class Scheduler:
             config.step_pictures,
         )
         self.counters = Counters()
+        self._rests = rests
         self._max_preemptions = config.max_preemptions
         self._steps = 0
         self._ended: list[int] = []  # answer lengths for the next report
@@ -124,7 +131,7 @@ class Scheduler:
         return SchedulerView(running, waiting, self.pool.available)
 
     def schedule(self, now: float) -> list[Work]:
-        """Decide and reserve the next step; empty only when there is nothing to do (or the policy holds back).
+        """Decide and reserve the next step; empty only when there is nothing to do, all rest, or the policy holds back.
 
         Raises PlanError, or whatever a policy raises; nothing has changed then.
         """
@@ -269,7 +276,7 @@ class Scheduler:
         pictures = self.limits.step_pictures or math.inf
         for sequence_id, count in plan.work:
             sequence = self._running.get(sequence_id)
-            if sequence is None:  # preempted a moment ago to make room for an earlier one
+            if sequence is None or self._rests(sequence):  # none: preempted a moment ago to make room for an earlier one
                 continue
             count = min(count, sequence.remaining)
             if sequence.request.media:

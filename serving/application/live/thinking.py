@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ from serving.domain.errors import InvalidRequest, ServingError
 
 TICK_SECONDS = 0.05
 """So long an answer that is over may go unnoticed."""
-SENTENCES = 4
-"""So far the engine may be ahead of the voice, per queue."""
+AHEAD = 4
+"""Tokens that are computed while the voice speaks what came before them: who computes one thing at a time hears the first one sooner."""
 BACKLOG_BYTES = 2 * 2**20
 """The voice waits while so much of what it said has not left."""
 FIRST_WORDS, LEAST_WORDS = (5, 12), 2
@@ -55,11 +56,14 @@ class Mouth:
     def __init__(self, speech: SpeechEngines, sink: EventSink) -> None:
         self._speech = speech
         self._sink = sink
-        self._stage: Stage[tuple[Answer, str | Ending]] = Stage("mouth", self._work, self._fail, SENTENCES)
+        self._stage: Stage[tuple[Answer, str | Ending, threading.Event]] = Stage("mouth", self._work, self._fail, 1)
 
     def put(self, answer: Answer, what: str | Ending) -> None:
-        """A sentence, or the end. Waits while there is no room, but not for an answer that is over."""
-        self._stage.put((answer, what), patience=lambda: not answer.over)
+        """A sentence, or the end. Returns when that has been spoken, or its answer is over."""
+        spoken = threading.Event()
+        self._stage.put((answer, what, spoken), patience=lambda: not answer.over)
+        while not spoken.wait(TICK_SECONDS) and not answer.over and not self._stage.closed(0):
+            pass
 
     def close(self) -> None:
         self._stage.close()
@@ -67,10 +71,15 @@ class Mouth:
     def join(self, timeout: float) -> bool:
         return self._stage.join(timeout)
 
-    def _work(self, job: tuple[Answer, str | Ending]) -> None:
-        answer, what = job
-        if answer.over:
-            return
+    def _work(self, job: tuple[Answer, str | Ending, threading.Event]) -> None:
+        answer, what, spoken = job
+        try:
+            if not answer.over:
+                self._utter(answer, what)
+        finally:
+            spoken.set()
+
+    def _utter(self, answer: Answer, what: str | Ending) -> None:
         if isinstance(what, Ending):
             answer.end(what.status, what.reason, what.usage)
             return
@@ -88,7 +97,7 @@ class Mouth:
         while self._sink.backlog() > BACKLOG_BYTES and not answer.over and not self._stage.closed(TICK_SECONDS):
             pass
 
-    def _fail(self, job: tuple[Answer, str | Ending], error: Exception) -> None:
+    def _fail(self, job: tuple[Answer, str | Ending, threading.Event], error: Exception) -> None:
         job[0].fail(as_serving_error(error))
 
 
@@ -117,7 +126,7 @@ class Thinker:
             return
         settings = answer.request.settings
         render = RenderChat(self._fit(messages, settings.tools), list(settings.tools))
-        options = Options(max_tokens=settings.max_tokens)
+        options = Options(max_tokens=settings.max_tokens, ahead=AHEAD if answer.aloud else None)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
         sentences, thought, reason = Sentences(FIRST_WORDS, LEAST_WORDS), AfterThought(), None
         updates = asked.deltas(TICK_SECONDS)

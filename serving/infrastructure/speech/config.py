@@ -19,11 +19,13 @@ class SpeechConfig:
     speech_to_text: str = "moonshine"
     """Who hears: "moonshine", "pocketsphinx", or a model of transformers (Whisper, Moonshine), its directory or hub name."""
     text_to_speech: str = "kokoro"
-    """Who speaks: "kokoro", "flite", "espeak-ng", or a model of transformers (VITS, MMS), its directory or hub name."""
+    """Who speaks: "kokoro", "flite", "espeak-ng", or a model of transformers (VITS, MMS, SpeechT5), its directory or hub name."""
     voice_activity: str = "silero"
     """Who tells speech from noise: "silero", or "energy", which listens to loudness alone."""
     voice_dir: str = ""
     """Where lifecycle voice setup put its files; empty: voice in $LIFECYCLE_CACHE, else in data/cache."""
+    speakers_dir: str = ""
+    """Whom SpeechT5 can speak like: a directory of x-vectors, NAME.npy; empty: speakers in the model's directory."""
     speech_threads: int = 0
     """Threads for speaking; 0: one for each core."""
 
@@ -49,7 +51,7 @@ def load_hearing(config: SpeechConfig) -> SpeechToText:
         from serving.infrastructure.speech.pocketsphinx import PocketSphinx
 
         return PocketSphinx()
-    from serving.infrastructure.speech.transformers_models import SpeechSeq2Seq
+    from serving.infrastructure.speech.transformers_listeners import SpeechSeq2Seq
 
     return SpeechSeq2Seq(config.speech_to_text)
 
@@ -64,9 +66,9 @@ def load_speaking(config: SpeechConfig) -> TextToSpeech:
 
     if config.text_to_speech in PROGRAMS:
         return Spoken(PROGRAMS[config.text_to_speech])
-    from serving.infrastructure.speech.transformers_models import Vits
+    from serving.infrastructure.speech.transformers_speakers import load_speaker
 
-    return Vits(config.text_to_speech)
+    return load_speaker(config.text_to_speech, config.speakers_dir)
 
 
 def load_activity(config: SpeechConfig) -> VoiceActivity:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,6 +54,13 @@ class Gate:
         self.entered.set()
         assert self.opened.wait(PATIENCE)
         return self._backend.execute(batch)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def backend_of(model, num_blocks=64):
@@ -248,6 +257,19 @@ def test_a_client_that_never_reads_is_cancelled_and_told_so(model):
         answer = collect(slow)
         assert (answer.end.reason, answer.end.error, len(answer.tokens)) == ("error", "slow_consumer", 5)
         assert engine.stats().kv_used == 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_answer_goes_no_further_ahead_of_its_reader_than_it_may(model, policy):
+    with running(model, policy=policy, mailbox_tokens=30, stall_seconds=0.2) as engine:
+        paced = engine.submit(replace(request("paced", [1], max_tokens=25), ahead=3))
+        other = collect(engine.submit(request("other", [2], max_tokens=30)))
+        wait_for(lambda: paced.unread == 3)
+        time.sleep(0.3)
+        assert (engine.stats().generated_tokens, engine.healthy()) == (33, True), "who waits for a reader does not stall"
+        answer = collect(paced)
+    assert (answer.tokens, answer.end.reason) == (generate(model, [1], 25), "length")
+    assert other.tokens == generate(model, [2], 30)
 
 
 def test_an_answer_whose_last_token_is_lost_does_not_look_complete(model):

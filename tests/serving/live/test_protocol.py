@@ -258,6 +258,22 @@ def test_a_commit_of_nothing_keeps_no_answer_waiting(talk):
     assert talk.answer().status == "completed"
 
 
+def test_an_answer_is_written_no_further_than_its_voice_has_come(serve, model):
+    engines, speaking, go_on = modem_engines(), threading.Event(), threading.Event()
+    engines.to_speech().slow = lambda: (speaking.set(), go_on.wait(PATIENCE))
+    with talk_to(serve(Catalog(model), engines)) as talk:
+        talk.write("hi")
+        talk.connection.response.create()
+        assert speaking.wait(PATIENCE)
+        time.sleep(0.2)
+        go_on.set()
+        talk.until("response.output_audio.delta")
+        written = "".join(one.delta for one in talk.events if one.type == "response.output_audio_transcript.delta")
+        assert written and len(written) < len(ANSWER) / 2
+        assert talk.answer().output[0].content[0].transcript == ANSWER
+    assert model.engine.requests[-1].ahead, "the engine waits, too"
+
+
 @pytest.mark.parametrize(("modality", "kept"), [("audio", "Two."), ("text", "<think>1 + 1</think>Two.")])
 def test_what_a_model_thinks_is_not_said_aloud(serve, modality, kept):
     with talk_to(serve(Catalog(scripted_model("<think>1 + 1</think>Two.", (5,))))) as talk:

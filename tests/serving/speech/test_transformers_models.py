@@ -10,6 +10,7 @@ import pytest
 from serving.application.speech import Audio
 from serving.domain.errors import InvalidRequest, SpeechMissing
 from serving.infrastructure.speech.config import SpeechConfig, load_hearing, load_speaking
+from serving.infrastructure.speech.resampling import at_speed
 
 TEXT = "the quick brown fox jumps over the lazy dog"
 
@@ -132,6 +133,76 @@ def test_vits_speaks_sentence_by_sentence_in_its_voices_at_any_speed(vits_direct
     assert len(said(speed=0.5)) > len(said()) >= len(said(speed=2.0))
     with pytest.raises(InvalidRequest):
         engine.speak(TEXT, voice="2")
+
+
+@pytest.fixture(scope="module")
+def speecht5_directory(tmp_path_factory):
+    import torch
+    from transformers import SpeechT5Config, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    directory = tmp_path_factory.mktemp("speecht5")
+    torch.manual_seed(0)
+    config = SpeechT5Config(
+        vocab_size=52, hidden_size=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16, num_mel_bins=8, speech_decoder_prenet_units=8,
+        speech_decoder_prenet_dropout=0.0, speech_decoder_postnet_units=8, speech_decoder_postnet_layers=2, speaker_embedding_dim=4,
+        pad_token_id=2, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    model = SpeechT5ForTextToSpeech(config)
+    torch.nn.init.constant_(model.speech_decoder_postnet.prob_out.bias, -10)  # it talks as long as it may
+    model.save_pretrained(directory)
+    vocoder = SpeechT5HifiGanConfig(
+        model_in_dim=8, sampling_rate=16000, upsample_initial_channel=16, upsample_rates=[8, 8],
+        upsample_kernel_sizes=[16, 16], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+    )  # fmt: skip
+    SpeechT5HifiGan(vocoder).save_pretrained(directory / "vocoder")
+    word_tokenizer(directory).save_pretrained(directory)
+    (directory / "speakers").mkdir()
+    for at, name in enumerate(("anna", "tom")):
+        np.save(directory / "speakers" / f"{name}.npy", np.random.default_rng(at).normal(0, 3, 4))
+    return directory
+
+
+def test_speecht5_speaks_like_those_whose_vectors_it_has(speecht5_directory):
+    import torch
+    from transformers import AutoTokenizer, SpeechT5ForTextToSpeech, SpeechT5HifiGan
+
+    engine = load_speaking(SpeechConfig(text_to_speech=str(speecht5_directory)))
+    assert engine.voices == ("anna", "tom") and engine.rate == 16000
+
+    def said(**how):
+        return next(engine.speak(TEXT, **how)).audio.samples
+
+    model, vocoder = SpeechT5ForTextToSpeech.from_pretrained(speecht5_directory), SpeechT5HifiGan.from_pretrained(speecht5_directory / "vocoder")
+    tokens = AutoTokenizer.from_pretrained(speecht5_directory)(TEXT, return_tensors="pt")["input_ids"]
+    vector = torch.from_numpy(np.load(speecht5_directory / "speakers" / "tom.npy").astype(np.float32))[None]
+    torch.testing.assert_close(torch.from_numpy(said(voice="tom")), model.eval().generate_speech(tokens, vector, vocoder=vocoder.eval()))
+    assert not np.array_equal(said(voice="anna"), said(voice="tom"))
+    assert len(said(speed=2.0)) == pytest.approx(len(said()) / 2, rel=0.2)
+
+
+def test_speecht5_without_a_voice_says_what_to_do(speecht5_directory, tmp_path):
+    def load():
+        load_speaking(SpeechConfig(text_to_speech=str(speecht5_directory), speakers_dir=str(tmp_path)))
+
+    with pytest.raises(SpeechMissing, match="--set speakers_dir=DIR"):
+        load()
+    np.save(tmp_path / "eve.npy", np.zeros(3))
+    with pytest.raises(SpeechMissing, match='"eve" must have 4 numbers'):
+        load()
+    (tmp_path / "eve.npy").write_bytes(b"rubbish")
+    with pytest.raises(SpeechMissing, match="cannot be read"):
+        load()
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 1.0, 1.7, 4.0])
+def test_sound_at_another_speed_is_as_high_as_before(speed):
+    rate, pitch = 16000, 440
+    tone = np.sin(2 * np.pi * pitch * np.arange(2 * rate) / rate).astype(np.float32)
+    other = at_speed(Audio(tone, rate), speed)
+    assert other.seconds == pytest.approx(2 / speed, rel=0.1) and other.rate == rate
+    spectrum = np.abs(np.fft.rfft(other.samples))
+    assert spectrum.argmax() * rate / len(other.samples) == pytest.approx(pitch, rel=0.02)
 
 
 @pytest.mark.parametrize("load", [load_hearing, load_speaking])
