@@ -7,10 +7,12 @@ voices share them; read aloud is in one voice: each code as that voice sounds th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lifecycle.errors import LifecycleError
-from lifecycle.speak.sound import BANDS, HOP
+from lifecycle.speak.sound import BANDS, HOP, RATE, Waves, spectrogram
 
 STRIDE = 4
 """Frames of the spectrogram to one code."""
@@ -39,6 +41,20 @@ class Codec:
     """int64 [P], sorted: CODES * the code before (CODES at the beginning) + the code, of all that followed each other."""
     after: Tensor
     """[P, STRIDE * BANDS]: what the second of each pair sounds like."""
+
+    codes: ClassVar[int] = CODES
+    rate: ClassVar[int] = RATE
+    seconds: ClassVar[float] = SAMPLES_PER_CODE / RATE
+
+    @torch.inference_mode()
+    def codes_of(self, sounds: Sequence[np.ndarray]) -> list[list[int]]:
+        """As `SpeechCodec`."""
+        codes = self.encode(spectrogram(padded(sounds)))
+        return [row[: -(-len(sound) // SAMPLES_PER_CODE)].tolist() for row, sound in zip(codes, sounds, strict=True)]
+
+    def read(self) -> Aloud:
+        """As `SpeechCodec`."""
+        return Aloud(self)
 
     def encode(self, mel: Tensor) -> Tensor:
         """[B, BANDS, T] to codes [B, ceil(T / STRIDE)] int64."""
@@ -77,6 +93,35 @@ class Codec:
 
 
 PARTS = ("patterns", "alone", "pairs", "after")
+
+
+class Aloud:
+    """Reads one answer aloud: the same samples however its codes are cut up when they come."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._waves = Waves()
+        self._last = CODES
+
+    @torch.inference_mode()
+    def push(self, codes: Sequence[int]) -> np.ndarray:
+        """Further codes to the float samples at 16 kHz that are known by then."""
+        if not codes:
+            return np.zeros(0, np.float32)
+        mel = self._codec.decode(torch.tensor([codes]), self._last)[0]
+        self._last = codes[-1]
+        return self._waves.push(mel).numpy()
+
+    @torch.inference_mode()
+    def finish(self) -> np.ndarray:
+        """Nothing follows: the samples that are left."""
+        return self._waves.finish().numpy()
+
+
+def padded(sounds: Sequence[np.ndarray]) -> Tensor:
+    """Samples of different lengths to [B, longest], silence after each, in whole codes."""
+    longest = -(-max(map(len, sounds)) // SAMPLES_PER_CODE) * SAMPLES_PER_CODE
+    return torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds]))
 
 
 def voiced(patterns: Tensor, sounds: Iterable[Tensor]) -> Codec:

@@ -13,6 +13,10 @@ class SpeakConfig:
 
     seed: int = 0
     """Decides the first weights and what is said when, how and in which noise."""
+    codec: str = ""
+    """Empty: patterns of sound that are found here. Else a Mimi or EnCodec of transformers, its directory or hub name."""
+    codebooks: int = 2
+    """Of such a codec: how many codes, from coarse to fine, are read and written for each of its frames."""
     codec_utterances: int = 1200
     """Utterances in whose spectrograms the codec finds its patterns."""
     codec_rounds: int = 10
@@ -41,7 +45,7 @@ class SpeakConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
-        for name in ("codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "former", "lr", "matrix_lr", "save_every"):
+        for name in ("codebooks", "codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "former", "lr", "matrix_lr", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
         for name in ("text", "aloud"):

@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lifecycle.model.decoder import IGNORE
-from lifecycle.speak.codec import SAMPLES_PER_CODE, Codec
+from lifecycle.speak.codec import padded
+from lifecycle.speak.codecs import SpeechCodec
 from lifecycle.speak.config import SpeakConfig
-from lifecycle.speak.sound import levelled, spectrogram
+from lifecycle.speak.sound import levelled
 from lifecycle.speak.tokens import BEGIN, code_token
 from lifecycle.training.batches import Batch
 from lifecycle.world.speech import ANSWERER, RATE, VOICES, Exchange, exchanges, recordings, varied
@@ -26,12 +27,6 @@ PAUSE = RATE // 10
 def draw(config: SpeakConfig, phase: str, step: int) -> np.random.Generator:
     """Where the chance of one step comes from."""
     return np.random.default_rng((config.seed, *phase.encode(), step))
-
-
-def padded(sounds: Sequence[np.ndarray]) -> Tensor:
-    """Samples of different lengths to [B, longest], silence after each, in whole codes."""
-    longest = -(-max(map(len, sounds)) // SAMPLES_PER_CODE) * SAMPLES_PER_CODE
-    return torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds]))
 
 
 def utterances(random: np.random.Generator, count: int) -> list[np.ndarray]:
@@ -48,11 +43,9 @@ def answers() -> dict[str, Tensor]:
     return {text: padded([levelled(np.pad(bank[text], PAUSE))]) for text in texts}
 
 
-@torch.inference_mode()
-def heard_codes(codec: Codec, sounds: Sequence[np.ndarray]) -> list[list[int]]:
-    """The codes of each sound, as many as it has time for."""
-    codes = codec.encode(spectrogram(padded([levelled(sound) for sound in sounds])))
-    return [row[: -(-len(sound) // SAMPLES_PER_CODE)].tolist() for row, sound in zip(codes, sounds, strict=True)]
+def heard_codes(codec: SpeechCodec, sounds: Sequence[np.ndarray]) -> list[list[int]]:
+    """The codes of each sound, as many as it has time for, at one loudness."""
+    return codec.codes_of([levelled(sound) for sound in sounds])
 
 
 @dataclass(frozen=True)
@@ -63,14 +56,14 @@ class Writer:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    codec: Codec
+    codec: SpeechCodec
     first: int
     """Id of code 0."""
 
     @cached_property
     def answers(self) -> dict[str, list[int]]:
         """The codes of every answer in the answering voice."""
-        return {text: self.codec.encode(spectrogram(sound))[0].tolist() for text, sound in answers().items()}
+        return {text: self.codec.codes_of([sound[0].numpy()])[0] for text, sound in answers().items()}
 
     def asked(self, codes: Sequence[int]) -> list[int]:
         """The prompt: a user's turn of sound alone."""

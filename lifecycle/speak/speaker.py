@@ -12,8 +12,7 @@ from transformers import AutoTokenizer
 
 from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.loading import load_causal_lm
-from lifecycle.speak.aloud import Aloud
-from lifecycle.speak.codec import CODES, Codec
+from lifecycle.speak.codecs import load_codec
 from lifecycle.speak.data import Writer, heard_codes
 from lifecycle.speak.tokens import BEGIN, code_token
 
@@ -36,7 +35,7 @@ class Speaker:
     """A loaded version of the stage speak."""
 
     def __init__(self, directory: Path) -> None:
-        self.codec = Codec.load(Path(directory) / CODEC_DIRECTORY)
+        self.codec = load_codec(Path(directory) / CODEC_DIRECTORY)
         self.tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         self.model = load_causal_lm(directory, torch.float32).eval()
         self.first = self.tokenizer.convert_tokens_to_ids(code_token(0))
@@ -63,10 +62,10 @@ class Speaker:
     def _reply(self, ids: list[int]) -> Reply:
         end = ids.index(self.begin) if self.begin in ids else len(ids)
         heard, _, answer = self.tokenizer.decode(ids[:end], skip_special_tokens=True).removeprefix("<think>").partition("</think>")
-        codes = [token - self.first for token in ids[end + 1 :] if 0 <= token - self.first < CODES]
+        codes = [token - self.first for token in ids[end + 1 :] if 0 <= token - self.first < self.codec.codes]
         return Reply(heard.strip(), answer.strip(), codes)
 
     def sound(self, codes: Sequence[int]) -> np.ndarray:
-        """Codes to float samples at 16 kHz."""
-        aloud = Aloud(self.codec)
+        """Codes to float samples at the codec's rate."""
+        aloud = self.codec.read()
         return np.concatenate([aloud.push(codes), aloud.finish()])

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from lifecycle import trainers
 from lifecycle.costs import CostMeter
+from lifecycle.errors import LifecycleError
 from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.directory import CODEC_DIRECTORY
@@ -18,9 +19,11 @@ from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.speak import data as speech
-from lifecycle.speak.codec import CODES, Codec, blocks, lloyd, voiced
+from lifecycle.speak.codec import CODES, blocks, lloyd, padded, voiced
+from lifecycle.speak.codecs import load_codec
 from lifecycle.speak.config import SpeakConfig
 from lifecycle.speak.data import Writer
+from lifecycle.speak.neural import NeuralCodec
 from lifecycle.speak.sound import levelled, spectrogram
 from lifecycle.speak.tokens import add_codes, extended
 from lifecycle.training.batches import Documents
@@ -51,7 +54,7 @@ def run(
     Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
     """
     trainers.require_stage(parent, NAME, PARENTS)
-    codec_version = train_codec(config, registry, preset)
+    codec_version = codec_of(config, registry, preset)
     work = fingerprint(NAME, config, [parent, codec_version], data)
     if (published := registry.find(NAME, work)) is not None:
         return published
@@ -60,8 +63,8 @@ def run(
     tokenizer, before = load_tokenizer(Path(parent.path)), load_checkpoint(Path(parent.path))
     longest = min(LONGEST_TEXT, before.config.context_length)
     texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
-    first = add_codes(tokenizer, CODES)
-    codec = Codec.load(Path(codec_version.path))
+    codec = load_codec(Path(codec_version.path))
+    first = add_codes(tokenizer, codec.codes)
     decoder = extended(before, first, codec.patterns, config.seed).train()
     writer = Writer(tokenizer, codec, first)
     progress, history = converse(decoder, before, config, writer, texts, workspace)
@@ -89,15 +92,33 @@ def run(
     return version
 
 
+def codec_of(config: SpeakConfig, registry: ModelRegistry, preset: str | None = None) -> ModelVersion:
+    """What turns speech into codes and back, "codec/N": one that is trained here, or a neural one of transformers."""
+    return take_codec(config, registry, preset) if config.codec else train_codec(config, registry, preset)
+
+
+def take_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None) -> ModelVersion:
+    """A neural codec of a directory or the hub, as it is."""
+    told = {"codec": config.codec, "codebooks": config.codebooks}
+    work = fingerprint(CODEC, told, [], None)
+    if (published := registry.find(CODEC, work)) is not None:
+        return published
+    codec = NeuralCodec.load(config.codec, config.codebooks)
+    return registry.publish(
+        CODEC, codec.save, config=told, preset=preset, fingerprint=work,
+        card=f"{config.codec}: {1 / codec.seconds:g} codes a second, of {codec.books} codebooks with {codec.size} entries each.",
+    )
+
+
 def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None = None) -> ModelVersion:
-    """What turns speech into codes and back, "codec/N"; it takes seconds, and begins anew when interrupted."""
+    """Patterns that are found in recordings, and read aloud in one voice; it takes seconds, and begins anew when interrupted."""
     told = {name: getattr(config, name) for name in CODEC_FIELDS}
     work = fingerprint(CODEC, told, [], recorded())
     if (published := registry.find(CODEC, work)) is not None:
         return published
     meter = CostMeter()
     sounds = speech.utterances(speech.draw(config, CODEC, 0), config.codec_utterances)
-    mels = (spectrogram(speech.padded([levelled(sound)])) for sound in sounds)
+    mels = (spectrogram(padded([levelled(sound)])) for sound in sounds)
     x = torch.cat([blocks(mel)[0] for mel in mels])
     rounds = list(lloyd(x, CODES, config.codec_rounds, config.seed))
     history = [{"phase": CODEC, "step": step + 1, "distance": distance} for step, (_, distance) in enumerate(rounds)]
@@ -128,6 +149,11 @@ def converse(decoder: Decoder, before: Decoder, config: SpeakConfig, writer: Wri
 
     def step_of(step: int) -> Step:
         said = writer.batch(config, step)
+        if (longest := int(said.lengths.max())) > decoder.config.context_length:
+            raise LifecycleError(
+                f"a turn of {longest} tokens does not fit the model's context of {decoder.config.context_length}: take a codec with fewer "
+                "codes a second, or fewer codebooks of it (--set codebooks=1)"
+            )
         nats, right = decoder.score(said.tokens, said.targets, said.lengths)
         wanted = len(said.tokens) * config.text / (1 - config.text)
         told = remembered(texts, wanted, random.Random(f"speak {config.seed} {step}"))

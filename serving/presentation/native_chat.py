@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -17,7 +16,7 @@ from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput
 from serving.presentation.spoken_chat import SoundFile, choice_of
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import PING, Chunks, ClientGone, follow, raise_failure
+from serving.presentation.streaming import Chunks, body_of, follow, raise_failure
 
 
 class NativeSpeaker(SoundFile):
@@ -85,26 +84,16 @@ def native_stream(
         tell(spoken.flush())
         yield speaker.finish()
 
-    written = time.monotonic()
-    try:
-        yield chunks.chunk(choice_of({"role": "assistant", "content": ""})).encode()
+    def written() -> Iterator[str]:
+        yield chunks.chunk(choice_of({"role": "assistant", "content": ""}))
         with closing(speaker.file(pieces())) as data:
             for piece in data:
                 if piece:
                     lines.append({"audio": {"id": speaker.id, "data": base64.b64encode(piece).decode()}})
-                now = time.monotonic()
-                if lines:
-                    written = now
-                    yield "".join(chunks.chunk(choice_of(line)) for line in lines).encode()
-                    lines.clear()
-                elif now - written >= state.config.ping_seconds:
-                    written = now
-                    yield PING
+                yield "".join(chunks.chunk(choice_of(line)) for line in lines)
+                lines.clear()
         if text := "".join(said):
-            yield chunks.chunk(choice_of({"audio": {"id": speaker.id, "expires_at": speaker.keep(text)}})).encode()
-        yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta)).encode()
-        yield chunks.end().encode()
-    except ClientGone:
-        return
-    except Exception as error:
-        yield chunks.failed(error).encode()
+            yield chunks.chunk(choice_of({"audio": {"id": speaker.id, "expires_at": speaker.keep(text)}}))
+        yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta))
+
+    return body_of(written(), chunks, state.config.ping_seconds)

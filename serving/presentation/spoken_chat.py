@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
@@ -21,7 +20,7 @@ from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput, voice_name
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import PING, Chunks, ClientGone, follow, raise_failure
+from serving.presentation.streaming import Chunks, ClientGone, body_of, follow, raise_failure
 
 FILES = {"pcm16": "pcm"}
 
@@ -90,9 +89,8 @@ def spoken_stream(
         mouth.say(text)
         return [{"id": speaker.id, "transcript": text}]
 
-    written = time.monotonic()
-    try:
-        yield chunks.chunk(choice_of({"role": "assistant", "content": ""})).encode()
+    def written() -> Iterator[str]:
+        yield chunks.chunk(choice_of({"role": "assistant", "content": ""}))
         with closing(follow(generation, peer, meter, state.config.tick_seconds)) as updates:
             for deltas in updates:
                 raise_failure(deltas)
@@ -103,47 +101,26 @@ def spoken_stream(
                     elif isinstance(delta, TextDelta):
                         lines += say(spoken.push(delta.text))
                     else:
-                        yield "".join(map(chunks.chunk, to_choices(delta))).encode()
-                now = time.monotonic()
-                if lines:
-                    written = now
-                    yield _lines(chunks, lines)
-                elif now - written >= state.config.ping_seconds:
-                    written = now
-                    yield PING
+                        yield "".join(map(chunks.chunk, to_choices(delta)))
+                yield _lines(chunks, lines)
         yield _lines(chunks, say(spoken.flush()))
         mouth.finish()
-        yield from _rest(mouth, peer, state, chunks)
+        while not mouth.done:
+            yield _lines(chunks, mouth.take(state.config.tick_seconds))
+            if peer.gone():
+                raise ClientGone
         if text := "".join(said):
             yield _lines(chunks, [{"id": speaker.id, "expires_at": speaker.keep(text)}])
-        yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta)).encode()
-        yield chunks.end().encode()
-    except ClientGone:
-        return
-    except Exception as error:
-        yield chunks.failed(error).encode()
+        yield "".join(chunks.chunk(choice) for delta in end for choice in to_choices(delta))
+
+    try:
+        yield from body_of(written(), chunks, state.config.ping_seconds)
     finally:
         mouth.stop()
 
 
-def _rest(mouth: Mouth, peer: Peer, state: ServerState, chunks: Chunks) -> Iterator[bytes]:
-    """The sound that is left when the text is complete. Raises `ClientGone`."""
-    written = time.monotonic()
-    while not mouth.done:
-        lines = mouth.take(state.config.tick_seconds)
-        if peer.gone():
-            raise ClientGone
-        now = time.monotonic()
-        if lines:
-            written = now
-            yield _lines(chunks, lines)
-        elif now - written >= state.config.ping_seconds:
-            written = now
-            yield PING
-
-
-def _lines(chunks: Chunks, audio: list[dict[str, Any]]) -> bytes:
-    return "".join(chunks.chunk(choice_of({"audio": one})) for one in audio).encode()
+def _lines(chunks: Chunks, audio: list[dict[str, Any]]) -> str:
+    return "".join(chunks.chunk(choice_of({"audio": one})) for one in audio)
 
 
 def choice_of(delta: dict[str, Any]) -> dict[str, Any]:

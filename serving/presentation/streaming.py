@@ -90,20 +90,30 @@ def event_stream(
     to_choices: ToChoices,
 ) -> Iterator[bytes]:
     """The body of a streaming response. Everything that is there at once leaves in one write."""
-    written_at = time.monotonic()
-    try:
-        if opening:
-            yield "".join(map(chunks.chunk, opening)).encode()
+
+    def written() -> Iterator[str]:
+        yield "".join(map(chunks.chunk, opening))
         with closing(follow(generation, peer, meter, config.tick_seconds)) as updates:
             for deltas in updates:
+                raise_failure(deltas)
+                yield "".join(chunks.chunk(choice) for delta in deltas for choice in to_choices(delta))
+
+    return body_of(written(), chunks, config.ping_seconds)
+
+
+def body_of(written: Iterator[str], chunks: Chunks, ping_seconds: float) -> Iterator[bytes]:
+    """What is written, and how it ends, be it with an error; a comment when nothing was written for `ping_seconds`.
+
+    `written` yields empty strings while there is nothing to write.
+    """
+    last = time.monotonic()
+    try:
+        with closing(written):
+            for text in written:
                 now = time.monotonic()
-                if deltas:
-                    written_at = now
-                    raise_failure(deltas)
-                    yield "".join(chunks.chunk(choice) for delta in deltas for choice in to_choices(delta)).encode()
-                elif now - written_at >= config.ping_seconds:
-                    written_at = now
-                    yield PING
+                if text or now - last >= ping_seconds:
+                    last = now
+                    yield text.encode() or PING
         yield chunks.end().encode()
     except ClientGone:
         return

@@ -9,9 +9,20 @@ import torch
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.distance import edits
 from lifecycle.evaluation.hearing import nearest
-from lifecycle.speak.aloud import Aloud
-from lifecycle.speak.codec import BANDS, CODES, FILE, SAMPLES_PER_CODE, STRIDE, Codec, blocks, lloyd, voiced
-from lifecycle.speak.data import heard_codes, padded
+from lifecycle.speak.codec import (
+    BANDS,
+    CODES,
+    FILE,
+    SAMPLES_PER_CODE,
+    STRIDE,
+    Aloud,
+    Codec,
+    blocks,
+    lloyd,
+    padded,
+    voiced,
+)
+from lifecycle.speak.data import heard_codes
 from lifecycle.speak.sound import HOP, Waves, levelled, spectrogram, waveform
 from lifecycle.world.speech import ANSWERER, RATE, recordings
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.directory import CODEC_DIRECTORY
-from lifecycle.speak.aloud import Aloud
-from lifecycle.speak.codec import CODES, SAMPLES_PER_CODE, Codec
+from lifecycle.speak.codecs import CodeReader, load_codec
 from lifecycle.speak.data import heard_codes, written
 from lifecycle.speak.tokens import BEGIN, code_token
 from lifecycle.world.speech import RATE
@@ -31,15 +30,15 @@ class CodecSpeech:
     """Sound as tokens of one model. Loading raises LifecycleError for a damaged codec, and a tokenizer without its codes."""
 
     def __init__(self, directory: Path, tokenizer: HFTokenizer) -> None:
-        self._codec = Codec.load(directory / CODEC_DIRECTORY)
+        self._codec = load_codec(directory / CODEC_DIRECTORY)
         known = tokenizer.vocabulary
         first = known.get(code_token(0))
-        if first is None or BEGIN not in known or known.get(code_token(CODES - 1)) != first + CODES - 1:
+        if first is None or BEGIN not in known or known.get(code_token(self._codec.codes - 1)) != first + self._codec.codes - 1:
             raise LifecycleError(f"{directory} has a codec, but its tokenizer lacks the codec's tokens: take the whole version")
-        self.rate = RATE
+        self.rate = self._codec.rate
         self.begin = known[BEGIN]
-        self.tokens = range(first, first + CODES)
-        self._longest = tokenizer.context_length * SAMPLES_PER_CODE / RATE
+        self.tokens = range(first, first + self._codec.codes)
+        self._longest = tokenizer.context_length * self._codec.seconds
 
     def write(self, audio: Audio) -> str:
         """As `NativeSpeech`."""
@@ -52,7 +51,7 @@ class CodecSpeech:
 
     def read(self) -> CodecReader:
         """As `NativeSpeech`."""
-        return CodecReader(self._codec, self.tokens.start)
+        return CodecReader(self._codec.read(), self.rate, self.tokens.start)
 
 
 def spoken_part(sound: np.ndarray) -> np.ndarray:
@@ -68,13 +67,13 @@ def spoken_part(sound: np.ndarray) -> np.ndarray:
 class CodecReader:
     """As `SpokenTokens`."""
 
-    def __init__(self, codec: Codec, first: int) -> None:
-        self._aloud, self._first = Aloud(codec), first
+    def __init__(self, aloud: CodeReader, rate: int, first: int) -> None:
+        self._aloud, self._rate, self._first = aloud, rate, first
 
     def push(self, tokens: Sequence[int]) -> Audio:
         """As `SpokenTokens`."""
-        return Audio(self._aloud.push([token - self._first for token in tokens]), RATE)
+        return Audio(self._aloud.push([token - self._first for token in tokens]), self._rate)
 
     def finish(self) -> Audio:
         """As `SpokenTokens`."""
-        return Audio(self._aloud.finish(), RATE)
+        return Audio(self._aloud.finish(), self._rate)

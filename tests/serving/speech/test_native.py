@@ -23,8 +23,7 @@ from lifecycle.model.decoder import Decoder
 from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
-from lifecycle.speak.aloud import Aloud
-from lifecycle.speak.codec import CODES, FILE, Codec, blocks, voiced
+from lifecycle.speak.codec import CODES, FILE, Aloud, Codec, blocks, voiced
 from lifecycle.speak.data import Writer, answers, heard_codes
 from lifecycle.speak.sound import spectrogram
 from lifecycle.speak.tokens import add_codes, extended
