@@ -13,7 +13,7 @@ def loaded(kind: Any, ref: str) -> Any:
 
     try:
         found = kind.from_pretrained(ref)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SpeechMissing(f'"{ref}" is no speech model that can be loaded here: {_first_line(error)}') from None
     return found.float().eval() if isinstance(found, torch.nn.Module) else found
 

@@ -39,7 +39,7 @@ class TransformersSpeech:
 
         self.name, self._speaker = ref, speaker
         self.rate, self.voices = speaker.rate, speaker.voices
-        self._tokenizer = AutoTokenizer.from_pretrained(ref)
+        self._tokenizer = loaded(AutoTokenizer, ref)
         self._lock = threading.Lock()
 
     def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[SpeechChunk]:
