@@ -69,6 +69,7 @@ NATIVE_IN_README = {
     "first_audio_ms_p95": "p95 (ms)",
 }
 NATIVE_COLUMNS = ("native_heard", "native_spoken", "native_first_audio_ms")
+SIZES = {"answer_tokens": "most tokens", "turns": "timed", "interruptions": "interrupted", "live_turns": "live turns"}
 COLUMNS = ("wer", "first_audio_ms_p50", "first_audio_ms_p95", "barge_in_ms", "sessions_without_gap", "round_trip")
 
 
@@ -265,17 +266,17 @@ def serve(ref: str, port: int, speaker: str) -> subprocess.Popen:
 def with_earlier(rows: list[dict], file: Path) -> list[dict]:
     """These, and before them those of other settings that were measured earlier."""
     def setting(row: dict) -> tuple:
-        return row["model"], row.get("speaker"), row.get("turns")
+        return row["model"], row["speaker"], row["turn_detection"]
 
     earlier = json.loads(file.read_text())["models"] if file.exists() else []
     new = {setting(row): row for row in rows}
-    kept = [new.pop(setting(row), row) for row in earlier if row.keys() >= {"speaker", "turns"}]
+    kept = [new.pop(setting(row), row) for row in earlier]
     return kept + list(new.values())
 
 
 def in_readme(rows: list[dict], native: dict) -> str:
     """What the README shows: live conversations, and those who hear and speak themselves."""
-    live = [{"model": row["model"], "voice": row["speaker"], **{name: row[key] for key, name in LIVE_IN_README.items()}} for row in rows]
+    live = [{"model": row["model"], "voice": row["speaker"], **{name: "–" if row[key] is None else row[key] for key, name in LIVE_IN_README.items()}} for row in rows]
     tables = [markdown(live)]
     if native:
         by = "heard and spoken"
@@ -314,20 +315,25 @@ def main() -> None:
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=PATIENCE)
-        rows.append({"model": ref, "speaker": speaks, "turns": by, "answer_tokens": arguments.answer_tokens, "load": os.getloadavg()[1], "wer": wer, **found})
-    rows = with_earlier(rows, arguments.json or HERE / "voice.json")
-    table = markdown([{key: "–" if value is None else value for key, value in row.items() if key != "lost"} for row in rows])
+        sizes = {name: getattr(arguments, name) for name in SIZES}
+        rows.append({"model": ref, "speaker": speaks, "turn_detection": by, **sizes, "load": os.getloadavg()[1], "wer": wer, **found})
+    report(with_earlier(rows, arguments.json or HERE / "voice.json"), len(utterances), speaker.name, listener.name, arguments.json)
+
+
+def report(rows: list[dict], utterances: int, spoken_by: str, heard_by: str, file: Path | None) -> None:
+    """Write the tables, here and in the README, and print the line of figures."""
+    table = markdown([{SIZES.get(key, key): "–" if value is None else value for key, value in row.items() if key != "lost"} for row in rows])
     text = f"""{table}
-{len(utterances)} utterances, spoken by {speaker.name} in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB and heard by {listener.name}; who speaks the answers
-and finds out when a turn is over is in the row, and so is the five-minute load average of the machine at its end ({len(os.sched_getaffinity(0))} cores);
-{arguments.turns} turns in real time, {arguments.interruptions} interruptions, {LIVE} conversations at once with {arguments.live_turns} turns each. Milliseconds.
+{utterances} utterances, spoken by {spoken_by} in {len(VOICES)} voices with noise at {NOISE_DB:.0f} dB and heard by {heard_by}; who speaks the answers
+and finds out when a turn is over is in the row, and so are the most tokens of an answer, how many turns in real time, interruptions and turns of
+each of the {LIVE} conversations at once there were, and the five-minute load average at the end ({len(os.sched_getaffinity(0))} cores). Milliseconds.
 """
     first = {"load_average": rows[0]["load"], "cores": len(os.sched_getaffinity(0)), **{name: rows[0][name] for name in COLUMNS}}
     native = json.loads(NATIVE.read_text()) if NATIVE.is_file() else {}
     if native:
         text += f"\n## Natively, and by others\n\n{markdown(native['models'])}\nMeasured on {native['date']} by `benchmarks/native.py`.\n"
-    publish("voice", {**first, **{name: native.get(name) for name in NATIVE_COLUMNS}, "models": rows}, TITLE, text, arguments.json)
-    if not arguments.json:
+    publish("voice", {**first, **{name: native.get(name) for name in NATIVE_COLUMNS}, "models": rows}, TITLE, text, file)
+    if not file:
         show_in_readme("voice", "voice", in_readme(rows, native))
 
 
