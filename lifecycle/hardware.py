@@ -25,9 +25,14 @@ def choose_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise LifecycleError(f'device "{name}" was asked for, but torch sees no GPU: use --set device=cpu')
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise LifecycleError(f'unknown device "{name}": use "auto", "cpu" or "cuda"') from None
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise LifecycleError(
+            f'device "{name}" was asked for, but torch sees {count} GPU{"s" * (count != 1)}, the last of which is cuda:{count - 1}'
+        )
+    return device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

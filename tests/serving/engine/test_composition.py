@@ -124,6 +124,14 @@ def test_a_gpu_that_is_not_there_is_one_line(checkpoint):
     assert "\n" not in str(error.value)
 
 
+def test_a_gpu_beyond_those_that_are_there_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda") == torch.device("cuda") and choose_device("cuda:1").index == 1
+    with pytest.raises(LifecycleError, match='device "cuda:2" was asked for, but torch sees 2 GPUs, the last of which is cuda:1'):
+        choose_device("cuda:2")
+
+
 def test_a_model_that_wants_no_sampling_gets_none(tmp_path):
     assert default_sampling(tmp_path) == {}
     (tmp_path / "generation_config.json").write_text(
