@@ -1,7 +1,7 @@
 """What `lifecycle deploy plan` says of a version beside what a live server does with it, on this machine.
 
     python benchmarks/plan_check.py                    # "production" of the registry; two minutes
-    python benchmarks/plan_check.py sft@latest --pace 30 --json plan_check.json
+    python benchmarks/plan_check.py smollm2/1 --streams 2 --streams 6 --prompt 200 --json plan_check.json
     python benchmarks/plan_check.py --again benchmarks/plan_check.json    # the planner has changed
 
 The server gets one CPU and one thread, and the plan is of that: its bandwidth and arithmetic are measured on the same CPU
@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -39,6 +39,7 @@ from serving.bench.client import Server, drive
 from serving.bench.workload import Job
 
 STREAMS = (1, 4, 8, 16, 32, 64, 128)
+"""Those that the planner's constants were fitted to, with prompts of 128 tokens, answers of 64 and `tiny`."""
 ANSWERS = 6
 """Of each stream, one after the other."""
 REACHED = 0.65
@@ -47,9 +48,9 @@ TITLE = "A plan beside a live server"
 
 
 @contextmanager
-def serving(registry: ModelRegistry, ref: str, cpu: int) -> Iterator[tuple[Server, int]]:
+def serving(registry: ModelRegistry, ref: str, cpu: int, most_streams: int) -> Iterator[tuple[Server, int]]:
     """A server on one CPU, and the process that answers."""
-    knobs = ["--max-num-seqs", str(max(STREAMS)), "--kv-memory", "512", "--set", "prefix_caching=false"]
+    knobs = ["--max-num-seqs", str(most_streams), "--kv-memory", "512", "--set", "prefix_caching=false"]
     command = [sys.executable, "-m", "lifecycle.cli", "serve", ref, "--port", "0", *knobs]
     with tempfile.TemporaryDirectory() as place:
         feedback = ["--feedback", str(Path(place, "feedback.sqlite"))]
@@ -88,7 +89,7 @@ def streams_at(pace: float, seconds: dict[int, float]) -> float | None:
     return None if points[-1][1] <= 1 / pace else 0.0
 
 
-def measure(registry: ModelRegistry, ref: str, traffic: Traffic) -> dict[str, Any]:
+def measure(registry: ModelRegistry, ref: str, traffic: Traffic, numbers: Sequence[int]) -> dict[str, Any]:
     """The machine, and of each number of streams tokens per second and memory."""
     version = registry.load(ref)
     target = (version.manifest.config or {}).get("target", "bf16")
@@ -98,9 +99,9 @@ def measure(registry: ModelRegistry, ref: str, traffic: Traffic) -> dict[str, An
     host = described("here", None, None, None, Footprint.of(load_config(version.path), target).weights)
     os.sched_setaffinity(0, set(others) or {own})
     found = []
-    with serving(registry, version.ref, own) as (server, worker):
+    with serving(registry, version.ref, own, max(numbers)) as (server, worker):
         tokens_per_second(server, 4, traffic)
-        for streams in STREAMS:
+        for streams in numbers:
             speed = tokens_per_second(server, streams, traffic)
             found.append({"streams": streams, "measured tokens/s": speed, "measured MB": resident(worker) / 1e6})
     return {
@@ -156,6 +157,7 @@ def most_streams(seconds: dict[int, float], footprint: Footprint, step: StepTime
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ref", nargs="?", default="production")
+    parser.add_argument("--streams", type=int, action="append", help="so many at once; may be repeated")
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--answer", type=int, default=64)
     parser.add_argument("--pace", type=float, default=40.0, help="tokens a second that a reader wants; twice and four times that are shown as well")
@@ -166,7 +168,7 @@ def main() -> None:
     registry, before = ModelRegistry(), json.loads(arguments.again.read_text()) if arguments.again else None
     lengths = (before["prompt"], before["answer"]) if before else (arguments.prompt, arguments.answer)
     traffic = Traffic(*lengths, arguments.pace, arguments.pause)
-    facts = before or measure(registry, arguments.ref, traffic)
+    facts = before or measure(registry, arguments.ref, traffic, arguments.streams or STREAMS)
     rows, paces = compare(registry, facts, traffic)
     text = f"""{markdown(rows)}
 {markdown(paces)}
