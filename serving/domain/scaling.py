@@ -17,7 +17,7 @@ class ScalingRule:
     least: int
     most: int
     requests: int
-    patience: float = 60.0
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class ReplicaConfig:
     """More are started up to so many while requests queue, and stopped again when they do not; 0: always `replicas`."""
     requests_per_replica: int = 0
     """Requests that run or wait for which one replica is enough; 0: as many as it runs, `max_num_seqs`."""
+    replica_patience: float = 60.0
+    """Seconds for which fewer replicas would have done before one is stopped."""
     replica_threads: int = 1
     """Threads that a replica computes with; on a cluster it is put where so many CPUs are free."""
     replica_gpus: float = 0
@@ -29,7 +31,7 @@ class ReplicaConfig:
     """HOST:PORT of a Ray cluster that is there already; empty starts one on this machine, for itself."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "max_replicas", "requests_per_replica", "replica_gpus"):
+        for name in ("replicas", "max_replicas", "requests_per_replica", "replica_patience", "replica_gpus"):
             if getattr(self, name) < 0:
                 raise LifecycleError(f"{name} must be at least 0, not {getattr(self, name)}; change it with --set KEY=VALUE")
         if self.replica_threads < 1:

@@ -1,7 +1,7 @@
 """Many engines behind one `EnginePort`: each in a Ray actor, the gateway and its mailboxes here.
 
     submit -> router -> one replica          (one call per request, so that a refusal is known before the answer begins)
-    replica -> batches of events -> mailboxes  (one message per step, for all requests of that replica)
+    replica -> batches of events -> mailboxes  (one message for the news of all requests of that replica, at most one in 20 ms)
 
 A replica that is lost takes the answers that had begun with it: each ends with an error. Requests that had not begun go to
 another replica, and another replica is started in its place.
@@ -124,6 +124,7 @@ class ReplicatedEngine:
             finally:
                 with self._lock:
                     flight.placing = False
+                    self._changed.notify_all()
             if refusal is not None:
                 raise refusal
             with self._lock:
@@ -247,4 +248,6 @@ class ReplicatedEngine:
         for flight in flights:
             self._end(flight, "cancelled", None)
         self._fleet.close()
+        with self._lock:  # whoever calls Ray after it was left ends this process, without a word
+            self._changed.wait_for(lambda: not any(flight.placing for flight in flights), CALL_SECONDS)
         self._leave()

@@ -56,24 +56,31 @@ class Fleet:
         self._numbers = itertools.count()
         self._policy = config.policy
         self._rule = ScalingRule(
-            config.replicas, max(config.replicas, config.max_replicas), config.requests_per_replica or config.max_num_seqs
+            config.replicas,
+            max(config.replicas, config.max_replicas),
+            config.requests_per_replica or config.max_num_seqs,
+            config.replica_patience,
         )
-        self._stopped = False
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._started = time.monotonic()
 
     def start(self) -> None:
         """Wait for the first ones. Raises LifecycleError when one does not start."""
         with ThreadPoolExecutor(self._rule.least) as pool:
             list(pool.map(lambda _: self._bring_up(self._new_replica()), range(self._rule.least)))
-        threading.Thread(target=self._watch_load, name="replicas", daemon=True).start()
+        self._begin("replicas", self._watch_load)
 
     def stop(self) -> None:
         """From now on nobody is replaced."""
-        self._stopped = True
+        self._stopped.set()
 
     def close(self) -> None:
+        """End all of them; afterwards no thread of the fleet calls Ray any more."""
         for replica in self.all():
             self.lose(replica)
+        for thread in self._threads:
+            thread.join(CALL_SECONDS)
 
     def all(self) -> list[Replica]:
         """Those that serve, start or leave."""
@@ -96,7 +103,7 @@ class Fleet:
     def healthy(self) -> bool:
         """Whether some replica works, or is being started."""
         now, patience = time.monotonic(), self._config.stall_seconds
-        return not self._stopped and any(
+        return not self._stopped.is_set() and any(
             not one.pid or one.healthy and now - one.heard < patience for one in self.all() if not one.leaving
         )
 
@@ -163,7 +170,7 @@ class Fleet:
             if isinstance(error, LifecycleError):
                 raise
             raise LifecycleError(f"a replica did not start: {str(error).strip().splitlines()[-1]}") from None
-        threading.Thread(target=self._listen, args=(replica,), name=f"replica {replica.number}", daemon=True).start()
+        self._begin(f"replica {replica.number}", self._listen, replica)
 
     def _catch_up(self, replica: Replica, pid: int) -> None:
         """What the others have been told since they started; it serves when nothing is left."""
@@ -191,7 +198,7 @@ class Fleet:
                 for batch in replica.actor.batches.options(num_returns="streaming").remote():
                     self._take(replica, ray.get(batch))
         except Exception as error:
-            if not self._stopped and not replica.leaving:
+            if not self._stopped.is_set() and not replica.leaving:
                 log.warning("replica %d (process %d) is lost: %s", replica.number, replica.pid, type(error).__name__)
         self.lose(replica)
 
@@ -205,30 +212,36 @@ class Fleet:
             flights = [flight for flight in replica.flights.values() if not flight.placing]
             self._changed.notify_all()
         _kill(replica)
-        if self._stopped:
+        if self._stopped.is_set():
             return
         self._lost(flights)
         if not replica.leaving:
-            threading.Thread(target=self._replace, name="replace", daemon=True).start()
+            self._begin("replace", self._replace)
+
+    def _begin(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
+        with self._lock:
+            thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+            thread.start()
+            self._threads = [thread, *filter(threading.Thread.is_alive, self._threads)]
 
     def _replace(self) -> None:
         """Until there are enough replicas again."""
         for attempt in itertools.count():
             with self._lock:
-                if self._stopped or len(self._replicas) >= self._rule.least:
+                if self._stopped.is_set() or len(self._replicas) >= self._rule.least:
                     return
+                replica = self._new_replica()
             try:
-                self._bring_up(self._new_replica())
+                self._bring_up(replica)
                 return
             except LifecycleError as error:
                 log.error("%s", error)
-                time.sleep(min(LONGEST_PAUSE, 2**attempt))
+                self._stopped.wait(min(LONGEST_PAUSE, 2**attempt))
 
     def _watch_load(self) -> None:
         """Start and stop replicas as the load wants."""
         low_since = None
-        while not self._stopped and self._rule.most > self._rule.least:
-            time.sleep(PULSE)
+        while self._rule.most > self._rule.least and not self._stopped.wait(PULSE):
             with self._lock:
                 staying = [replica for replica in self._replicas.values() if not replica.leaving]
                 wanted = demand(self._rule, len(staying), self._requests(), time.monotonic(), low_since)
@@ -237,14 +250,15 @@ class Fleet:
                 for replica in surplus[: max(0, len(staying) - wanted.replicas)]:
                     replica.leaving = True
                 idle = [one for one in self._replicas.values() if one.leaving and not one.flights]
+                another = self._new_replica() if wanted.replicas > len(staying) and not self._stopped.is_set() else None
             for replica in idle:
                 self.lose(replica)
-            if wanted.replicas > len(staying):
+            if another is not None:
                 try:
-                    self._bring_up(self._new_replica())
+                    self._bring_up(another)
                 except LifecycleError as error:
                     log.error("%s", error)
-                    time.sleep(LONGEST_PAUSE)
+                    self._stopped.wait(LONGEST_PAUSE)
 
 
 def _raise(answer: Exception | None) -> None:

@@ -36,6 +36,8 @@ LOCAL = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # a node that is alone has the address 127.0.0.1
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_agent_register_timeout_ms": "120000",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # whoever calls Ray too late starts no cluster
+    "RAY_worker_niceness": "0",  # 15 otherwise: everybody else on the machine would come before the model
 }
 log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -60,7 +62,7 @@ def join(address: str) -> None:
 
 
 def leave() -> None:
-    """The last one to leave ends what `join` has started."""
+    """The last one to leave ends what `join` has started. Ray's library ends the process in which a thread still calls it then."""
     global _users
     with _lock:
         _users -= 1
@@ -71,7 +73,8 @@ def leave() -> None:
 def _connect(address: str) -> None:
     local = not address
     if local:
-        os.environ.update(LOCAL, RAY_AUTH_TOKEN=secrets.token_hex(16))
+        os.environ.update(LOCAL)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # Ray reads it once in a process
     try:
         import ray
     except ImportError:

@@ -9,14 +9,17 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from serving.composition import build_engine
 from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, ModelNotFound
 from serving.domain.events import Finished, TokensGenerated
 from serving.domain.policies import UnknownPolicy
 from serving.infrastructure.cluster import node
+from tests.serving.cluster.conftest import CONFIG
 from tests.serving.engine.support import collect, prompts, request
 
 pytestmark = pytest.mark.slow
@@ -123,6 +126,25 @@ def test_a_killed_replica_takes_only_its_own_answers_with_it_and_is_replaced(eng
     assert engine.healthy() and collect(engine.submit(request("after", [3]))).end.reason in ("length", "stop")
 
 
+def test_replicas_follow_the_load_and_no_answer_is_cut_short(engine, checkpoint):
+    """`engine` is not asked: its cluster is where another engine's replicas come and go."""
+    config = replace(CONFIG, replicas=1, max_replicas=2, requests_per_replica=2, replica_patience=1.0)
+    scaled, numbers = build_engine(checkpoint, config).engine, count()
+
+    def replicas_after(requests: int) -> int:
+        names = [f"load-{next(numbers)}" for _ in range(requests)]
+        streams = [scaled.submit(request(name, [7], max_tokens=LONG, min_tokens=LONG)) for name in names]
+        assert all(len(collect(stream).tokens) == LONG for stream in streams)
+        return len(scaled.replicas())
+
+    try:
+        assert len(scaled.replicas()) == 1
+        wait_until(lambda: replicas_after(8) == 2)
+        wait_until(lambda: replicas_after(1) == 1)
+    finally:
+        scaled.close()
+
+
 def test_the_last_answers_finish_and_nothing_of_ray_is_left(replicated, engine):
     directory = os.environ["RAY_TMPDIR"]
     processes = [replica.pid for replica in engine.replicas()]
@@ -137,6 +159,16 @@ def test_the_last_answers_finish_and_nothing_of_ray_is_left(replicated, engine):
     thread.join()
     assert drained == [True]
     engine.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("replica")]  # that could call Ray
     assert node._owned is None and not Path(directory).exists()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes))
     assert not engine.healthy()
+
+
+def test_replicas_can_be_started_once_more_in_the_same_process(replicated, checkpoint):
+    engine = build_engine(checkpoint, replace(CONFIG, replicas=1)).engine
+    try:
+        assert len(collect(engine.submit(request("again", [9], max_tokens=LONG, min_tokens=LONG))).tokens) == LONG
+    finally:
+        engine.close()
+    assert node._owned is None
