@@ -1,13 +1,14 @@
 """Two replicas beside one, and one replica beside the engine without a gateway.
 
-    python benchmarks/replicas.py                      # a model of 15.7M parameters, a few minutes
-    python benchmarks/replicas.py --rounds 5 --json replicas.json
+    python benchmarks/replicas.py                      # models of 15.7M and 135M parameters, four minutes
+    python benchmarks/replicas.py --shape 15m --rounds 9 --json replicas.json
 
 All answer the same requests, submitted together, in turns: an engine in this process, one replica in a Ray actor, and two of them,
 each pinned to a CPU of its own and computing with one thread. `speedup` is tokens per second of two replicas over those of
 one, which only CPUs of their own can bring near 2; `gateway_overhead` is the share of the engine's own tokens per second that
-is lost on the way through Ray. HTTP is left out on both sides: it is the same code. `load` is how many want a CPU on the
-machine at the end: where that is more than there are, nobody has one of their own. Medians of the rounds; prints a table and one JSON line, writes
+is lost on the way through Ray. Answers are streamed, each into a mailbox of its own; HTTP is left out on both sides: it is the
+same code. `load` is how many want a CPU on the machine at the end: where that is more than there are, nobody has one of their own.
+Medians of the rounds; prints a table and one JSON line, in which `speedup` and `gateway_overhead` are those of the worst model, writes
 benchmarks/replicas.{json,md}.
 """
 
@@ -23,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from models import SHAPES, random_checkpoint
+from models import random_checkpoint
 from results import BUILD, markdown, publish
 
 from serving.application.ports import EnginePort
@@ -32,6 +33,8 @@ from serving.domain.events import Finished
 from serving.domain.request import Request, SamplingParams
 
 PROMPT, ANSWER = 64, 64  # tokens
+REQUESTS = {"15m": 256, "smollm2-135m": 64}
+"""By shape: some seconds' work each."""
 TICK = 30.0
 TITLE = "Replicas behind a gateway"
 NUMBERS = itertools.count()
@@ -77,20 +80,21 @@ def measure(directory: Path, rounds: int, requests: int, seqs: int) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="15m")
+    parser.add_argument("--shape", choices=REQUESTS, action="append", help="this one; may be repeated")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--max-num-seqs", type=int, default=16)
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the figures there instead.")
     arguments = parser.parse_args()
-    directory = random_checkpoint(arguments.shape, BUILD / "models")
-    figures = measure(directory, arguments.rounds, arguments.requests, arguments.max_num_seqs)
-    text = f"""{markdown([{"model": arguments.shape, **figures}])}
-{arguments.requests} requests at once, prompts and answers of {PROMPT} and {ANSWER} tokens, {arguments.max_num_seqs} at a time in each engine, one thread each,
+    rows = []
+    for shape in arguments.shape or REQUESTS:
+        figures = measure(random_checkpoint(shape, BUILD / "models"), arguments.rounds, REQUESTS[shape], arguments.max_num_seqs)
+        rows.append({"model": shape, "requests": REQUESTS[shape], **figures})
+    text = f"""{markdown(rows)}
+All requests at once, prompts and answers of {PROMPT} and {ANSWER} tokens, {arguments.max_num_seqs} at a time in each engine, one thread each,
 {arguments.rounds} rounds in turns. `load` is the machine's own count of who wants a CPU: where it is above `cpus`, two replicas have none of their own.
 """
-    asked = {"shape": arguments.shape, "rounds": arguments.rounds, "requests": arguments.requests}
-    publish("replicas", {**asked, **figures}, TITLE, text, arguments.json)
+    worst = {"speedup": min(row["speedup"] for row in rows), "gateway_overhead": max(row["gateway_overhead"] for row in rows)}
+    publish("replicas", {"rounds": arguments.rounds, "rows": rows, **worst}, TITLE, text, arguments.json)
 
 
 if __name__ == "__main__":

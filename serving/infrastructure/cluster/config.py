@@ -21,6 +21,8 @@ class ReplicaConfig:
     """Requests that run or wait for which one replica is enough; 0: as many as it runs, `max_num_seqs`."""
     replica_patience: float = 60.0
     """Seconds for which fewer replicas would have done before one is stopped."""
+    replica_pace: float = 0.05
+    """Seconds between two messages of a replica: the first news goes out at once, what comes meanwhile goes together."""
     replica_threads: int = 1
     """Threads that a replica computes with; on a cluster it is put where so many CPUs are free."""
     replica_gpus: float = 0
@@ -31,7 +33,7 @@ class ReplicaConfig:
     """HOST:PORT of a Ray cluster that is there already; empty starts one on this machine, for itself."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "max_replicas", "requests_per_replica", "replica_patience", "replica_gpus"):
+        for name in ("replicas", "max_replicas", "requests_per_replica", "replica_patience", "replica_pace", "replica_gpus"):
             if getattr(self, name) < 0:
                 raise LifecycleError(f"{name} must be at least 0, not {getattr(self, name)}; change it with --set KEY=VALUE")
         if self.replica_threads < 1:

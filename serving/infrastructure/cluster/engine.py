@@ -1,7 +1,7 @@
 """Many engines behind one `EnginePort`: each in a Ray actor, the gateway and its mailboxes here.
 
     submit -> router -> one replica          (one call per request, so that a refusal is known before the answer begins)
-    replica -> batches of events -> mailboxes  (one message for the news of all requests of that replica, at most one in 20 ms)
+    replica -> batches of events -> mailboxes  (one message for the news of all requests of that replica, every `replica_pace` s)
 
 A replica that is lost takes the answers that had begun with it: each ends with an error. Requests that had not begun go to
 another replica, and another replica is started in its place.

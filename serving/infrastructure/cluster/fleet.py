@@ -151,7 +151,7 @@ class Fleet:
             options = {"num_cpus": 0 if self._local else config.replica_threads, "num_gpus": config.replica_gpus}
             actor = ray.remote(EngineReplica).options(max_concurrency=CALLS, **options)
             cpus = place if config.pin_replicas else None
-            replica = Replica(next(self._numbers), place, actor.remote(config.replica_threads, cpus))
+            replica = Replica(next(self._numbers), place, actor.remote(config.replica_threads, cpus, config.replica_pace))
             self._replicas[replica.number] = replica
         return replica
 

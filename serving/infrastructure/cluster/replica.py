@@ -20,9 +20,6 @@ from serving.domain.request import Request
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 0.5  # seconds of silence after which a batch goes out with nothing but figures
-PACE = 0.02
-"""Seconds between two batches: what comes meanwhile goes out together. A message costs both sides about a millisecond of CPU time,
-whatever is in it, and nobody reads 50 pieces a second."""
 BATCHES = 10_000
 """Of one stream of batches; then another one is opened, so that whoever counts them has an end."""
 
@@ -40,17 +37,18 @@ class Batch:
 
 
 class EngineReplica:
-    """Answers to be had in batches: one message for the news of all requests, at most one every `PACE` seconds.
+    """Answers to be had in batches: one message for the news of all requests, at most one every `pace` seconds.
 
     What is refused is returned, not raised: an exception on its way through Ray becomes another one.
     """
 
-    def __init__(self, threads: int, cpus: int | None) -> None:
+    def __init__(self, threads: int, cpus: int | None, pace: float) -> None:
         """`cpus`: a place among the CPUs of the machine, `threads` each; None: all of them."""
         if cpus is not None:
             own = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {own[(cpus * threads + at) % len(own)] for at in range(threads)})
         self._threads = threads
+        self._pace = pace
         self._ready = threading.Event()
         self._streams: dict[str, TokenStream] = {}
         self._model: ServedModel | None = None
@@ -84,7 +82,7 @@ class EngineReplica:
         sent = 0.0
         for _ in range(BATCHES):
             self._ready.wait(HEARTBEAT)
-            time.sleep(max(0.0, sent + PACE - time.monotonic()))
+            time.sleep(max(0.0, sent + self._pace - time.monotonic()))
             self._ready.clear()
             sent = time.monotonic()
             engine = self._model.engine

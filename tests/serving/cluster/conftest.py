@@ -14,8 +14,9 @@ from serving.composition import ServingConfig, build_engine
 from tests.serving.engine.conftest import FAMILIES
 
 CONFIG = ServingConfig(
-    num_blocks=64, block_size=4, dtype="float32", device="cpu", backend="packed", adapters=True, max_num_seqs=4, max_num_batched_tokens=64
-)
+    num_blocks=64, block_size=4, dtype="float32", device="cpu", backend="packed", adapters=True, max_num_seqs=4, max_num_batched_tokens=64,
+    replica_pace=0.01,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="package")
