@@ -248,6 +248,6 @@ class ReplicatedEngine:
         for flight in flights:
             self._end(flight, "cancelled", None)
         self._fleet.close()
-        with self._lock:  # whoever calls Ray after it was left ends this process, without a word
+        with self._lock:  # nobody may call Ray once it was left
             self._changed.wait_for(lambda: not any(flight.placing for flight in flights), CALL_SECONDS)
         self._leave()

@@ -62,7 +62,7 @@ def join(address: str) -> None:
 
 
 def leave() -> None:
-    """The last one to leave ends what `join` has started. Ray's library ends the process in which a thread still calls it then."""
+    """The last one to leave ends what `join` has started; no thread of this process may call Ray any more."""
     global _users
     with _lock:
         _users -= 1
