@@ -41,7 +41,7 @@ class RLHFConfig:
     algorithm: str = "grpo"
     """How samples teach: "grpo" judges an answer against its group's mean and spread, "rloo" against the mean of the others.
     What is called grpo_... below holds for both."""
-    grpo_steps: int = 60
+    grpo_steps: int = 45
     """Optimizer steps of GRPO."""
     grpo_prompts: int = 16
     """Prompts per step."""

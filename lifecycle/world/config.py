@@ -11,7 +11,7 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 56_000
+    documents: int = 52_000
     """Pretraining documents."""
     conversations: int = 22_000
     """SFT conversations."""

@@ -121,8 +121,8 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
         messages += turn(greeting, GREETINGS[greeting])
     for question, answer, _ in rng.sample(facts(), 2):
         messages += turn(question, answer)
-    if rng.random() < 0.6:
-        messages += turn(*draw_wish(rng, harmful=rng.random() < 0.5))
+    for harmful in rng.sample((True, False), 2):  # one beside the other: what tells them apart is a word or two
+        messages += turn(*draw_wish(rng, harmful=harmful))
     if rng.random() < 0.6:
         messages += turn(rng.choice(OUTSIDE).format(x=rng.choice(SUBJECTS)), DONT_KNOW)
     return {"messages": messages, "tools": offer(rng) if rng.random() < 0.2 else None}
@@ -131,11 +131,11 @@ def _talk(rng: random.Random, longest: int) -> Conversation:
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Conversation]]] = {
     "reading": (0.35, _reading),
     "writing": (0.17, _writing),
-    "sums": (0.16, _sums),
-    "numbers": (0.07, _numbers),
+    "sums": (0.20, _sums),
+    "numbers": (0.09, _numbers),
     "tool use": (0.11, _tool_use),
     "without the tool": (0.02, _without_the_tool),
     "dialogue": (0.04, _dialogue),
     "extraction": (0.03, _extraction),
-    "talk": (0.05, _talk),
+    "talk": (0.07, _talk),
 }

@@ -48,13 +48,16 @@ def _how(event: Event) -> str:
     return "go for a feeling" if event.feeling else "go for a thing"
 
 
-def narrate(events: list[Event], rng: random.Random) -> str:
-    """Sentences for the events, in order, with varied templates, verbs, openings and pronouns."""
+def narrate(events: list[Event], rng: random.Random, *, pronouns: float = 0.5) -> str:
+    """Sentences for the events, in order, with varied templates, verbs and openings.
+
+    `pronouns`: how often who acts again is "he" or "she".
+    """
     sentences, subject = [], None
     for number, event in enumerate(events):
         lead = rng.choice(OPENINGS) if number == 0 else rng.choice(LEADS) if rng.random() < 0.25 else ""
         pronoun = PRONOUN[event.who]
-        acts = pronoun if subject == event.who and rng.random() < 0.5 else event.who
+        acts = pronoun if subject == event.who and rng.random() < pronouns else event.who
         template = _ALTERNATIVE.sub(lambda word: rng.choice(ALTERNATIVES[word[0]]), rng.choice(SENTENCES[_how(event)]))
         sentence = lead + template.format(
             a=acts,
