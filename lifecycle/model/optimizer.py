@@ -105,7 +105,7 @@ class MuonAdamW(torch.optim.Optimizer):
         decays = [(tables, weight_decay), (scales, 0.0)]
         self.muon = Muon(_by_pace(matrices, pace, lr=matrix_lr), lr=matrix_lr, weight_decay=weight_decay * 0.1)
         groups = [group for weights, decay in decays for group in _by_pace(weights, pace, lr=lr, weight_decay=decay)]
-        self.adamw = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+        self.adamw = torch.optim.AdamW(groups or [{"params": [], "pace": 1.0}], lr=lr, betas=betas, fused=True)
         super().__init__([{"params": [weight for _, weight in trained]}], {})
         self._share_groups()
 

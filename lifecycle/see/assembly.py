@@ -37,6 +37,8 @@ NAMES = {
 """The tokenizer's reserved tokens, and what Idefics3's processor calls them."""
 PICTURE = "<fake_token_around_image><global-img>" + "<image>" * TOKENS + "<fake_token_around_image>"
 """What is written for a picture."""
+RIDGE = 1e-3
+"""Of the variance of a part's states, which is about 1."""
 
 
 class Connector(nn.Module):
@@ -62,9 +64,21 @@ class Seer(nn.Module):
         scale = decoder.model.embed_tokens.weight.std().item()
         self.connector = Connector(config.hidden_size, decoder.config.hidden_size, scale, config.seed)
 
+    @torch.no_grad()
+    def begin(self, states: Tensor, said: Tensor) -> None:
+        """Let the projection say of each part, as well as one linear layer can, what is true of it (least squares, ridge).
+
+        states: what the tower has found out about parts, [N, MERGE ** 2 * its hidden_size]. said: vectors of words, [N, hidden_size of the
+        language model].
+        """
+        gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
+        self.connector.proj.weight.copy_(torch.linalg.solve(gram, states.T @ said).T)
+
     def look(self, pixels: Tensor) -> Tensor:
         """Pictures [B, 3, 64, 64] to what the language model reads, [B, TOKENS, its hidden_size]."""
-        return self.connector(self.tower(pixels))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and next(self.tower.parameters()).requires_grad):
+            states = self.tower(pixels)
+        return self.connector(states)
 
     def state_of_idefics3(self) -> dict[str, Tensor]:
         """The weights under transformers' names."""

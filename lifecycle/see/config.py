@@ -19,37 +19,33 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 64_000
-    """Pictures from which the tower learns what is true of them."""
+    contrastive_pictures: int = 96_000
+    """Pictures from which the tower learns which words are true of their parts."""
     contrastive_batch: int = 64
     """Pictures of a step of this."""
-    first: float = 0.5
-    """Part of them, at the beginning, that show large things and writing alone."""
-    facts: int = 4
-    """Most statements about a picture that are true in this, and most that are not."""
     contrastive_lr: float = 2e-3
     """Peak learning rate of AdamW in this."""
     contrastive_matrix_lr: float = 0.02
     """Peak learning rate of Muon in this."""
     align_pictures: int = 800
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 16_000
-    """Pictures and clips about which questions are asked while everything learns."""
-    batch: int = 16
+    pictures: int = 14_000
+    """Pictures and clips about which questions are asked while the language model learns."""
+    batch: int = 8
     """Pictures and clips in an optimizer step of the last two phases."""
     questions: int = 3
-    """Most questions about a picture, of which one is what there is; about a clip there is one."""
-    clips: float = 0.05
+    """Most questions about a picture or a clip."""
+    clips: float = 0.125
     """Part of them that are clips of eight pictures."""
-    text: float = 0.25
+    text: float = 0.2
     """Part of the tokens that are conversations without pictures, about which the model is held to what it would have said."""
-    lr: float = 2e-3
+    lr: float = 4e-4
     """Peak learning rate of AdamW."""
-    matrix_lr: float = 0.01
-    """Peak learning rate of Muon, on the matrices inside the blocks."""
-    decoder_pace: float = 1.0
+    matrix_lr: float = 2e-3
+    """Peak learning rate of Muon, on the projection, whose weights are small, and on the matrices inside the blocks."""
+    decoder_pace: float = 5.0
     """How many times these rates are the language model's."""
-    held: float = 4.0
+    held: float = 8.0
     """Weight of what the language model is held to, in the loss."""
     warmup: float = 0.03
     """Part of each phase during which the learning rate rises from zero."""
@@ -60,10 +56,10 @@ class SeeConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
-                     "facts", "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every"):  # fmt: skip
+                     "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
-        for name in ("clips", "text", "first"):
+        for name in ("clips", "text"):
             if not 0 <= getattr(self, name) < 1:
                 raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
@@ -76,5 +72,5 @@ PRESETS = {
 }
 PRESETS["gpu"] = PRESETS["cluster"] = SeeConfig(
     num_layers=12, hidden_size=384, num_heads=6, contrastive_pictures=1_000_000, contrastive_batch=256, align_pictures=50_000,
-    pictures=2_000_000, batch=128, lr=5e-4, matrix_lr=5e-3,
+    pictures=2_000_000, batch=128, lr=1e-4, matrix_lr=1e-3,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,16 +19,22 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import IGNORE
 from lifecycle.see.assembly import PICTURE
 from lifecycle.see.config import SeeConfig
+from lifecycle.see.untold import untold, ways_on
+from lifecycle.see.vision import MERGE, PATCH, SIZE
 from lifecycle.training.batches import Batch, Documents
 from lifecycle.training.remembering import remembered
 from lifecycle.world.sights import Clip, Scene, clips, scenes
-from lifecycle.world.sights.facts import facts
+from lifecycle.world.sights.grounded import about_parts, about_patches
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
-LARGE = ("anywhere", "anywhere", "object", "digits")
-"""Kinds of pictures with one or two things, and writing."""
+GROUNDED = ("object", "colour", "position", "relation", "anywhere", "anywhere", *["count"] * 3, *["digits"] * 4, *["crowd"] * 4)
+"""Kinds of pictures for the tower, as often as they stand here."""
+ASKED = ("object", "count", "count", "colour", "position", "relation", "relation", "digits", "anywhere")
+"""The same, about which questions are asked."""
 ASK_FOR_CAPTION = "Describe the picture."
+CAPTIONS, FOR_ITS_KIND = 0.1, 0.4
+"""How often a picture is described, and how often a question is one of those for which the picture was composed."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Looked:
     """Where the tokens of pictures stand, [M] int64."""
     shown: Tensor
     """Which of `pictures` stands there, one number for each TOKENS places, [M / TOKENS] int64."""
+    untold: Tensor
+    """Tokens that are not counted as wrong, [K, 2] int64: of which target, and which token."""
 
     @property
     def count(self) -> int:
@@ -54,8 +62,21 @@ class Looked:
         return int((self.targets != IGNORE).sum())
 
 
-Document = tuple[list[int], list[int], Sequence[int]]
-"""Token ids, 1 where one is learnt, and the pictures that are shown in it."""
+Turn = tuple[str, str, Sequence[str]]
+"""A question, its answer, and other answers that are not counted as wrong."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A conversation about pictures."""
+
+    ids: list[int]
+    learnt: list[int]
+    """1 where one of `ids` is learnt, else 0."""
+    shown: Sequence[int]
+    """The pictures that are shown in it."""
+    untold: list[tuple[int, int]]
+    """Places in `ids`, and tokens that are not counted as wrong there."""
 
 
 @dataclass(frozen=True)
@@ -64,89 +85,92 @@ class Writer:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def document(self, question: str, answer: str, shown: Sequence[int]) -> Document:
-        """One turn about pictures."""
-        asked = self._encode("<|im_start|>user\n" + PICTURE * len(shown) + question + "<|im_end|>\n<|im_start|>assistant\n")
-        said = self._encode(answer + "<|im_end|>")
-        return asked + said, [0] * len(asked) + [1] * len(said), shown
+    def document(self, turns: Sequence[Turn], shown: Sequence[int], read: str = "") -> Document:
+        """Questions with their answers, after the pictures that they are about. Where `read` ends an answer, it is written sign by sign: only
+        so can be learnt to read what is in no dictionary."""
+        ids: list[int] = []
+        learnt: list[int] = []
+        left_out: list[tuple[int, int]] = []
+        before = PICTURE * len(shown)
+        for question, answer, others in turns:
+            asked = self._encode(("\n" if ids else "") + f"<|im_start|>user\n{before}{question}<|im_end|>\n<|im_start|>assistant\n")
+            said = self._said(answer, read)
+            start = len(ids) + len(asked)
+            left_out += [(start + place, token) for place, token in ways_on(said, [self._said(other, read) for other in others])]
+            ids, learnt, before = [*ids, *asked, *said], [*learnt, *[0] * len(asked), *[1] * len(said)], ""
+        return Document(ids, learnt, shown, left_out)
 
-    def captions(self, texts: Iterable[str]) -> list[list[int]]:
-        """Each with a token that ends it."""
-        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        return [[*text, self.tokenizer.bos_token_id] for text in ids]
+    def _said(self, answer: str, read: str) -> list[int]:
+        if not read:
+            return self._encode(f"{answer}<|im_end|>")
+        start, word = answer.removesuffix(".").rsplit(" ", 1)
+        return [*self._encode(f"{start} "), *(token for sign in word for token in self._encode(sign)), *self._encode(".<|im_end|>")]
 
     @cached_property
     def image_id(self) -> int:
         return self.tokenizer.convert_tokens_to_ids("<image>")
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        if text not in self._known:  # the same sentences come again and again
+            self._known[text] = self.tokenizer.encode(text, add_special_tokens=False)
+        return self._known[text]
+
+    @cached_property
+    def _known(self) -> dict[str, list[int]]:
+        return {}
 
     def collate(self, pictures: np.ndarray, documents: list[Document]) -> Looked:
         """Documents, the shortest first."""
-        documents = sorted(documents, key=lambda document: len(document[0]))
-        tokens, targets = [], []
-        for ids, learnt, _ in documents:
-            tokens += ids[:-1]
-            targets += [token if learn else IGNORE for token, learn in zip(ids[1:], learnt[1:], strict=True)]
+        documents = sorted(documents, key=lambda document: len(document.ids))
+        tokens, targets, left_out = [], [], []
+        for one in documents:
+            left_out += [(len(targets) + place - 1, token) for place, token in one.untold]
+            tokens += one.ids[:-1]
+            targets += [token if learn else IGNORE for token, learn in zip(one.ids[1:], one.learnt[1:], strict=True)]
         flat = torch.tensor(tokens)
         return Looked(
             torch.from_numpy(pictures),
             flat,
             torch.tensor(targets),
-            torch.tensor([len(ids) - 1 for ids, _, _ in documents]),
+            torch.tensor([len(one.ids) - 1 for one in documents]),
             (flat == self.image_id).nonzero()[:, 0],
-            torch.tensor([number for _, _, shown in documents for number in shown], dtype=torch.int64),
+            torch.tensor([number for one in documents for number in one.shown], dtype=torch.int64),
+            torch.tensor(left_out, dtype=torch.int64).view(-1, 2),
         )
 
 
 @dataclass(frozen=True)
-class Stated:
-    """Pictures, and statements of which some are true of them."""
+class Grounded:
+    """Pictures, and which words are true of their parts."""
 
     pictures: Tensor
     """uint8 [B, 64, 64, 3]."""
-    texts: list[list[int]]
-    """Token ids of F different statements."""
-    true: Tensor
-    """[B, F] bool."""
+    parts: Tensor
+    """`about_parts` of what is one token for the language model, [B, TOKENS, topics] int64."""
+    patches: Tensor
+    """`about_patches` of what is one patch for the tower, [B, P, 3] int64."""
 
 
-def stated(config: SeeConfig, writer: Writer, step: int) -> Stated:
-    """Step `step` of the contrastive phase: of each picture at most `config.facts` true and as many false statements."""
-    rng = random.Random(f"see stated {config.seed} {step}")
-    early = step * config.contrastive_batch < config.first * config.contrastive_pictures
-    shown = draw(config, "contrast", step, config.contrastive_batch, kinds=LARGE if early else None)
-    known = [facts(scene, rng) for scene in shown]
-    texts = list(dict.fromkeys(text for both in known for some in both for text in rng.sample(some, min(config.facts, len(some)))))
-    true = torch.tensor([[text in told for text in texts] for told, _ in ((set(true), false) for true, false in known)])
-    return Stated(torch.from_numpy(np.stack([scene.render() for scene in shown])), writer.captions(texts), true)
+def grounded(config: SeeConfig, step: int) -> Grounded:
+    """Step `step` of the contrastive phase."""
+    shown = draw(config, "contrast", step, config.contrastive_batch, GROUNDED)
+    side = SIZE // PATCH
+    parts, patches = (np.stack([about(scene, n, SIZE) for scene in shown]) for about, n in ((about_parts, side // MERGE), (about_patches, side)))
+    return Grounded(torch.from_numpy(np.stack([scene.render() for scene in shown])), torch.from_numpy(parts), torch.from_numpy(patches))
 
 
-def share_found(odds: Tensor, true: Tensor) -> float:
-    """Of the pictures, for how many the likeliest statement is true."""
-    return true.gather(1, odds.argmax(1, keepdim=True)).float().mean().item()
-
-
-def draw(
-    config: SeeConfig, phase: str, step: int, count: int, clips_of_them: int = 0, kinds: Sequence[str] | None = None
-) -> list[Scene | Clip]:
-    """The pictures and clips of one step of a phase; the pictures of these kinds, or of all."""
+def draw(config: SeeConfig, phase: str, step: int, count: int, kinds: Sequence[str] = ASKED, clips_of_them: int = 0) -> list[Scene | Clip]:
+    """The pictures of these kinds and the clips of one step of a phase."""
     seed = random.Random(f"see {phase} {config.seed} {step}").getrandbits(48)
     pictures = itertools.islice(scenes(seed, kinds=kinds), count - clips_of_them)
     return [*pictures, *itertools.islice(clips(seed), clips_of_them)]
-
-
-def frames_of(shown: Scene | Clip) -> np.ndarray:
-    """uint8 [frames, 64, 64, 3]: one of a picture, eight of a clip."""
-    return shown.frames() if isinstance(shown, Clip) else shown.render()[None]
 
 
 def captioned(config: SeeConfig, writer: Writer, step: int) -> Looked:
     """Step `step` of aligning: pictures and their captions."""
     shown = draw(config, "align", step, config.batch)
     pictures = np.stack([scene.render() for scene in shown])
-    return writer.collate(pictures, [writer.document(ASK_FOR_CAPTION, scene.caption(), [n]) for n, scene in enumerate(shown)])
+    return writer.collate(pictures, [writer.document([(*_caption(scene), ())], [n], _written(scene)) for n, scene in enumerate(shown)])
 
 
 def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int) -> tuple[Looked, Batch | None]:
@@ -154,22 +178,43 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
     rng = random.Random(f"see asked {config.seed} {step}")
     pictures: list[np.ndarray] = []
     documents: list[Document] = []
-    for scene in draw(config, "tune", step, config.batch, round(config.clips * config.batch)):
-        frames = frames_of(scene)
-        shown = range(len(pictures), len(pictures) + len(frames))
-        pictures += list(frames)
-        for text, answer in _some(scene, config.questions if len(frames) == 1 else 1, rng):
-            documents.append(writer.document(text, answer, shown))
-    wanted = sum(len(ids) for ids, _, _ in documents) * config.text / (1 - config.text)
+    for scene in draw(config, "tune", step, config.batch, clips_of_them=round(config.clips * config.batch)):
+        if turns := _some(scene, config.questions, rng):
+            frames, numbers = frames_of(scene)
+            told = [(question, answer, untold(scene, answer)) for question, answer in turns]
+            documents.append(writer.document(told, [len(pictures) + number for number in numbers], _written(scene)))
+            pictures += frames
+    wanted = sum(len(one.ids) for one in documents) * config.text / (1 - config.text)
     return writer.collate(np.stack(pictures), documents), remembered(texts, wanted, rng)
 
 
+def frames_of(shown: Scene | Clip) -> tuple[list[np.ndarray], list[int]]:
+    """Different pictures, uint8 [64, 64, 3] each, and the number of that which stands in each frame; most frames of most clips are alike."""
+    if isinstance(shown, Scene):
+        return [shown.render()], [0]
+    frames: dict[bytes, np.ndarray] = {}
+    told = [frame.tobytes() for frame in shown.frames() if frames.setdefault(frame.tobytes(), frame) is not None]
+    return list(frames.values()), [list(frames).index(frame) for frame in told]
+
+
 def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
-    """Questions with their answers. One of several is what there is: most of the others name it, and so do not teach its looks."""
-    questions = shown.questions()
-    if most == 1:
-        return [(question.text, question.answer) for question in rng.sample(questions, min(1, len(questions)))]
-    naming = [question for question in questions if question.skill in ("object", "digits")]
-    rest = [question for question in questions if question not in naming]
-    first = (naming[0].text, naming[0].answer) if naming and rng.random() < 0.6 else (ASK_FOR_CAPTION, shown.caption())
-    return [first, *((question.text, question.answer) for question in rng.sample(rest, min(most - 1, len(rest))))]
+    """At most so many questions with their answers: as many of each skill as of any other, though there are more of some, and now and then
+    what there is, in one sentence."""
+    skills: dict[str, list[tuple[str, str]]] = {}
+    for question in shown.questions():
+        skills.setdefault(question.skill, []).append((question.text, question.answer))
+    told = [_caption(shown)] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
+    while skills and len(told) < most:
+        skill = shown.kind if shown.kind in skills and rng.random() < FOR_ITS_KIND else rng.choice(list(skills))
+        told.append(skills[skill].pop(rng.randrange(len(skills[skill]))))
+        skills = {name: some for name, some in skills.items() if some}
+    return told
+
+
+def _caption(scene: Scene) -> tuple[str, str]:
+    return ASK_FOR_CAPTION, scene.caption()
+
+
+def _written(shown: Scene | Clip) -> str:
+    """What can be read there."""
+    return shown.items[0].word if isinstance(shown, Scene) and shown.items[0].kind == "writing" else ""

@@ -1,36 +1,47 @@
-"""The stage: a tower learns from captions, a projection is aligned, then everything learns to answer about what it shows."""
+"""The stage: a tower learns what is where, a projection is aligned, then the language model learns to answer about what it is shown."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 
 from lifecycle import trainers
 from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
+from lifecycle.model.decoder import IGNORE
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.contrastive import TwoTowers, sigmoid_loss
+from lifecycle.see.contrastive import TwoTowers, said_of, words_of
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
-from lifecycle.see.vision import VisionTower, pixels, vision_config
+from lifecycle.see.vision import VisionTower, merge, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.training.batches import Documents
 from lifecycle.training.remembering import forgotten
 from lifecycle.training.steps import Pace, Step, end, train
+from lifecycle.world.sights.grounded import UNSAID
 from lifecycle.world.sights.provenance import code_hash
 
 NAME, ENCODER = "see", "encoder"
+FITTED, FADING = 2000, 0.5
+"""Pictures from which the projection starts, and how loud a token of a word is beside the one before."""
+NEVER = -1e4
+"""The logit of what is left out of a choice."""
+WORDS = "words.safetensors"
+"""Of an encoder: the words it learnt with, and what turns a part of a picture into their space."""
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
-ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "first", "facts",
-                  "contrastive_lr", "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
+ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "contrastive_lr",
+                   "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
 
 
 def run(
@@ -59,6 +70,7 @@ def run(
     longest = min(LONGEST_TEXT, decoder.config.context_length)
     texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
     seer = Seer(_tower(encoder, config), decoder, config)
+    begin(seer, config, tokenizer)
     history, cost = teach(seer, config, Writer(tokenizer), texts, workspace)
 
     def write(directory: Path) -> None:
@@ -84,22 +96,23 @@ def run(
 
 
 def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersion, preset: str | None = None) -> ModelVersion:
-    """The vision tower that tells captions apart, "encoder/N"; `parent` gives its tokenizer."""
+    """The vision tower that tells what is where, "encoder/N"; `parent` gives the words to begin with."""
     told = {name: getattr(config, name) for name in ENCODER_FIELDS}
     work = fingerprint(ENCODER, {**told, "drawn by": code_hash()}, [parent], None)
     if (published := registry.find(ENCODER, work)) is not None:
         return published
     workspace = registry.workspace(ENCODER, work, [parent])
     meter = CostMeter()
-    _, tokenizer = language_model(Path(parent.path))
-    towers, writer = TwoTowers(config, len(tokenizer)), Writer(tokenizer)
-    history, cost = contrast(towers, config, writer, workspace)
+    decoder, tokenizer = language_model(Path(parent.path))
+    words = words_of(decoder.model.embed_tokens.weight, partial(tokenizer.encode, add_special_tokens=False))
+    towers = TwoTowers(config, words)
+    history, cost = contrast(towers, config, workspace)
 
     def write(directory: Path) -> None:
         vision_config(config).save_pretrained(directory)
         save_file(_plain(towers.vision), directory / "model.safetensors", metadata={"format": "pt"})
         rest = {name: weight for name, weight in _plain(towers).items() if not name.startswith("vision.")}
-        save_file(rest, directory / "text_tower.safetensors", metadata={"format": "pt"})
+        save_file(rest, directory / WORDS, metadata={"format": "pt"})
         tokenizer.save_pretrained(directory)
         trainers.write_log(directory, history)
 
@@ -114,21 +127,21 @@ def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersi
         fingerprint=work,
         seconds=cost["wall_seconds"],
         cost=meter.read(earlier=cost),
-        card="A vision tower (transformers' Idefics3VisionTransformer) that has learnt which caption belongs to which picture, "
-        "and the text tower that it learnt with.",
+        card="A vision tower (transformers' Idefics3VisionTransformer) that has learnt which words are true of which part of a picture, "
+        "and the words that it learnt with.",
     )
     registry.discard_workspace(ENCODER, work)
     return version
 
 
-def contrast(towers: TwoTowers, config: SeeConfig, writer: Writer, workspace: Path) -> tuple[list, dict[str, Any]]:
-    """Phase one: which caption belongs to which picture. The log and what it cost."""
+def contrast(towers: TwoTowers, config: SeeConfig, workspace: Path) -> tuple[list, dict[str, Any]]:
+    """Phase one: which word is true of which part of a picture. The log and what it cost."""
+    device = choose_device("auto")
 
     def step_of(step: int) -> Step:
-        shown = data.stated(config, writer, step)
-        device = choose_device("auto")
-        odds, true = towers.odds(pixels(shown.pictures.to(device)), shown.texts), shown.true.to(device)
-        return Step(sigmoid_loss(odds, true), data.share_found(odds, true), sum(map(len, shown.texts)))
+        shown = data.grounded(config, step)
+        loss, accuracy = towers.loss(pixels(shown.pictures.to(device)), shown.parts.to(device), shown.patches.to(device))
+        return Step(loss, accuracy, shown.parts[..., 0].numel())
 
     steps = -(-config.contrastive_pictures // config.contrastive_batch)
     pace = replace(_pace(config), lr=config.contrastive_lr, matrix_lr=config.contrastive_matrix_lr)
@@ -136,17 +149,33 @@ def contrast(towers: TwoTowers, config: SeeConfig, writer: Writer, workspace: Pa
     return history, _cost(progress)
 
 
+@torch.no_grad()
+def begin(seer: Seer, config: SeeConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Start the projection: a part is to read like the words that are true of it, the first token of each the loudest."""
+    embeddings = seer.decoder.model.embed_tokens.weight
+    words = words_of(embeddings, partial(tokenizer.encode, add_special_tokens=False), FADING) * embeddings.norm(dim=1).mean()
+    states, said = [], []
+    for step in range(min(FITTED, config.contrastive_pictures) // config.contrastive_batch + 1):
+        shown = data.grounded(config, step)
+        known = shown.parts[..., 0] != UNSAID
+        states.append(merge(seer.tower(pixels(shown.pictures)))[known])
+        said.append(said_of(shown.parts[known], words))
+    seer.begin(torch.cat(states), torch.cat(said))
+
+
 def teach(
     seer: Seer, config: SeeConfig, writer: Writer, texts: Documents | None, workspace: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Phases two and three, in place: captions through the projection and the norm before it alone, then everything. The log and what it cost."""
+    """Phases two and three, in place: captions through the projection alone, then questions through it and the language model.
+
+    The tower stays as it was. The log and what it cost.
+    """
     seer.requires_grad_(False)
-    for part in (seer.tower.post_layernorm, seer.connector):
-        part.requires_grad_(True)
+    seer.connector.requires_grad_(True)
     steps = -(-config.align_pictures // config.batch)
     align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), _pace(config), workspace / "align")
     before = deepcopy(seer.decoder)  # as it was: no step has moved it yet
-    seer.requires_grad_(True)
+    seer.decoder.requires_grad_(True)
 
     def step_of(step: int) -> Step:
         looked, told = data.asked(config, writer, texts, step)
@@ -160,12 +189,17 @@ def teach(
 
 
 def answer(seer: Seer, looked: Looked) -> Step:
-    """How likely the answers are, given what is shown: the mean over their tokens."""
+    """How likely the answers are, given what is shown: the mean over their tokens, without what is not counted as wrong."""
     device = seer.connector.proj.weight.device
     seen = seer.look(pixels(looked.pictures.to(device)))[looked.shown.to(device)].flatten(0, 1)  # [M, hidden_size]
-    pictures = (looked.places.to(device), seen)
-    nats, right = seer.decoder.score(looked.tokens.to(device), looked.targets.to(device), looked.lengths, pictures)
-    return Step(nats / looked.count, right.item() / looked.count, len(looked.tokens))
+    hidden = seer.decoder.model.flat(looked.tokens.to(device), looked.lengths, (looked.places.to(device), seen))
+    counted = (looked.targets != IGNORE).nonzero()[:, 0]  # [n]
+    logits = seer.decoder.lm_head(hidden[counted.to(device)]).float()
+    lines, words = torch.searchsorted(counted, looked.untold[:, 0].contiguous()), looked.untold[:, 1]
+    logits = logits.index_put((lines.to(device), words.to(device)), logits.new_tensor(NEVER))
+    targets = looked.targets[counted].to(device)
+    right = (logits.argmax(-1) == targets).float().mean()
+    return Step(F.cross_entropy(logits, targets), right.item(), len(looked.tokens))
 
 
 def _pace(config: SeeConfig) -> Pace:

@@ -126,12 +126,16 @@ class VisionTower(nn.Module):
                 layer.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.states(x)[1]
+
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What stands before the last block and after it, the latter normalised."""
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        x = self.embeddings(x)
+        before = x = self.embeddings(x)
         for block in self.encoder["layers"]:
-            x = block(x)
-        return self.post_layernorm(x)
+            before, x = x, block(x)
+        return before, self.post_layernorm(x)
 
 
 def waves(side: int, size: int) -> Tensor:

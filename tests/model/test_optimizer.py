@@ -45,6 +45,15 @@ def test_it_learns():
     assert learn(model, optimizer, 15, seed=0) < first - 1
 
 
+def test_matrices_alone_are_learnt():
+    layer = torch.nn.Linear(8, 4, bias=False)
+    before, optimizer = layer.weight.detach().clone(), MuonAdamW(layer, lr=1e-3, matrix_lr=0.01)
+    layer(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert not torch.equal(layer.weight, before)
+
+
 def test_a_rate_written_into_its_groups_is_the_rate_it_uses():
     model, optimizer = build()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

@@ -89,16 +89,46 @@ def test_reserved_tokens_keep_their_ids_under_new_names(parent, assembled):
 def test_what_the_processor_writes_is_what_training_reads(assembled):
     _, _, processor = assembled
     inputs = asked(processor, *noise(1, 2))
-    ids = Writer(processor.tokenizer).document("What do you see?", "", [0, 1])[0]
+    ids = Writer(processor.tokenizer).document([("What do you see?", "", ())], [0, 1]).ids
     assert inputs["input_ids"][0].tolist() == ids[: inputs["input_ids"].shape[1]]
     assert (inputs["input_ids"] == processor.image_token_id).sum() == 2 * TOKENS
     torch.testing.assert_close(inputs["pixel_values"][0], pixels(torch.from_numpy(noise(1, 2))))
 
 
+def test_the_projection_begins_with_what_a_linear_layer_can_say():
+    seer = Seer(VisionTower(CONFIG), Decoder(SHAPE, seed=1), CONFIG)
+    size = 4 * CONFIG.hidden_size
+    states, true = torch.randn(2000, size, generator=torch.Generator().manual_seed(2)), torch.randn(SHAPE.hidden_size, size)
+    seer.begin(states, states @ true.T)
+    torch.testing.assert_close(seer.connector.proj.weight.data, true, rtol=0.02, atol=0.02)
+
+
+def test_several_turns_are_written_as_the_chat_template_has_them(assembled):
+    _, _, processor = assembled
+    turns = [("What do you see?", "The picture shows a ball.", ()), ("Where is the ball?", "In the box.", ())]
+    told = [
+        {"role": role, "content": [*pictures, {"type": "text", "text": text}]}
+        for number, turn in enumerate(turns)
+        for role, text, pictures in zip(("user", "assistant"), turn[:2], ([{"type": "image"}] if number == 0 else [], []), strict=True)
+    ]
+    expected = processor(text=[processor.apply_chat_template(told)], images=[[Image.fromarray(noise(1)[0])]])["input_ids"][0]
+    told = Writer(processor.tokenizer).document(turns, [0])
+    assert told.ids == expected[: len(told.ids)] and len(expected) - len(told.ids) <= 1  # but for a line's end
+    said = processor.tokenizer.decode([token for token, one in zip(told.ids, told.learnt, strict=True) if one])
+    assert said == "".join(answer + "<|im_end|>" for _, answer, _ in turns)
+
+
+def test_what_is_read_is_written_sign_by_sign(assembled):
+    tokenizer = assembled[2].tokenizer
+    told = Writer(tokenizer).document([("Which word is written?", "The word is picture.", ())], [0], read="picture")
+    said = [tokenizer.decode([token]) for token, one in zip(told.ids, told.learnt, strict=True) if one]
+    assert "".join(said) == "The word is picture.<|im_end|>" and "".join(said[-9:-2]) == "picture" and all(len(one) == 1 for one in said[-9:-2])
+
+
 @torch.inference_mode()
 def test_reloaded_it_answers_as_it_did_in_training(assembled):
     seer, model, processor = assembled
-    document = Writer(processor.tokenizer).document("What do you see?", "A ball.", [0, 1])
+    document = Writer(processor.tokenizer).document([("What do you see?", "A ball.", ())], [0, 1])
     looked = Writer(processor.tokenizer).collate(noise(1, 2), [document])
     inputs = {**asked(processor, *noise(1, 2)), "input_ids": looked.tokens[None], "attention_mask": torch.ones(1, len(looked.tokens))}
     logprobs = model(**inputs).logits[0].log_softmax(-1)
@@ -117,7 +147,7 @@ def test_a_picture_changes_the_answer_and_so_does_the_order_of_pictures(assemble
 def test_what_was_said_without_pictures_is_held_on_to(assembled):
     seer, _, processor = assembled
     writer = Writer(processor.tokenizer)
-    told = writer.collate(noise(1)[:0], [writer.document("Hello.", "A ball.", []), writer.document("Where is the ball?", "In the box.", [])])
+    told = writer.collate(noise(1)[:0], [writer.document([(*one, ())], []) for one in (("Hello.", "A ball."), ("Where is the ball?", "In the box."))])
     before = seer.decoder
     now = Decoder(SHAPE, seed=2)
     assert abs(forgotten(before, before, told).item()) < 1e-6

@@ -1,45 +1,77 @@
-"""The contrastive loss is its formula."""
+"""What the tower learns from: the loss is its formula, and only what is said of a part counts."""
 
 from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from lifecycle.see import SeeConfig
-from lifecycle.see.contrastive import TwoTowers, sigmoid_loss
+from lifecycle.see.contrastive import TwoTowers, pair_loss, said_of, words_of
+from lifecycle.see.data import grounded
 from lifecycle.see.vision import TOKENS, pixels
+from lifecycle.world.sights.grounded import TOPICS, UNSAID
+
+CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, contrastive_batch=6)
+
+
+@pytest.fixture(scope="module")
+def towers() -> TwoTowers:
+    return TwoTowers(CONFIG, words_of(torch.randn(256, 16, generator=torch.Generator().manual_seed(1)), lambda text: list(text.encode())))
 
 
 def test_three_pairs_by_hand():
     torch.manual_seed(0)
-    images, texts = (torch.nn.functional.normalize(torch.randn(3, 4), dim=-1) for _ in range(2))
+    images, texts = torch.randn(3, 4), torch.randn(3, 4)
     total = 0.0
     for i in range(3):
-        for j in range(3):
-            odds = 10.0 * float(images[i] @ texts[j]) - 2.0
-            sign = 1 if i == j else -1
-            total += math.log(1 + math.exp(-sign * odds))
-    loss = sigmoid_loss(10.0 * images @ texts.mT - 2.0, torch.eye(3, dtype=torch.bool))
-    assert abs(loss.item() - total / 3) < 1e-5
+        odds = [math.exp(float(images[i] @ texts[j])) for j in range(3)]
+        total -= math.log(odds[i] / sum(odds))
+    assert abs(pair_loss(images, texts).item() - total / 3) < 1e-5
 
 
-@torch.inference_mode()
-def test_the_best_part_of_a_picture_counts():
-    towers = TwoTowers(SeeConfig(num_layers=1, hidden_size=32, num_heads=2), vocab_size=50)
-    x = pixels(torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8))
-    texts = [[1, 2], [3, 4, 5], [2, 1], [6]]
-    odds = towers.odds(x, texts)
-    parts, said = towers.embed_pictures(x), towers.text(texts)
-    assert parts.shape[:2] == (3, TOKENS) and odds.shape == (3, 4)
-    for i in range(3):
-        for j in range(4):
-            best = max(float(part @ said[j]) for part in parts[i])
-            assert abs(odds[i, j].item() - (10.0 * best - 5.0)) < 1e-4
+def test_a_word_begins_as_the_language_models_own():
+    embeddings = torch.randn(256, 16, generator=torch.Generator().manual_seed(1))
+    table = words_of(embeddings, lambda text: list(text.encode()))
+    assert table.shape == (sum(len(words) + 1 for words in TOPICS.values()), 16)
+    name = table[1 + TOPICS["name"].index("cat")]
+    torch.testing.assert_close(name, torch.nn.functional.normalize(embeddings[list(b" cat")].mean(0), dim=0))
+    assert not table[0].any()
 
 
-@torch.inference_mode()
-def test_a_statement_is_the_same_beside_longer_ones_and_its_order_matters():
-    text = TwoTowers(SeeConfig(num_layers=1, hidden_size=32, num_heads=2), vocab_size=50).text
-    torch.testing.assert_close(text([[1, 2]])[0], text([[1, 2], [1, 2, 3, 4]])[0])
-    assert not torch.allclose(text([[1, 2]]), text([[2, 1]]), atol=1e-3)
+def test_the_first_token_of_a_word_is_the_loudest_and_signs_turn_with_their_place():
+    embeddings = torch.eye(256)
+    table = words_of(embeddings, lambda text: list(text.encode()), fading=0.5)
+    cat = table[1 + TOPICS["name"].index("cat")]
+    assert [round((cat[sign] / cat[ord(" ")]).item(), 3) for sign in b" cat"] == [1, 0.5, 0.25, 0.125]
+    parts = torch.full((1, len(TOPICS)), UNSAID)
+    topics = list(TOPICS)
+    parts[0, topics.index("sign 1")], parts[0, topics.index("sign 3")] = 1, 2  # "0" first, "1" third
+    assert said_of(parts, table)[0].nonzero()[:, 0].tolist() == [ord("0"), ord("1") + 2]
+    parts[0, 0] = TOPICS["name"].index("cat") + 1
+    torch.testing.assert_close(said_of(parts, table)[0] @ cat, torch.tensor(1.0))
+
+
+def test_what_is_not_said_teaches_nothing(towers):
+    shown = grounded(CONFIG, 0)
+    assert shown.parts.shape == (6, TOKENS, len(TOPICS))
+    nothing = torch.full_like(shown.parts, UNSAID), torch.full_like(shown.patches, UNSAID)
+    assert towers.loss(pixels(shown.pictures), *nothing)[0].item() == 0
+    assert towers.loss(pixels(shown.pictures), shown.parts, nothing[1])[0] > 0
+
+
+def test_a_part_learns_from_what_is_said_of_it_alone(towers):
+    shown = grounded(CONFIG, 1)
+    parts = torch.full_like(shown.parts, UNSAID)
+    parts[2, 5, 0] = 7
+    x = pixels(shown.pictures).requires_grad_()
+    towers.loss(x, parts, torch.full_like(shown.patches, UNSAID))[0].backward()
+    moved = x.grad.abs().sum((1, 2, 3)) > 0
+    assert moved.tolist() == [number == 2 for number in range(6)]
+
+
+def test_a_step_follows_from_its_number():
+    one, same, other = grounded(CONFIG, 3), grounded(CONFIG, 3), grounded(CONFIG, 4)
+    assert torch.equal(one.pictures, same.pictures) and torch.equal(one.parts, same.parts) and torch.equal(one.patches, same.patches)
+    assert not torch.equal(one.pictures, other.pictures)

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from sft.tiny import WORLD, same, weights
 
 from lifecycle import deploy
@@ -36,6 +37,8 @@ def test_a_run_is_published_with_both_parents_and_not_repeated(start, conversati
     assert [one.ref for one in version.manifest.parents] == ["sft/1", "encoder/1"]
     assert start.registry.verify("see/1") == [] == start.registry.verify("encoder/1")
     assert start.workspaces() == []
+    seeing, encoder = weights(version), weights(start.registry.load("encoder/1"))
+    assert all(torch.equal(seeing[f"model.vision_model.{name}"], weight) for name, weight in encoder.items())  # the tower stays as it was
     assert run(CONFIG, start.registry, parent=parent, **conversations).ref == "see/1"
     with monkeypatch.context() as patch:
         patch.setattr(stage_module, "code_hash", lambda: "another world")

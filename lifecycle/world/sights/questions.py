@@ -113,8 +113,8 @@ def _told(scene: Scene) -> str:
 
 
 def described(item: Item) -> str:
-    """Its name, with its colour where it has one."""
-    return f"{item.colour} {item.word}" if item.kind == "shape" else item.word
+    """Its name, with its colour where a shape has one."""
+    return f"{item.colour} {item.word}" if item.kind == "shape" and item.colour else item.word
 
 
 def listed(names: Sequence[str]) -> str:
@@ -178,7 +178,7 @@ def _counts(items: Items, rng: random.Random) -> Iterator[Question]:
 
 
 def _colours(items: Items, rng: random.Random) -> Iterator[Question]:
-    shapes = [item for item in items if item.kind == "shape"]
+    shapes = [item for item in items if item.colour]
     for item in _alone(items):
         if item.colour:
             text = phrase("colour", rng, one=item.word)

@@ -59,18 +59,24 @@ def scene_of(names: Sequence[str], seed: int) -> Scene:
 
 def held_out(scene: Scene) -> set[str]:
     """The skills for which this picture combines what training never combines."""
-    found = set()
-    for item in scene.items:
-        if item.kind == "writing":
-            return {"digits"} if writing_is_held_out(item.word) else set()
-        if item.place and place_is_held_out(item.word, item.place):
-            found |= {"object", "position"}
-        if item.kind == "shape" and colour_is_held_out(item.word, item.colour):
-            found.add("colour")
+    if scene.items[0].kind == "writing":
+        return {"digits"} if writing_is_held_out(scene.items[0].word) else set()
+    found = combined_held_out(scene.items)
     number = Counter(item.word for item in scene.items)
     if scene.kind == "count" and any(count_is_held_out(word, count) for word, count in number.items()):
         found.add("count")
-    if any(couple_is_held_out(*couple) for couple in itertools.combinations(number, 2)):
+    return found
+
+
+def combined_held_out(items: Sequence[Item]) -> set[str]:
+    """The skills for which drawings and shapes are where, of the colour, or beside what they never are in training."""
+    found = set()
+    for item in items:
+        if item.place and place_is_held_out(item.word, item.place):
+            found |= {"object", "position"}
+        if item.kind == "shape" and item.colour and colour_is_held_out(item.word, item.colour):
+            found.add("colour")
+    if any(couple_is_held_out(*couple) for couple in itertools.combinations({item.word: None for item in items}, 2)):
         found.add("relation")
     return found
 
@@ -130,6 +136,24 @@ def _anywhere(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
     if rng.random() < 0.5:
         halves = [(y, x) for x, y in halves]
     return tuple(put(thing, *half, rng.uniform(0.22, 0.42), rng) for thing, half in zip(palette.draw(2, rng, 0.1), halves, strict=True))
+
+
+def _crowd(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
+    """Up to four large things or up to seven small ones, all different, none where or beside what is held out; most shapes in colours without a name."""
+    if rng.random() < 0.4:
+        places, number, off, extents = [(x, y) for x in (0.25, 0.75) for y in (0.25, 0.75)], rng.randint(2, 4), 0.1, (0.3, 0.5)
+    else:
+        places, number, off, extents = list(words.PLACES.values()), rng.randint(4, 7), 0.05, (0.2, 0.34)
+    found: list[Item] = []
+    while not found:
+        for x, y in rng.sample(places, number):
+            (thing,) = palette.draw(1, rng, 0.2)
+            if thing[0] == "shape" and (thing[2] == "white" or rng.random() < 0.6):  # no ground is far from white and from everything else
+                thing = (*thing[:2], rng.choice(words.TINTS))
+            item = put(thing, x + rng.uniform(-off, off), y + rng.uniform(-off, off), rng.uniform(*extents), rng)
+            if item.word not in {other.word for other in found} and not combined_held_out((*found, item)):
+                found.append(item)
+    return tuple(found)
 
 
 def _count(palette: Palette, rng: random.Random) -> tuple[Item, ...]:
@@ -198,8 +222,9 @@ KINDS: dict[str, Callable[[Palette, random.Random], tuple[Item, ...]]] = {
     "digits": _digits,
 }
 """By the skill that a picture is composed for; most pictures answer questions of other skills as well."""
-LOOSE = {"anywhere": _anywhere}
-"""Kinds that only training has: what is held out is a place, and what lies between places shows how a thing looks there."""
+LOOSE = {"anywhere": _anywhere, "crowd": _crowd}
+"""Kinds that only training has: what is held out is a place, and what lies between places shows how a thing looks there; and where
+many things are to be seen, much can be learnt from one picture."""
 SPLITS: dict[str, tuple[str, ...]] = {
     "train": (*KINDS, *LOOSE),
     "test": tuple(KINDS),
@@ -211,7 +236,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
 
 def draw_ground(items: Sequence[Item], rng: random.Random) -> Ground:
     """Plain or a gradient, light under drawings, and far from the colour of every shape and writing."""
-    colours = [words.COLOURS[item.colour] for item in items if item.colour]
+    colours = [words.rgb(item.look.split()[0]) for item in items if item.kind != "drawing"]
     darkest = 165 if any(item.kind == "drawing" for item in items) else 60
     first = _tint(darkest, colours, rng)
     last = first if rng.random() < 0.4 else _tint(darkest, colours, rng)

@@ -24,7 +24,7 @@ class Item:
     word: str
     """What it is called, or what is written."""
     look: str
-    """The style of a drawing, the colour of a shape, colour and typeface of writing."""
+    """The style of a drawing, the colour of a shape (of `words.COLOURS` or `words.TINTS`), colour and typeface of writing."""
     x: float
     """Centre."""
     y: float
@@ -35,8 +35,9 @@ class Item:
 
     @property
     def colour(self) -> str | None:
-        """The colour's name; None for a drawing, which has several."""
-        return None if self.kind == "drawing" else self.look.split()[0]
+        """The colour's name; None for a drawing, which has several, and for a colour without a name."""
+        colour = self.look.split()[0]
+        return colour if colour in words.COLOURS else None
 
     @property
     def place(self) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lifecycle.errors import LifecycleError
-from lifecycle.world.sights.words import COLOURS, DRAWINGS
+from lifecycle.world.sights.words import COLOURS, DRAWINGS, rgb
 
 FINE = 128  # pixels of a side of what sprites are scaled from
 NOTO_SIZE = 109  # the only size that the bitmap font has
@@ -83,7 +83,7 @@ def _shape(word: str, colour: str) -> Image.Image:
     """Filled, with a thin dark edge."""
     canvas = Image.new("RGBA", (FINE, FINE), (0, 0, 0, 0))
     draw = ImageDraw.Draw(canvas)
-    look = {"fill": (*COLOURS[colour], 255), "outline": (40, 40, 40, 255), "width": 4}
+    look = {"fill": (*rgb(colour), 255), "outline": (40, 40, 40, 255), "width": 4}
     if word == "circle":
         draw.ellipse((2, 2, FINE - 3, FINE - 3), **look)
     else:
@@ -125,6 +125,14 @@ def _writing(text: str, look: str) -> Image.Image:
     canvas = Image.new("RGBA", (right - left + 4, bottom - top + 4), (0, 0, 0, 0))
     ImageDraw.Draw(canvas).text((2 - left, 2 - top), text, font=font, fill=(*COLOURS[colour], 255))
     return canvas
+
+
+@lru_cache(maxsize=10_000)
+def advances(text: str, look: str) -> tuple[list[float], float]:
+    """Where each sign of a writing begins and where the last one ends, from 0 to 1, and the height, both in widths of the whole."""
+    font = _face(look.split()[1])
+    left, top, right, bottom = font.getbbox(text)
+    return [(font.getlength(text[:place]) - left) / (right - left) for place in range(len(text) + 1)], (bottom - top) / (right - left)
 
 
 @cache

@@ -51,6 +51,15 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (18, 18, 18),
     "white": (252, 252, 252),
 }
+_LEVELS = (30, 90, 150)
+TINTS = tuple(
+    f"#{red:02x}{green:02x}{blue:02x}"
+    for red in _LEVELS
+    for green in _LEVELS
+    for blue in _LEVELS
+    if min(abs(red - r) + abs(green - g) + abs(blue - b) for r, g, b in COLOURS.values()) >= 90
+)
+"""Colours that have no name here, all far from a light ground: what a shape is like in these is no combination that is held out."""
 PLACES: dict[str, tuple[float, float]] = {
     "top left": (0.2, 0.2),
     "top": (0.5, 0.2),
@@ -69,6 +78,11 @@ COUNTS = NUMBERS[1:6]
 FRAMING = frozenset({"picture", "word", "number", "written", "shape"})  # words of questions and answers themselves
 _IRREGULAR = {"fish": "fish", "knife": "knives", "leaf": "leaves", "mouse": "mice", "scarf": "scarves", "sheep": "sheep",
               "wolf": "wolves", "tomato": "tomatoes"}  # fmt: skip
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Of one of `COLOURS` or `TINTS`."""
+    return COLOURS[colour] if colour in COLOURS else tuple(bytes.fromhex(colour[1:]))
 
 
 def plural(word: str) -> str:
