@@ -74,7 +74,7 @@ def main(ref: str = "see@latest") -> None:
         f"Training took {sum(cost.values()):.0f} seconds of CPU time: {', '.join(f'{name} {seconds:.0f}' for name, seconds in cost.items())}. "
         f"Preset `{version.manifest.preset}`, seed {version.manifest.seed}.\n"
     )
-    streamed = streamed_shares(registry, ref)
+    streamed = streamed_shares(registry, version.ref)
     table += f"\nAsked by the official OpenAI client, the answers streamed:\n\n{markdown(streamed)}\n"
     figures = {"sights": sights, "texts": texts, "streamed": streamed, "cpu_seconds": cost, "config": version.manifest.config}
     publish("seeing", figures, "Learning to see", table)
