@@ -37,13 +37,13 @@ class SeeConfig:
     """Most questions about a picture or a clip."""
     clips: float = 0.125
     """Part of them that are clips of eight pictures."""
-    text: float = 0.2
+    text: float = 0.4
     """Part of the tokens that are conversations without pictures, about which the model is held to what it would have said."""
     lr: float = 4e-4
     """Peak learning rate of AdamW."""
     matrix_lr: float = 2e-3
     """Peak learning rate of Muon, on the projection, whose weights are small, and on the matrices inside the blocks."""
-    decoder_pace: float = 5.0
+    decoder_pace: float = 2.0
     """How many times these rates are the language model's."""
     held: float = 8.0
     """Weight of what the language model is held to, in the loss."""
