@@ -10,6 +10,7 @@ SERVED = ("bf16", "fp32", "int8")
 """Targets that our own server loads."""
 TARGETS = (*SERVED, "gguf-f16", "gguf-q8_0", "gguf-q4_k", "openvino", "adapter")
 
+ENGINES = ("auto", "vllm")
 TOLERANCES = {"int8": 0.15, "gguf-q8_0": 0.15, "gguf-q4_k": 0.5}
 """What eight and four bits a weight may cost; everything else `TOLERANCE`."""
 TOLERANCE = 0.05
@@ -22,6 +23,8 @@ class DeployConfig:
     target: str = "bf16"
     """What is written: a checkpoint in safetensors, its weights in "bf16", "fp32" or "int8" (W8A8: the decoder's matrices; the
     rest in bf16); one file for llama.cpp, "gguf-f16", "gguf-q8_0" or "gguf-q4_k"; "openvino", OpenVINO's own; or "adapter", PEFT's."""
+    engine: str = "auto"
+    """Who runs the artefact when it is verified: "auto", as its target has it, or "vllm" for weights in bf16 or fp32."""
     calibration: int = 64
     """int8: conversations on which the sizes of activations are measured, shared out among the skills."""
     calibration_texts: int = 24
@@ -46,6 +49,10 @@ class DeployConfig:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise LifecycleError(f'target "{self.target}" is unknown: choose one of {", ".join(TARGETS)}')
+        if self.engine not in ENGINES:
+            raise LifecycleError(f'engine "{self.engine}" is unknown: choose one of {", ".join(ENGINES)}')
+        if self.engine == "vllm" and self.target not in ("bf16", "fp32"):
+            raise LifecycleError(f"vLLM runs checkpoints, not {self.target}: use --target bf16, or leave engine out")
         for name in ("calibration", "calibration_texts", "prompts", "answer_tokens", "max_tokens", "report_limit", "tolerance"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise LifecycleError(f"{name} must be above zero, not {value}")

