@@ -28,11 +28,6 @@ WEIGHT_OF_SIGNS = 0.7
 NEAR_WEIGHTS = {"name": 0.25, "sign": 0.5, "place": 0.5}
 
 
-def pair_loss(images: Tensor, texts: Tensor) -> Tensor:
-    """Which of the texts [N, E] belongs to each of the images [N, E]? The one in the same row. Mean over images, in nats."""
-    return F.cross_entropy(images @ texts.mT, torch.arange(len(images), device=images.device))
-
-
 class TwoTowers(nn.Module):
     """A vision tower, and a table of words that meets it in one space."""
 
