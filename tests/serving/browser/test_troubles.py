@@ -84,7 +84,7 @@ def test_two_tabs_that_answer_at_once_lose_nothing(page):
     ask(second, "bye")
     page.keyboard.press("Escape")
     page.wait_for_selector("body:not(.busy)")
-    assert page.locator("#conversations li").count() == 2
+    until(page, "document.querySelectorAll('#conversations li').length === 2")
     said = page.evaluate(
         "JSON.parse(localStorage['lifecycle.conversations']).map(({ id }) => "
         "JSON.parse(localStorage[`lifecycle.conversation.${id}`]).nodes.map((node) => node.content))"

@@ -116,8 +116,9 @@ def test_a_turn_that_never_ends_is_ended(serve, model, monkeypatch):
     monkeypatch.setattr(hearing, "TURN_SECONDS", 2.0)
     with talk_to(serve(Catalog(model))) as talk:
         talk.say("y" * 60)
+        for _ in range(2):
+            talk.until("input_audio_buffer.committed")
         talk.answer()
-        assert talk.types().count("input_audio_buffer.committed") == 2
 
 
 def test_a_message_that_is_too_large_closes_only_its_own_connection(url):
