@@ -6,6 +6,7 @@ after the other, and each codebook has codes of its own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from lifecycle.speak.sound import RATE
 BOOKS = "speech_codebooks"
 """Where a saved configuration has how many of the codebooks are used."""
 GROUP, CONTEXT = 0.1, 10.0
-"""Seconds of sound that are made at a time, and that are looked back at."""
+"""Seconds of sound that are made at a time at least, and that are looked back at."""
 REFLECTED = 8
 """Frames that the first sound of a codec depends on which mirrors its beginning instead of adding silence before it."""
 
 
-class NeuralCodec:
-    """A `SpeechCodec`."""
+class NeuralCodec(ABC):
+    """A `SpeechCodec`; what the families do in their own way is abstract."""
 
     def __init__(self, model: Any, books: int) -> None:
         config = model.config
@@ -45,7 +46,7 @@ class NeuralCodec:
     @property
     def patterns(self) -> Tensor:
         """As `SpeechCodec`: the entries of the codebooks."""
-        return torch.cat([layer.codebook.embed for layer in self._layers()[: self.books]])
+        return torch.cat([layer.codebook.embed for layer in self.layers()[: self.books]])
 
     @torch.inference_mode()
     def codes_of(self, sounds: Sequence[np.ndarray]) -> list[list[int]]:
@@ -59,9 +60,8 @@ class NeuralCodec:
     @torch.inference_mode()
     def decode(self, frames: Sequence[Sequence[int]]) -> np.ndarray:
         """Frames, a code of each codebook's own in each, to `samples_per_frame` samples for each."""
-        codes = torch.tensor(frames).T[None]  # [1, books, frames]
-        told = self._model.decode(codes) if self._mimi else self._model.decode(codes[None], [None])
-        return told.audio_values[0, 0, : len(frames) * self.samples_per_frame].numpy()
+        told = self.voiced(torch.tensor(frames).T[None])
+        return told[0, 0, : len(frames) * self.samples_per_frame].numpy()
 
     def save(self, directory: Path) -> None:
         """As `SpeechCodec`."""
@@ -71,41 +71,75 @@ class NeuralCodec:
     @classmethod
     def load(cls, ref: str | Path, books: int | None = None) -> NeuralCodec:
         """Of a directory or the hub; without `books`, what `save` wrote. Raises LifecycleError."""
-        from transformers import AutoConfig, EncodecModel, MimiModel
+        from transformers import AutoConfig, AutoModel
 
-        families = {"mimi": MimiModel, "encodec": EncodecModel}
         try:
             config = AutoConfig.from_pretrained(ref)
-            if config.model_type not in families:
-                raise LifecycleError(f"{ref} is a model of the type {config.model_type}: a codec is one of {', '.join(families)}")
-            model = families[config.model_type].from_pretrained(ref)
+            if config.model_type not in FAMILIES:
+                raise LifecycleError(f"{ref} is a model of the type {config.model_type}: a codec is one of {', '.join(FAMILIES)}")
+            model = AutoModel.from_pretrained(ref)
         except (OSError, ValueError) as error:
             raise LifecycleError(f"{ref} holds no codec that can be loaded here: {str(error).strip().splitlines()[0]}") from None
-        return cls(model, getattr(config, BOOKS, 0) if books is None else books)
-
-    @property
-    def _mimi(self) -> bool:
-        return self._model.config.model_type == "mimi"
-
-    def _layers(self) -> list[Any]:
-        quantizer = self._model.quantizer
-        if not self._mimi:
-            return list(quantizer.layers)
-        return [*quantizer.semantic_residual_vector_quantizer.layers, *quantizer.acoustic_residual_vector_quantizer.layers]
+        return FAMILIES[config.model_type](model, getattr(config, BOOKS, 0) if books is None else books)
 
     def _codes(self, sound: np.ndarray) -> list[int]:
         sound = np.pad(sound, (0, -len(sound) % self.samples_per_frame))
-        samples = torch.from_numpy(sound)[None, None]
-        if self._mimi:
-            found = self._model.encode(samples, num_quantizers=self.books).audio_codes[0]
-        else:
-            found = self._model.encode(samples, bandwidth=self._bandwidth()).audio_codes[0, 0, : self.books]
+        found = self.heard(torch.from_numpy(sound)[None, None])
         return (found.T + self.size * torch.arange(self.books)).flatten().tolist()
+
+    @abstractmethod
+    def layers(self) -> list[Any]:
+        """The model's quantizers, from coarse to fine."""
+
+    @abstractmethod
+    def heard(self, samples: Tensor) -> Tensor:
+        """Samples [1, 1, N] in whole frames to the model's own codes, [books, frames]."""
+
+    @abstractmethod
+    def voiced(self, codes: Tensor) -> Tensor:
+        """The model's own codes [1, books, frames] to samples [1, 1, N]."""
+
+
+class Mimi(NeuralCodec):
+    """Its first codebook is of what is said, the others of how it sounds."""
+
+    def layers(self) -> list[Any]:
+        """As `NeuralCodec`."""
+        quantizer = self._model.quantizer
+        return [*quantizer.semantic_residual_vector_quantizer.layers, *quantizer.acoustic_residual_vector_quantizer.layers]
+
+    def heard(self, samples: Tensor) -> Tensor:
+        """As `NeuralCodec`."""
+        return self._model.encode(samples, num_quantizers=self.books).audio_codes[0]
+
+    def voiced(self, codes: Tensor) -> Tensor:
+        """As `NeuralCodec`."""
+        return self._model.decode(codes).audio_values
+
+
+class Encodec(NeuralCodec):
+    """How many codebooks it uses follows from a bandwidth."""
+
+    def layers(self) -> list[Any]:
+        """As `NeuralCodec`."""
+        return list(self._model.quantizer.layers)
+
+    def heard(self, samples: Tensor) -> Tensor:
+        """As `NeuralCodec`."""
+        return self._model.encode(samples, bandwidth=self._bandwidth()).audio_codes[0, 0, : self.books]
+
+    def voiced(self, codes: Tensor) -> Tensor:
+        """As `NeuralCodec`."""
+        return self._model.decode(codes[None], [None]).audio_values
 
     def _bandwidth(self) -> float:
         """The smallest that has all the codebooks."""
         enough = self._model.quantizer.get_num_quantizers_for_bandwidth
         return next(width for width in sorted(self._model.config.target_bandwidths) if enough(width) >= self.books)
+
+
+FAMILIES: dict[str, type[NeuralCodec]] = {"mimi": Mimi, "encodec": Encodec}
+"""By the model's type in transformers."""
 
 
 class NeuralReader:
@@ -128,24 +162,21 @@ class NeuralReader:
             if len(self._begun) == self._codec.books:
                 self._frames.append(self._begun)
                 self._begun = []
-        found = []
-        while len(self._frames) - self._read >= (wanted := self._wanted()):
-            found.append(self._next(wanted))
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+        first = self._codec.reflects and not self._read
+        return self._sound(max(self._group, REFLECTED) if first else self._group)
 
     def finish(self) -> np.ndarray:
         """As `CodeReader`."""
-        left = len(self._frames) - self._read
-        return self._next(left) if left else np.zeros(0, np.float32)
+        return self._sound(1)
 
-    def _wanted(self) -> int:
-        return max(self._group, REFLECTED) if self._codec.reflects and not self._read else self._group
-
-    def _next(self, count: int) -> np.ndarray:
-        since, until = max(0, self._read - self._context), self._read + count
-        sound = self._codec.decode(self._frames[since:until])
+    def _sound(self, least: int) -> np.ndarray:
+        """Of all frames that were not read yet, where there are so many of them."""
+        if len(self._frames) - self._read < least:
+            return np.zeros(0, np.float32)
+        since = max(0, self._read - self._context)
+        sound = self._codec.decode(self._frames[since:])
         new = sound[(self._read - since) * self._codec.samples_per_frame :]
-        self._read = until
+        self._read = len(self._frames)
         return new
 
 
