@@ -76,9 +76,7 @@ class Seer(nn.Module):
 
     def look(self, pixels: Tensor) -> Tensor:
         """Pictures [B, 3, 64, 64] to what the language model reads, [B, TOKENS, its hidden_size]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and next(self.tower.parameters()).requires_grad):
-            states = self.tower(pixels)
-        return self.connector(states)
+        return self.connector(self.tower(pixels))
 
     def state_of_idefics3(self) -> dict[str, Tensor]:
         """The weights under transformers' names."""

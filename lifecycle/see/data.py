@@ -192,9 +192,14 @@ def frames_of(shown: Scene | Clip) -> tuple[list[np.ndarray], list[int]]:
     """Different pictures, uint8 [64, 64, 3] each, and the number of that which stands in each frame; most frames of most clips are alike."""
     if isinstance(shown, Scene):
         return [shown.render()], [0]
-    frames: dict[bytes, np.ndarray] = {}
-    told = [frame.tobytes() for frame in shown.frames() if frames.setdefault(frame.tobytes(), frame) is not None]
-    return list(frames.values()), [list(frames).index(frame) for frame in told]
+    pictures: list[np.ndarray] = []
+    known: dict[bytes, int] = {}
+    numbers = []
+    for frame in shown.frames():
+        numbers.append(known.setdefault(frame.tobytes(), len(pictures)))
+        if numbers[-1] == len(pictures):
+            pictures.append(frame)
+    return pictures, numbers
 
 
 def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
