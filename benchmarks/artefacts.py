@@ -22,7 +22,7 @@ from typing import Any
 from peer_engines.processes import BUILD, make_environment, run
 from results import markdown, publish
 
-from lifecycle import adapters
+from lifecycle import adapters, versions
 from lifecycle.deploy.config import TARGETS, DeployConfig
 from lifecycle.deploy.engines.processes import ENVIRONMENTS, LLAMA_CPP, OPENVINO, Library
 from lifecycle.deploy.export import export
@@ -55,7 +55,7 @@ def measure(registry: ModelRegistry, ref: str, config: DeployConfig) -> dict[str
     if config.target == "adapter" and "adapter" not in registry.names():
         raise LifecycleError(NO_ADAPTER)
     version = registry.load(ADAPTER if config.target == "adapter" else ref)
-    with tempfile.TemporaryDirectory() as place, adapters.merged(version) as whole:
+    with tempfile.TemporaryDirectory() as place, versions.merged(version) as whole:
         artefact = Path(place, "artefact")
         facts = export(version if config.target == "adapter" else whole, config, artefact)
         found = verify(Path(whole.path), artefact, config, Path(adapters.base_of(version).path))

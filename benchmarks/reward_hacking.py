@@ -26,7 +26,7 @@ from typing import Any
 from datasets import Dataset
 from results import markdown, publish
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.evaluation import examination, sets
 from lifecycle.evaluation.statistics import wilson
 from lifecycle.presets import preset
@@ -151,7 +151,7 @@ def card(version: ModelVersion, tasks_of: Mapping[str, Sequence[Task]]) -> dict[
 
 def watched(version: ModelVersion, reward: Reward | None) -> dict[str, list[float]]:
     """What each step of GRPO logged."""
-    steps = [entry for entry in trainers.read_log(version) if "reward" in entry]
+    steps = [entry for entry in versions.read_log(version) if "reward" in entry]
     keys = {"reward": f"rewards/{(reward or grpo.verifier_reward).__name__}/mean", **WATCHED}
     return {name: [round(float(step[key]), 4) for step in steps] for name, key in keys.items()}
 

@@ -64,7 +64,7 @@ LIVE_IN_README = {
 }
 NATIVE_IN_README = {
     "heard": "numbers and names understood",
-    "answered": "answers that others understand",
+    "answered": "right answers, as others hear them",
     "first_audio_ms_p50": "first sound (ms)",
     "first_audio_ms_p95": "p95 (ms)",
 }

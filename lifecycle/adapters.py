@@ -1,13 +1,10 @@
-"""LoRA adapters (Hu et al., 2021) as versions: opened on their base, trained further, merged, published alone.
+"""LoRA adapters (Hu et al., 2021) as versions: put on their base, trained further, published alone.
 
 A version that is an adapter has its base as its first parent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +15,6 @@ from transformers import PreTrainedModel
 from lifecycle.errors import LifecycleError
 from lifecycle.model.directory import is_adapter
 from lifecycle.registry import ModelRegistry, ModelVersion
-from lifecycle.training.processes import processes
 
 TRAINED = "default"
 """PEFT's name of the adapter that is trained; TRL keeps a copy of where it started beside it."""
@@ -36,34 +32,6 @@ def base_of(version: ModelVersion) -> ModelVersion:
 def put_on(base: PreTrainedModel, version: ModelVersion) -> PeftModel:
     """A base with an adapter on it, which alone is trained."""
     return PeftModel.from_pretrained(base, version.path, is_trainable=True)
-
-
-@contextmanager
-def merged(version: ModelVersion) -> Iterator[ModelVersion]:
-    """The version itself; of an adapter the same with a path to a whole checkpoint, while the context lasts.
-
-    For what opens checkpoints and knows nothing of adapters: engines, report cards, reward models.
-    """
-    from lifecycle import trainers
-
-    if not is_adapter(version.path):
-        yield version
-        return
-    registry, name, together = ModelRegistry(version.path.parents[1]), "merged", processes()
-    place = registry.workspace(name, version.manifest_hash, [version])
-
-    def merge() -> None:
-        if together.leads:
-            model, tokenizer = trainers.load(version)
-            trainers.write(place, model.merge_and_unload(), tokenizer, base_of(version), [])
-
-    try:
-        together.in_turn(merge)
-        yield replace(version, path=place)
-        together.agree()  # nobody needs it any more
-    finally:
-        if together.leads:
-            registry.discard_workspace(name, version.manifest_hash)
 
 
 @torch.no_grad()

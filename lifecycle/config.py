@@ -27,6 +27,12 @@ def choose(kind: str, name: str, known: Mapping[str, Config]) -> Config:
     return known[name]
 
 
+def check_seed(seed: int) -> None:
+    """Raises LifecycleError for one that random number generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise LifecycleError(f"seed must be from 0 to {2**32 - 1}, not {seed}")
+
+
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy of a dataclass with fields replaced; strings are parsed to the field's type.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import sys
 import time
@@ -17,6 +19,8 @@ PROCESS = Path("/proc/self")
 class CostMeter:
     """Measures this process, and children that have ended, from its making on.
 
+    With `kept`, a file, an interrupted run's seconds count from where `keep` last wrote them.
+
     On Linux the peak of memory is that of this stretch; elsewhere, that of the process so far. Energy is that of the
     whole machine's processors, whoever else computes.
 
@@ -24,18 +28,35 @@ class CostMeter:
     >>> registry.publish("sft", write, seconds=meter.seconds, cost=meter.read(tokens=1_000_000))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Path | None = None) -> None:
         with suppress(OSError):
             (PROCESS / "clear_refs").write_text("5")  # the peak counts from here on (man 5 proc)
         _reset_gpu()
         self._energy = dict(_energy_counters())
         self._cpu = _cpu_seconds()
         self._started = time.perf_counter()
+        self._kept = kept
+        if kept is not None and kept.is_file():
+            earlier = json.loads(kept.read_text())
+            self._started -= earlier["wall_seconds"]
+            self._cpu -= earlier["cpu_seconds"]
+
+    def keep(self) -> None:
+        """Write down the seconds so far, whole or not at all."""
+        assert self._kept is not None
+        partial = self._kept.with_suffix(".partial")
+        partial.write_text(json.dumps({"wall_seconds": self.seconds, "cpu_seconds": self.cpu_seconds}))
+        os.replace(partial, self._kept)
 
     @property
     def seconds(self) -> float:
         """Wall-clock time so far."""
         return time.perf_counter() - self._started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time so far."""
+        return _cpu_seconds() - self._cpu
 
     def read(self, tokens: float | None = None, earlier: Mapping[str, float] | None = None) -> dict[str, float | int]:
         """For a manifest: wall_seconds, cpu_seconds, peak_memory_bytes, and what is known of tokens, peak_gpu_bytes and joules.
@@ -45,7 +66,7 @@ class CostMeter:
         cost: dict[str, float | int] = {} if tokens is None else {"tokens": int(tokens)}
         cost |= {
             "wall_seconds": round(self.seconds, 3),
-            "cpu_seconds": round(_cpu_seconds() - self._cpu, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_memory_bytes": _peak_memory(),
         }
         if (gpu := _peak_gpu()) is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from lifecycle.config import choose
 from lifecycle.errors import LifecycleError
 
 DTYPES = {"fp32": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "bfloat16": torch.bfloat16}
@@ -36,9 +37,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A name of `DTYPES`, or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated."""
+    """A name of `DTYPES`, or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated.
+
+    Raises LifecycleError for another name.
+    """
     if name != "auto":
-        return DTYPES[name]
+        return choose("dtype", name, DTYPES)
     native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
     return torch.bfloat16 if native else torch.float32
 

@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when the libraries below are imported
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-import torch  # noqa: E402
-from peft import PeftModel  # noqa: E402
-from transformers import (  # noqa: E402
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-)
-from transformers.trainer import TRAINER_STATE_NAME  # noqa: E402
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # noqa: E402
-
-from lifecycle.costs import CostMeter  # noqa: E402
-from lifecycle.errors import LifecycleError  # noqa: E402
-from lifecycle.hardware import choose_device, choose_dtype  # noqa: E402
-from lifecycle.model.directory import is_adapter, is_int8  # noqa: E402
-from lifecycle.registry import ModelRegistry, ModelVersion  # noqa: E402
-from lifecycle.training.processes import processes  # noqa: E402
-from lifecycle.training.resume import Interruption, between_steps  # noqa: E402
-
-LOG = "training_log.jsonl"
-END_OF_TURN = "<|im_end|>"
-
-
-def load(version: ModelVersion) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A version's model, in fp32 and in training mode, and its tokenizer, for which a turn's end is the end."""
-    return load_model(version), load_tokenizer(version)
-
-
-def load_model(version: ModelVersion) -> PreTrainedModel:
-    """A version's model, in fp32 and in training mode; an adapter on its base, of which the adapter alone is trained."""
-    from lifecycle import adapters
-
-    if is_adapter(version.path):
-        return adapters.put_on(load_model(adapters.base_of(version)), version)
-    require_floats(version)
-    return AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32).train()
-
-
-def load_tokenizer(version: ModelVersion) -> PreTrainedTokenizerBase:
-    """A version's tokenizer, for which a turn's end is the end; of an adapter its base's."""
-    from lifecycle import adapters
-
-    tokenizer = AutoTokenizer.from_pretrained(adapters.base_of(version).path)
-    if END_OF_TURN in tokenizer.get_vocab():
-        tokenizer.eos_token = END_OF_TURN
-    return tokenizer
-
-
-def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -> None:
-    """Raises LifecycleError when a stage is run on a parent that it cannot start from."""
-    require_floats(version)
-    if version.manifest.stage not in allowed:
-        raise LifecycleError(
-            f"{stage} starts from a version of stage {' or '.join(allowed)}, but {version.ref} is of stage "
-            f'"{version.manifest.stage}": use --parent {allowed[0]}@latest'
-        )
-
-
-def require_floats(version: ModelVersion) -> None:
-    """Raises LifecycleError for a version in int8: what was rounded away cannot be trained or rounded again."""
-    if is_int8(version.path):
-        parents = version.manifest.parents
-        instead = f"start from its parent {parents[0].ref} instead: --parent {parents[0].ref}" if parents else "import it in floating point"
-        raise LifecycleError(f"{version.ref} holds int8 weights, and only weights in floating point can be trained or deployed: {instead}")
+from lifecycle import adapters, versions
+from lifecycle.costs import CostMeter
+from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.registry import ModelRegistry, ModelVersion
+from lifecycle.training.processes import processes
+from lifecycle.training.resume import Interruption, between_steps
 
 
 def share(batch: int, name: str) -> int:
@@ -106,12 +47,14 @@ def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[s
         "disable_tqdm": False,
     }
 
+COSTS = "costs.json"
+
 
 class _StopBetweenSteps(TrainerCallback):
-    """Ctrl-C asks for a checkpoint and the end, and not in the middle of a step; a loss that is lost ends the run."""
+    """Ctrl-C asks for a checkpoint and the end, and not in the middle of a step; a loss that is lost ends the run. Costs are kept with a checkpoint."""
 
-    def __init__(self, interrupted: Interruption) -> None:
-        self.interrupted = interrupted
+    def __init__(self, interrupted: Interruption, meter: CostMeter) -> None:
+        self.interrupted, self.meter = interrupted, meter
         self.stopped = False
         """Whether somebody pressed Ctrl-C, in this or in another process."""
 
@@ -126,27 +69,42 @@ class _StopBetweenSteps(TrainerCallback):
             control.should_training_stop = True
         return control
 
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.meter.keep()
+
 
 def _finite(entry: dict[str, Any]) -> bool:
     return math.isfinite(float(entry.get("loss", 0.0)))
 
 
-def _last_checkpoint(directory: Path) -> str | None:
+def meter(workspace: Path) -> CostMeter:
+    """What a run in this workspace costs, its interruptions included."""
+    return CostMeter(workspace / COSTS)
+
+
+def _last_checkpoint(directory: Path) -> Path | None:
     """The newest checkpoint that was written to its end: the trainer's state comes last."""
     whole = [path.parent for path in directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def train(trainer: Trainer) -> list[dict[str, Any]]:
+def train(trainer: Trainer, meter: CostMeter) -> list[dict[str, Any]]:
     """Run a trainer to its end and return its log; goes on from the last checkpoint in its output directory.
 
     Ctrl-C saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss is not finite.
     """
     with between_steps() as interrupted, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        stop = _StopBetweenSteps(interrupted)
+        stop = _StopBetweenSteps(interrupted, meter)
         trainer.add_callback(stop)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(Path(trainer.args.output_dir)))
+        checkpoint = _last_checkpoint(Path(trainer.args.output_dir))
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
+        if checkpoint and state.global_step >= state.max_steps:  # all but published; transformers would take one more step
+            trainer._load_from_checkpoint(str(checkpoint))
+            trainer.state = state
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if stop.stopped or interrupted.requested:
             raise KeyboardInterrupt
     history = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
@@ -155,24 +113,6 @@ def train(trainer: Trainer) -> list[dict[str, Any]]:
         what = f"the loss is {lost['loss']} at step {lost['step']}" if lost else "the weights are not finite after the last step"
         raise LifecycleError(f"{what}; nothing was published: try a lower --set lr=")
     return history
-
-
-def write(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: ModelVersion, history: list) -> None:
-    """Fill a version directory: weights, tokenizer, the parent's generation config, the training log.
-
-    Of an adapter what PEFT saves and the log; `parent` is its base then.
-    """
-    if isinstance(model, PeftModel):
-        from lifecycle import adapters
-
-        adapters.write(directory, model, parent)
-        return write_log(directory, history)
-    # generate() during evaluation may have changed the model's own; the parent's is what was meant.
-    if (Path(parent.path) / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(parent.path)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    write_log(directory, history)
 
 
 def publish(
@@ -190,15 +130,13 @@ def publish(
 
     The first of `parents` is what training started from, before which an adapter's base is put; `facts` are what `ModelRegistry.publish` takes besides.
     """
-    from lifecycle import adapters
-
     model, tokenizer, history = trained
     parents = adapters.parents_of(model, parents)
 
     def publish() -> ModelVersion:
         version = registry.publish(
             name,
-            lambda directory: write(directory, model, tokenizer, parents[0], history),
+            lambda directory: versions.write(directory, model, tokenizer, parents[0], history),
             parents=parents,
             config=config,
             seed=config.seed,
@@ -211,16 +149,6 @@ def publish(
         return version
 
     return processes().in_turn(lambda: registry.find(name, fingerprint) or publish())
-
-
-def write_log(directory: Path, history: list[dict[str, Any]]) -> None:
-    """One JSON object a line."""
-    (directory / LOG).write_text("".join(json.dumps(entry) + "\n" for entry in history))
-
-
-def read_log(version: ModelVersion) -> list[dict[str, Any]]:
-    """The training log of a published version, one entry a logged step."""
-    return [json.loads(line) for line in (Path(version.path) / LOG).read_text().splitlines()]
 
 
 def last(history: list[dict[str, Any]], key: str) -> float | None:

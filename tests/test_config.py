@@ -4,9 +4,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal
 
 import pytest
+import torch
 
 from lifecycle.config import choose, near_miss, override, parse_assignments
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_dtype
 from lifecycle.presets import preset
 from lifecycle.world.config import PRESETS
 
@@ -120,6 +122,24 @@ def test_every_preset_builds_and_overrides_to_itself(name):
         for key, value in same.items():
             if isinstance(value, int | float | str | None):
                 assert override(settings, {key: str(value)}) == settings, key
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "said"),
+    [
+        *((stage, {"seed": -1}, "seed must be from 0 to 4294967295, not -1") for stage in ("pretrain", "sft", "rlhf", "see", "speak", "feedback")),
+        ("pretrain", {"schedule": "wsd", "decay": 0}, "decay is a part of the budget, above 0 and at most 1, not 0"),
+        ("see", {"num_heads": 0}, "num_heads must be above zero"),
+    ],
+)
+def test_values_that_no_run_could_take_are_refused_at_once(stage, changes, said):
+    with pytest.raises(LifecycleError, match=said):
+        override(getattr(preset("tiny"), stage), {key: str(value) for key, value in changes.items()})
+
+
+def test_an_unknown_arithmetic_is_named():
+    with pytest.raises(LifecycleError, match='unknown dtype "fp16": choose one of bf16, bfloat16, float32, fp32'):
+        choose_dtype("fp16", torch.device("cpu"))
 
 
 def test_an_unknown_preset_lists_the_known_ones():

@@ -23,6 +23,16 @@ def test_waiting_costs_no_processor_time():
     assert cost["cpu_seconds"] < cost["wall_seconds"] and "tokens" not in cost
 
 
+def test_an_interrupted_run_counts_on_from_what_it_kept(tmp_path):
+    file = tmp_path / "costs.json"
+    first = CostMeter(file)
+    time.sleep(0.05)
+    first.keep()
+    assert [one.name for one in tmp_path.iterdir()] == ["costs.json"]
+    later = CostMeter(file)
+    assert later.seconds >= 0.05 and later.cpu_seconds >= 0
+
+
 def test_figures_of_earlier_stretches_replace_this_ones():
     cost = CostMeter().read(earlier={"wall_seconds": 100.0, "flops": 5.0})
     assert cost["wall_seconds"] == 100.0 and cost["flops"] == 5.0

@@ -41,9 +41,9 @@ def run(
     offers. Raises LifecycleError for a parent of the wrong stage, and when the reloaded artefact does not say what its parent
     says (then nothing is published).
     """
-    from lifecycle import trainers
+    from lifecycle import versions
 
-    trainers.require_stage(parent, NAME, PARENTS)
+    versions.require_stage(parent, NAME, PARENTS)
     served = config.target in SERVED
     name = NAME if served else f"{NAME}-{config.target}"
     licence = licences(registry, parent)
@@ -62,16 +62,17 @@ def run(
 def _publish(
     config: DeployConfig, registry: ModelRegistry, name: str, parent: ModelVersion, preset: str | None, data: DataRef, work: str
 ) -> ModelVersion:
-    from lifecycle import adapters
+    from lifecycle import adapters, versions
     from lifecycle.deploy.export import export
     from lifecycle.deploy.verification import verify
 
     meter = CostMeter()
     # Measured before it is published: what the manifest records must be known by then.
     artefact = registry.workspace(name, work, [parent]) / "artefact"
+    shutil.rmtree(artefact, ignore_errors=True)  # whoever was killed left it half-written
     base = adapters.base_of(parent)
     try:
-        with adapters.merged(parent) as whole:
+        with versions.merged(parent) as whole:
             facts = export(parent if config.target == "adapter" else whole, config, artefact, data.detail.get("license", ""))
             measured = verify(Path(whole.path), artefact, config, Path(base.path)) | facts
             if measured["mean_difference"] > config.allowed:

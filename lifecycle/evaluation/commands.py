@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+ANSWERING = ("import", "pretrain", "sft", "adapter", "rlhf-dpo", "rlhf-kto", "rlhf", "see", "speak", "deploy")
+"""Stages whose versions write; others hold a tokenizer, data, a judge, or a part of a model."""
+
 
 @click.command()
 @click.argument("refs", nargs=-1, metavar="[REF]...")
@@ -31,7 +34,7 @@ def report(
     from lifecycle.evaluation import sets
     from lifecycle.registry import ModelRegistry
 
-    names = sets.skills([name.strip() for name in skills.split(",") if name.strip()] if skills else None)
+    names = sets.skills([name.strip() for name in skills.split(",") if name.strip()]) if skills else None
     registry = ModelRegistry()
     versions = [registry.load(ref) for ref in refs] or chain(registry)
     say = lambda line: click.echo(line, err=True)  # noqa: E731
@@ -71,5 +74,5 @@ def evaluate(url: str, model: str, skills: str, file: Path | None, limit: int | 
 
 
 def chain(registry, ref: str = "production") -> list:
-    """The versions that led to `ref` and can answer, oldest first."""
-    return [version for version in registry.lineage(ref) if version.manifest.stage not in ("tokenizer", "encoder", "rlhf-pairs", "rlhf-reward")][::-1]
+    """The versions that led to `ref` and can answer, oldest first, their files checked."""
+    return [registry.load(version.ref) for version in reversed(registry.lineage(ref)) if version.manifest.stage in ANSWERING]

@@ -47,10 +47,10 @@ class Sample:
 
 def examine(version: ModelVersion, tasks_of: Mapping[str, Sequence[Task]]) -> dict[str, Answers]:
     """A version's answers by skill; its files are taken as verified."""
-    from lifecycle import adapters
+    from lifecycle import versions
     from lifecycle.evaluation.answering import Answerer
 
-    with adapters.merged(version) as whole:
+    with versions.merged(version) as whole:
         answerer = Answerer.load(Path(whole.path), is_base=version.manifest.stage == "pretrain")
     return {skill: Answers.judge(tasks, answerer.answer(tasks)) for skill, tasks in tasks_of.items()}
 

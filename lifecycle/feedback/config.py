@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -31,6 +32,7 @@ class FeedbackConfig:
     """DPO: weight of the loss of plain imitation of the better answer."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("save_every", "least", "steps"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")

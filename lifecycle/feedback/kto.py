@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lifecycle.costs import CostMeter
 from lifecycle.feedback.config import FeedbackConfig
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.pairs import read
@@ -18,19 +17,19 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     """
     from trl import KTOConfig, KTOTrainer
 
-    from lifecycle import trainers
+    from lifecycle import trainers, versions
     from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, thumbs])
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, thumbs])
-    meter = CostMeter()
+    meter = trainers.meter(workspace)
     rows, data = read(thumbs)
     liked = sum(rows["label"])
     disliked = len(rows) - liked
-    model, tokenizer = trainers.load(parent)
-    reference = trainers.load_model(parent)
+    model, tokenizer = versions.load(parent)
+    reference = versions.load_model(parent)
     trainer = KTOTrainer(
         model,
         ref_model=reference,
@@ -48,7 +47,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
         processing_class=tokenizer,
     )
     leave_padding_out(model, reference, dtype=config.dtype)
-    history = trainers.train(trainer)
+    history = trainers.train(trainer, meter)
     return trainers.publish(
         registry,
         NAME,

@@ -19,11 +19,11 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     The data are versions too: "rlhf-pairs/N" and "rlhf-thumbs/N". What is registered already is not repeated. Raises
     LifecycleError for a parent of the wrong stage and for a file that has too little to learn from.
     """
-    from lifecycle import trainers
+    from lifecycle import versions
     from lifecycle.feedback import kto
     from lifecycle.rlhf import dpo, pairs
 
-    trainers.require_stage(parent, "rlhf", PARENTS)
+    versions.require_stage(parent, "rlhf", PARENTS)
     found = collect(marks, config.least)
     version = parent
     if found.pairs:

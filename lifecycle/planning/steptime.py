@@ -17,7 +17,7 @@ UNITS = {"ms": 1e3, "us/token": 1e6, "ns/position": 1e9, "us/sequence": 1e6}
 
 @dataclass(frozen=True, slots=True)
 class StepTimeModel:
-    """Seconds. The defaults are those of benchmarks/simulator.md: 15.7M parameters, bfloat16, one core."""
+    """Seconds. The defaults were measured on an early engine: 15.7M parameters, bfloat16, one core."""
 
     base: float = 1.4e-2
     per_token: float = 2.4e-4

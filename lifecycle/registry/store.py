@@ -144,8 +144,7 @@ class ModelRegistry:
     def load(self, ref: str) -> ModelVersion:
         """`resolve`, and every file checked against its sha256; raises LifecycleError naming what is wrong."""
         version = self.resolve(ref)
-        if self.remote:
-            self.remote.fetch(version)
+        self._fetch(version)
         if found := problems(version.path, version.manifest.files):
             raise LifecycleError(f"{version.ref} is damaged: {'; '.join(found)} (in {version.path}). Restore or republish it")
         return version
@@ -166,6 +165,7 @@ class ModelRegistry:
         matching = (version for version in reversed(self.versions(name)) if version.manifest.fingerprint == fingerprint)
         if (found := next(matching, None)) is not None:
             workspaces.discard_finished(self.root, fingerprint)
+            self._fetch(found)
         return found
 
     def lineage(self, ref: str) -> list[ModelVersion]:
@@ -252,6 +252,13 @@ class ModelRegistry:
 
         data = DataRef(f"imported:{source or directory}", content, detail or {})
         return self.publish(name, copy, stage="import", data=data, fingerprint=content, card=card)
+
+    def _fetch(self, version: ModelVersion) -> None:
+        """Have a version's files here, where they are elsewhere; of an adapter its base's, too, for it is opened on it."""
+        if self.remote:
+            self.remote.fetch(version)
+            if "adapter_config.json" in version.manifest.files and version.manifest.parents:
+                self.remote.fetch(self.resolve(version.manifest.parents[0].ref))
 
     def _locate(self, ref: str) -> tuple[str, int]:
         return locate(ref, self._numbers(), read_aliases(self.root), self.location)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lifecycle.costs import CostMeter
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.rlhf.pairs import read
@@ -14,7 +13,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-dpo/N"."""
     from trl import DPOConfig, DPOTrainer
 
-    from lifecycle import trainers
+    from lifecycle import trainers, versions
     from lifecycle.model.directory import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
@@ -22,10 +21,10 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, pairs])
-    meter = CostMeter()
+    meter = trainers.meter(workspace)
     rows, data = read(pairs)
-    model, tokenizer = trainers.load(parent)
-    references = [] if is_adapter(parent.path) else [trainers.load_model(parent)]  # beside an adapter TRL keeps a copy of it
+    model, tokenizer = versions.load(parent)
+    references = [] if is_adapter(parent.path) else [versions.load_model(parent)]  # beside an adapter TRL keeps a copy of it
     trainer = DPOTrainer(
         model,
         ref_model=references[0] if references else None,
@@ -43,7 +42,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         processing_class=tokenizer,
     )
     leave_padding_out(model, *references, dtype=config.dtype)
-    history = trainers.train(trainer)
+    history = trainers.train(trainer, meter)
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),
         "pair_accuracy": trainers.last(history, "rewards/accuracies"),

@@ -10,7 +10,6 @@ from typing import Any
 
 from datasets import Dataset
 
-from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
@@ -50,7 +49,7 @@ def run(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from lifecycle import adapters, trainers
+    from lifecycle import trainers, versions
     from lifecycle.rlhf.engines import open_engine
     from lifecycle.rlhf.policy_trainer import ALGORITHMS
     from lifecycle.rlhf.unpadded import leave_padding_out
@@ -62,12 +61,12 @@ def run(
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, reward_model])
-    meter = CostMeter()
-    model, tokenizer = trainers.load(parent)
+    meter = trainers.meter(workspace)
+    model, tokenizer = versions.load(parent)
     judge = AutoModelForSequenceClassification.from_pretrained(reward_model.path, num_labels=1, dtype=torch.float32)
-    judge_tokenizer = trainers.load_tokenizer(parent)
+    judge_tokenizer = versions.load_tokenizer(parent)
     group = trainers.share(config.grpo_prompts, "grpo_prompts") * config.grpo_group  # answers that this process samples
-    with adapters.merged(parent) as whole:
+    with versions.merged(parent) as whole:
         engine = open_engine(config.rollouts, whole.path, dtype=config.dtype, sequences=group)
     limits = [Limit("the KL divergence", "kl", config.kl_limit), Limit("the mean length", LENGTH, config.length_limit)]
     watch = Watch(limits, config.on_runaway)
@@ -97,7 +96,7 @@ def run(
     references = [] if trainer.ref_model is None else [trainer.ref_model]
     leave_padding_out(model, judge, *references, dtype=config.dtype, temperature=config.grpo_temperature)
     with closing(engine):
-        history = trainers.train(trainer)
+        history = trainers.train(trainer, meter)
     watch.restore(model)
     metrics = {
         "verified": mean_of_last(history, "rewards/verifier_reward/mean"),

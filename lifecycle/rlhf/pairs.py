@@ -50,7 +50,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, ta
     for task, answers, verdicts in _judged(config, parent, tasks):
         verified += sum(verdicts)
         rows += [_row(task, *pair) for pair in pair_up(answers, verdicts, config.pairs_per_prompt)]
-    if len({row["prompt"][0]["content"] for row in rows}) < 2:  # one to learn from and one to hold out
+    if len({json.dumps(row["prompt"]) for row in rows}) < 2:  # one to learn from and one to hold out
         raise LifecycleError(
             f"{parent.ref} answered each of {len(tasks)} prompts {config.pair_answers} times, and no two prompts got both an answer "
             "that passes its check and one that does not: start from a model that is right now and then, or --set pair_answers=16"
@@ -116,8 +116,10 @@ def _check(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Raises LifecycleError for pairs that teach nothing: of one answer, both ways round, or the same ones over and over."""
     seen = set()
     for row in rows:
+        if empty := next((column for column in COLUMNS if not row[column]), None):
+            raise LifecycleError(f'{path}: a pair has no message in "{empty}": write at least one, or leave the pair out')
         prompt, chosen, rejected = (json.dumps(row[column]) for column in COLUMNS)
-        question = json.dumps(row["prompt"][-1]["content"] if row["prompt"] else "")[:60]
+        question = json.dumps(row["prompt"][-1]["content"])[:60]
         if chosen == rejected:
             raise LifecycleError(f"{path}: the answers to {question} are the same, so neither is better: leave that pair out")
         if (prompt, rejected, chosen) in seen:
@@ -156,10 +158,10 @@ def _judged(config: RLHFConfig, parent: ModelVersion, tasks: Dataset) -> Iterato
     """Each task with its answers and whether they pass, some hundreds of prompts at a time."""
     from tqdm import tqdm
 
-    from lifecycle import trainers
+    from lifecycle import versions
     from lifecycle.rlhf.engines import open_engine
 
-    tokenizer, count = trainers.load_tokenizer(parent), config.pair_answers
+    tokenizer, count = versions.load_tokenizer(parent), config.pair_answers
     ask = lambda task: tokenizer.apply_chat_template(task["prompt"], add_generation_prompt=True, return_dict=False)  # noqa: E731
     engine = open_engine(config.rollouts, parent.path, dtype=config.dtype, sequences=SEQUENCES)
     with closing(engine), tqdm(total=len(tasks) * count, unit="answer", desc=NAME) as progress:

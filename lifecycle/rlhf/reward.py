@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 from datasets import Dataset
 
-from lifecycle.costs import CostMeter
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.config import RLHFConfig
 from lifecycle.rlhf.pairs import read
@@ -25,7 +25,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
-    from lifecycle import trainers
+    from lifecycle import trainers, versions
     from lifecycle.model.optimizer import MuonAdamW
     from lifecycle.rlhf.calibration import calibration, margins
     from lifecycle.rlhf.unpadded import leave_padding_out
@@ -34,9 +34,9 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
     if (published := registry.find(NAME, work)) is not None:
         return published
     workspace = registry.workspace(NAME, work, [parent, pairs])
-    meter = CostMeter()
+    meter = trainers.meter(workspace)
     rows, data = read(pairs)
-    tokenizer = trainers.load_tokenizer(parent)
+    tokenizer = versions.load_tokenizer(parent)
     model = AutoModelForSequenceClassification.from_pretrained(parent.path, num_labels=1, dtype=torch.float32)
     model.config.pad_token_id = tokenizer.pad_token_id
     torch.nn.init.zeros_(model.score.weight)  # no answer is preferred yet, where random weights would prefer some
@@ -58,7 +58,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         optimizers=(MuonAdamW(model, lr=config.reward_lr, matrix_lr=5 * config.reward_lr), None),
     )
     leave_padding_out(model, dtype=config.dtype)
-    history = trainers.train(trainer)
+    history = trainers.train(trainer, meter)
     measured = trainer.evaluate()
     sure = calibration(margins(model, tokenizer, list(held_out)))
     return trainers.publish(
@@ -84,7 +84,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
 
 def split(pairs: Dataset) -> tuple[Dataset, Dataset]:
     """(held out, rest): no prompt is in both, so a score that knows a prompt by heart gains nothing."""
-    prompts = [row[0]["content"] for row in pairs["prompt"]]
+    prompts = [json.dumps(row) for row in pairs["prompt"]]
     wanted, kept, count = max(1, min(HELD_OUT_PAIRS, len(pairs) // 5)), set(), 0
     for prompt, pairs_of_it in Counter(prompts).items():
         if count >= wanted:

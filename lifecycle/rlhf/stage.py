@@ -31,11 +31,11 @@ def run(
     `given` are preference pairs to take in place of sampled ones, `conversations` what GRPO rehearses. `tasks` has the columns "prompt" (messages), "check" (JSON text) and "skill". Parts that are registered already are
     not repeated. Raises LifecycleError for a parent of the wrong stage and for one whose answers make no pairs.
     """
-    from lifecycle import adapters, trainers
+    from lifecycle import versions
     from lifecycle.rlhf import dpo, grpo, pairs, reward
 
-    trainers.require_stage(parent, "rlhf", PARENTS)
-    with adapters.merged(parent) as whole:
+    versions.require_stage(parent, "rlhf", PARENTS)
+    with versions.merged(parent) as whole:
 
         def take() -> ModelVersion:
             if given is not None:

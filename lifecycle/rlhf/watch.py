@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 log = logging.getLogger(__name__)
 
+WATCH = "watch.pt"
 PATIENCE = 3
 """Steps in a row beyond a limit that make a runaway: a single batch may be an odd one."""
 
@@ -40,6 +44,13 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         self._good = self._copy(model)
+        kept = _beside(args, state)
+        if self.limits and kept.is_file():  # a run that goes on
+            self._beyond, self._good = torch.load(kept, weights_only=True, map_location=args.device)
+
+    def on_save(self, args, state, control, **kwargs):
+        if self.limits and state.is_world_process_zero:
+            torch.save((self._beyond, self._good), _beside(args, state))
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         self._begun = self._copy(model)
@@ -74,3 +85,8 @@ class Watch(TrainerCallback):
         if not self.limits:
             return {}
         return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+
+
+def _beside(args: Any, state: Any) -> Path:
+    """Where a checkpoint keeps what the watch knows."""
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / WATCH

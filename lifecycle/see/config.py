@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -55,7 +56,8 @@ class SeeConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
+        check_seed(self.seed)
+        for name in ("num_layers", "num_heads", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
                      "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
 from lifecycle.model.decoder import IGNORE
@@ -59,7 +59,7 @@ def run(
     once; an interrupted one goes on from its last checkpoint.
     Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
     """
-    trainers.require_stage(parent, NAME, PARENTS)
+    versions.require_stage(parent, NAME, PARENTS)
     encoder = train_encoder(config, registry, parent, preset)
     work = fingerprint(NAME, {**asdict(config), "drawn by": code_hash()}, [parent, encoder], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -75,7 +75,7 @@ def run(
 
     def write(directory: Path) -> None:
         save(seer, config, tokenizer, directory)
-        trainers.write_log(directory, history)
+        versions.write_log(directory, history)
 
     version = registry.publish(
         NAME,
@@ -114,7 +114,7 @@ def train_encoder(config: SeeConfig, registry: ModelRegistry, parent: ModelVersi
         rest = {name: weight for name, weight in _plain(towers).items() if not name.startswith("vision.")}
         save_file(rest, directory / WORDS, metadata={"format": "pt"})
         tokenizer.save_pretrained(directory)
-        trainers.write_log(directory, history)
+        versions.write_log(directory, history)
 
     version = registry.publish(
         ENCODER,

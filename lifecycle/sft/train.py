@@ -41,9 +41,9 @@ def run(
     Raises LifecycleError for a parent of the wrong stage, for data without an assistant's turn and for a loss that is
     not finite; KeyboardInterrupt after Ctrl-C, with a checkpoint kept.
     """
-    from lifecycle import trainers
+    from lifecycle import versions
 
-    trainers.require_stage(parent, NAME, PARENTS)
+    versions.require_stage(parent, NAME, PARENTS)
     work = fingerprint(NAME, config, [parent], data)
     name = ADAPTER if config.method == "adapter" else NAME
     if (published := registry.find(name, work)) is not None:
@@ -52,12 +52,11 @@ def run(
     workspace = registry.workspace(NAME, work, [parent])
     meter = CostMeter()
     trained = train(config, parent, conversations, workspace, on_step)
-    seconds = trained.cost.get("wall_seconds", meter.seconds)  # of a resumed run: all of them
 
     def publish() -> ModelVersion:
         version = registry.publish(
             name,
-            lambda directory: trainers.write(directory, trained.model, trained.tokenizer, parent, trained.history),
+            lambda directory: versions.write(directory, trained.model, trained.tokenizer, parent, trained.history),
             parents=[parent],
             config=config,
             preset=preset,
@@ -65,7 +64,7 @@ def run(
             metrics=trained.metrics,
             seed=config.seed,
             fingerprint=work,
-            seconds=seconds,
+            seconds=trained.cost["wall_seconds"],
             cost=meter.read(earlier=trained.cost),
             card=f"{parent.ref} after supervised fine-tuning ({config.method}) on {len(conversations):,} conversations. It chats.",
         )
@@ -96,11 +95,11 @@ def train(
     on_step: Callable[[StepRecord], None] | None = None,
 ) -> Trained:
     """Fine-tune in our own loop where the decoder can hold the model and every weight is trained, else with TRL."""
-    from lifecycle import trainers
+    from lifecycle import versions
     from lifecycle.model.checkpoint import written_out
 
     if config.method == "full":
-        model, tokenizer = trainers.load(parent)
+        model, tokenizer = versions.load(parent)
         if (decoder := written_out(model)) is not None:
             return _train_decoder(config, model, decoder, tokenizer, conversations, workspace, on_step)
     return _train_with_trl(config, parent, conversations, workspace)
@@ -124,8 +123,9 @@ def _train_decoder(config, model, decoder, tokenizer, conversations, workspace, 
 def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace: Path) -> Trained:
     from lifecycle import trainers
 
+    meter = trainers.meter(workspace)
     trainer = make_trainer(config, parent, conversations, workspace)
-    history = trainers.train(trainer)
+    history = trainers.train(trainer, meter)
     metrics = {
         "token_accuracy": trainers.last(history, "mean_token_accuracy"),
         "train_loss": trainers.last(history, "loss"),
@@ -133,7 +133,8 @@ def _train_with_trl(config: SFTConfig, parent: ModelVersion, conversations: Data
     }
     model = trainer.model.merge_and_unload() if config.method == "lora" else trainer.model
     tokens = round(config.epochs * sum(map(len, trainer.train_dataset["input_ids"])))
-    return Trained(model, trainer.processing_class, history, metrics, {"tokens": tokens})
+    cost = {"tokens": tokens, "wall_seconds": meter.seconds, "cpu_seconds": meter.cpu_seconds}
+    return Trained(model, trainer.processing_class, history, metrics, cost)
 
 
 def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset, workspace):
@@ -141,12 +142,12 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
     from peft import LoraConfig
     from trl import SFTConfig as TRLConfig
 
-    from lifecycle import trainers
+    from lifecycle import trainers, versions
     from lifecycle.model.optimizer import MuonAdamW
     from lifecycle.sft.data import PackedRows, tokenize
     from lifecycle.sft.loss import AnswerLossTrainer
 
-    model, tokenizer = trainers.load(parent)
+    model, tokenizer = versions.load(parent)
     arguments = TRLConfig(
         **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
         # Not assistant_only_loss: TRL takes the mask from the column "assistant_masks" when rows are tokenised already.

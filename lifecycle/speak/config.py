@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -45,6 +46,7 @@ class SpeakConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("codebooks", "codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "former", "lr", "matrix_lr", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")

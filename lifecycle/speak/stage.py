@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
+from lifecycle.hardware import choose_device
 from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.directory import CODEC_DIRECTORY
@@ -53,7 +54,7 @@ def run(
     registered already is returned at once; an interrupted one goes on from its last checkpoint.
     Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
     """
-    trainers.require_stage(parent, NAME, PARENTS)
+    versions.require_stage(parent, NAME, PARENTS)
     codec_version = codec_of(config, registry, preset)
     work = fingerprint(NAME, config, [parent, codec_version], data)
     if (published := registry.find(NAME, work)) is not None:
@@ -72,7 +73,7 @@ def run(
     def write(directory: Path) -> None:
         save_checkpoint(decoder, decoder.config, tokenizer, directory)
         writer.codec.save(directory / CODEC_DIRECTORY)
-        trainers.write_log(directory, history)
+        versions.write_log(directory, history)
 
     version = registry.publish(
         NAME,
@@ -126,7 +127,7 @@ def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None
 
     def write(directory: Path) -> None:
         codec.save(directory)
-        trainers.write_log(directory, history)
+        versions.write_log(directory, history)
 
     return registry.publish(
         CODEC,
@@ -145,7 +146,8 @@ def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None
 
 def converse(decoder: Decoder, before: Decoder, config: SpeakConfig, writer: Writer, texts: Documents | None, workspace: Path):
     """Learn to hear and to answer, in place; how much work it was, and the log."""
-    before = deepcopy(before).requires_grad_(False)
+    device = choose_device("auto")
+    before = deepcopy(before).requires_grad_(False).to(device)
 
     def step_of(step: int) -> Step:
         said = writer.batch(config, step)
@@ -154,7 +156,7 @@ def converse(decoder: Decoder, before: Decoder, config: SpeakConfig, writer: Wri
                 f"a turn of {longest} tokens does not fit the model's context of {decoder.config.context_length}: take a codec with fewer "
                 "codes a second, or fewer codebooks of it (--set codebooks=1)"
             )
-        nats, right = decoder.score(said.tokens, said.targets, said.lengths)
+        nats, right = decoder.score(said.tokens.to(device), said.targets.to(device), said.lengths)
         wanted = len(said.tokens) * config.text / (1 - config.text)
         told = remembered(texts, wanted, random.Random(f"speak {config.seed} {step}"))
         loss = nats / said.count

@@ -49,6 +49,10 @@ class Alone:
         """Each flag, true when it is true in any process."""
         return flags
 
+    def tell(self, what: Found) -> Found:
+        """In every process what the leader has said."""
+        return what
+
     def in_turn(self, do: Callable[[], Found]) -> Found:
         """Let the leader do something that leaves its result on the disk, then the others, who find it there."""
         return do()
@@ -110,6 +114,13 @@ class Together(Alone):
         told = torch.tensor(flags, dtype=torch.int32)
         distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return tuple(bool(flag) for flag in told.tolist())
+
+    def tell(self, what: Found) -> Found:
+        from torch import distributed
+
+        told = [what]
+        distributed.broadcast_object_list(told, src=0)
+        return told[0]
 
     def in_turn(self, do: Callable[[], Found]) -> Found:
         if not self.leads:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from sft.tiny import WORLD, Start
 from transformers import AutoModelForSequenceClassification
 
-from lifecycle import presets, trainers
+from lifecycle import presets, versions
 from lifecycle.rlhf import RLHFConfig, grpo, pairs
 from lifecycle.world.tasks import verified_prompts
 
@@ -35,9 +35,9 @@ def registry(tmp_path, monkeypatch) -> Start:
     policy = start.model("sft")
     judge = AutoModelForSequenceClassification.from_pretrained(policy.path, num_labels=1)
     torch.nn.init.zeros_(judge.score.weight)
-    tokenizer = trainers.load_tokenizer(policy)
+    tokenizer = versions.load_tokenizer(policy)
     judge.config.pad_token_id = tokenizer.pad_token_id
-    start.registry.publish("rlhf-reward", lambda directory: trainers.write(directory, judge, tokenizer, policy, []), parents=[policy])
+    start.registry.publish("rlhf-reward", lambda directory: versions.write(directory, judge, tokenizer, policy, []), parents=[policy])
     rows = [{"prompt": [{"role": "user", "content": f"{n}?"}], "chosen": says("Yes."), "rejected": says("No.")} for n in range(4)]
     write = lambda directory: (directory / pairs.FILE).write_text("\n".join(map(json.dumps, rows)))  # noqa: E731
     start.registry.publish(pairs.NAME, write, parents=[policy])
@@ -86,6 +86,6 @@ def test_another_reward_is_another_run_and_the_verifier_is_still_asked(registry)
         for reward in (None, coin, coin)
     ]
     assert [version.ref for version in versions] == ["rlhf/1", "rlhf/2", "rlhf/2"]
-    logged = trainers.read_log(versions[1])[0]
+    logged = versions.read_log(versions[1])[0]
     assert logged["reward"] == pytest.approx(logged["rewards/coin/mean"])
     assert "rewards/verifier_reward/mean" in logged and versions[1].manifest.metrics["verified"] == logged["rewards/verifier_reward/mean"]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from sft.tiny import SHAPE, Start
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.cli import main
 from lifecycle.deploy import DeployConfig, rounding, run
 from lifecycle.errors import LifecycleError
@@ -84,7 +84,7 @@ def test_everything_that_loads_versions_opens_it(deployed):
 
 
 def test_calibration_reads_as_many_conversations_as_it_is_told_with_answers(start):
-    model, tokenizer = trainers.load(start.model("sft"))
+    model, tokenizer = versions.load(start.model("sft"))
     read = rounding.conversations(model, tokenizer, 9)
     assert len(read) == 9
     asked = sets.development(sets.skills(None)[0], 1)[0]
@@ -93,7 +93,7 @@ def test_calibration_reads_as_many_conversations_as_it_is_told_with_answers(star
 
 
 def test_calibration_reads_what_the_model_makes_up_the_same_every_time(start):
-    model, _ = trainers.load(start.model("sft"))
+    model, _ = versions.load(start.model("sft"))
     state = torch.get_rng_state()
     texts = rounding.made_up(model, 3)
     assert rounding.made_up(model, 3) == texts
@@ -108,9 +108,9 @@ def test_an_int8_version_is_no_parent(deployed):
     with pytest.raises(LifecycleError, match=message):
         run(CONFIG, start.registry, parent=version)
     with pytest.raises(LifecycleError, match=message):
-        trainers.load(version)
+        versions.load(version)
     with pytest.raises(LifecycleError, match=message):
-        trainers.require_stage(version, "rlhf", ("sft",))
+        versions.require_stage(version, "rlhf", ("sft",))
 
 
 def test_our_own_decoder_says_that_it_is_not_for_it(deployed):
@@ -134,7 +134,7 @@ def test_too_much_lost_publishes_nothing(start):
     ("key", "value", "reason"), [("model_type", "gemma2", '"gemma2" is not one of llama'), ("hidden_act", "gelu", '"gelu" is not silu')]
 )
 def test_a_family_that_cannot_be_folded_is_refused(start, key, value, reason):
-    model, tokenizer = trainers.load(start.model("sft"))
+    model, tokenizer = versions.load(start.model("sft"))
     setattr(model.config, key, value)
     with pytest.raises(LifecycleError, match=f"sft/1 cannot be rounded to int8.*{reason}.*--target bf16"):
         rounding.to_int8(model, tokenizer, 2, 1, "sft/1")

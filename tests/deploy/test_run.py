@@ -142,6 +142,25 @@ def test_a_parent_of_the_wrong_stage_is_refused(start, stage):
         deploy(start, parent)
 
 
+def test_what_a_killed_run_left_half_written_is_not_published(start, monkeypatch):
+    from lifecycle.deploy import export
+
+    def die(parent, config, directory, licence):
+        directory.mkdir(parents=True)
+        (directory / "half.safetensors").write_bytes(b"half")
+        raise OSError("out of luck")
+
+    parent = start.model("sft")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "export", die)
+        patch.setattr(type(start.registry), "discard_workspace", lambda *arguments: None)  # nobody did, as after kill -9
+        patch.setattr(shutil, "rmtree", lambda *arguments, **named: None)
+        with pytest.raises(OSError, match="out of luck"):
+            deploy(start, parent, EXACT)
+    ref, _ = deploy(start, parent, EXACT)
+    assert "half.safetensors" not in start.registry.load(ref).manifest.files
+
+
 def test_an_unknown_target_is_refused():
     with pytest.raises(LifecycleError, match='target "fp8" is unknown: choose one of bf16, fp32, int8, gguf-f16'):
         DeployConfig(target="fp8")

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from sft.tiny import SHAPE, Start
 from torch import nn
 
-from lifecycle import adapters, trainers
+from lifecycle import adapters, versions
 from lifecycle.cli import main
 from lifecycle.deploy import DeployConfig, export, run
 from lifecycle.deploy.engines import processes
@@ -120,7 +120,7 @@ def test_an_adapter_is_deployed_alone_or_merged(start):
     assert alone.size < base.size and alone.manifest.metrics["base"] == base.ref and alone.manifest.metrics["agreement"] > 0.98
     merged = run(replace(CONFIG, target="fp32"), start.registry, parent=adapter)
     assert merged.ref == "deploy/1" and merged.manifest.metrics["agreement"] == 1
-    trainers.load(alone)  # on its base
+    versions.load(alone)  # on its base
 
 
 def test_a_whole_model_is_no_adapter(start):

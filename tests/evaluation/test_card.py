@@ -143,10 +143,23 @@ def test_the_command_prints_a_table_and_writes_its_rows(start, tmp_path, monkeyp
 def test_without_a_reference_the_whole_way_to_production_is_scored(start, monkeypatch):
     monkeypatch.setenv("LIFECYCLE_REGISTRY", str(start.registry.root))
     base = start.model("pretrain")
-    tuned = start.registry.publish("sft", lambda target: copy_checkpoint(base.path, target), parents=[base])
+    marks = start.registry.publish("rlhf-thumbs", lambda target: (target / "thumbs.jsonl").write_text("{}\n"))
+    codec = start.registry.publish("codec", lambda target: (target / "codec.json").write_text("{}\n"))
+    tuned = start.registry.publish("sft", lambda target: copy_checkpoint(base.path, target), parents=[base, marks, codec])
     start.registry.set_alias("production", tuned.ref)
     result = CliRunner().invoke(main, ["report", "--limit", "1", "--skills", "sums"])
     assert result.stdout.startswith("| skill | pretrain/1 | sft/1 | chance |"), result.output
+
+
+def test_the_command_asks_about_pictures_unless_skills_are_named(start, monkeypatch):
+    monkeypatch.setenv("LIFECYCLE_REGISTRY", str(start.registry.root))
+    start.model("sft")
+    asked = []
+    monkeypatch.setattr("lifecycle.model.directory.sees", lambda path: True)
+    monkeypatch.setattr("lifecycle.evaluation.card.seeing_rows", lambda version, limit, development: asked.append(version.ref) or [])
+    for words in ([], ["--skills", "sums"]):
+        assert CliRunner().invoke(main, ["report", "sft/1", "--limit", "1", *words]).exit_code == 0
+    assert asked == ["sft/1"]
 
 
 def asked(skill: str) -> list[str]:

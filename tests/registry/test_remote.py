@@ -70,6 +70,21 @@ def test_what_one_machine_publishes_another_one_loads(machine, write):
     assert there.publish("sft", write).ref == "sft/2" and here.latest("sft").ref == "sft/2"
 
 
+def test_work_that_another_machine_has_done_is_found_with_its_files(machine, write):
+    here, there = map(machine, MACHINES)
+    here.publish("tokenizer", write, fingerprint="abc")
+    found = there.find("tokenizer", "abc")
+    assert found.ref == "tokenizer/1" and (found.path / "model.safetensors").is_file()
+
+
+def test_an_adapter_comes_with_its_base(machine, write):
+    here, there = map(machine, MACHINES)
+    base = here.publish("sft", write)
+    here.publish("adapter", lambda place: (place / "adapter_config.json").write_text("{}"), parents=[base])
+    loaded = there.load("adapter/1")
+    assert (loaded.path.parents[1] / "sft" / "1" / "model.safetensors").is_file()
+
+
 def test_a_publisher_that_dies_leaves_nothing_to_be_seen(machine, write, monkeypatch):
     here, there = map(machine, MACHINES)
     here.publish("sft", write)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from sft.tiny import WORLD, Start, same
 
-from lifecycle import adapters, sft, trainers
+from lifecycle import adapters, sft, versions
 from lifecycle.evaluation import sets
 from lifecycle.evaluation.examination import examine
 from lifecycle.rlhf import RLHFConfig, run
@@ -73,16 +73,26 @@ def test_each_stage_goes_on_from_the_one_before(finished):
 
 def test_what_samples_has_the_weights_of_the_merged_model(finished):
     version = finished.registry.load("rlhf/1")
-    model = trainers.load_model(version)
-    base = {name: weight.clone() for name, weight in trainers.load_model(adapters.base_of(version)).state_dict().items()}
+    model = versions.load_model(version)
+    base = {name: weight.clone() for name, weight in versions.load_model(adapters.base_of(version)).state_dict().items()}
     given = adapters.checkpoint_weights(model)
-    with adapters.merged(version) as whole:
-        merged = trainers.load_model(whole).state_dict()
+    with versions.merged(version) as whole:
+        merged = versions.load_model(whole).state_dict()
         assert whole.ref == version.ref and whole.path != version.path
     assert given.keys() == merged.keys() == base.keys() and not Path(whole.path).exists()
     for name, weight in merged.items():
         torch.testing.assert_close(given[name], weight)
         assert torch.equal(base[name], weight) == ("_proj" not in name), name
+
+
+def test_who_has_merged_it_keeps_it_while_somebody_else_merges_it_too(finished):
+    version = finished.registry.load("rlhf/1")
+    with versions.merged(version) as mine:
+        with versions.merged(version) as others:
+            assert Path(others.path) != Path(mine.path)
+        assert not Path(others.path).exists()
+        assert versions.load_model(mine) is not None
+    assert not Path(mine.path).exists()
 
 
 def test_it_is_served_on_its_base_and_answers_differently(finished):

@@ -87,6 +87,15 @@ def pair(prompt: str) -> dict:
     return {column: [{"role": role, "content": content}] for column, (role, content) in says.items()}
 
 
+def test_prompts_that_begin_alike_are_different_prompts(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    rules = {"role": "system", "content": "You are helpful."}
+    rows = [{**pair(prompt), "prompt": [rules, *pair(prompt)["prompt"]]} for prompt in "abc"]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    held_out, rest = split(pairs.read_file(file)[0])
+    assert (len(held_out), len(rest)) == (1, 2)
+
+
 def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
     registry = ModelRegistry(tmp_path / "registry")
     file = tmp_path / "mine.jsonl"
@@ -110,6 +119,8 @@ def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
         ([pair("a"), 7], "line 2: expected"),
         ([pair("a"), {**pair("b"), "rejected": pair("b")["chosen"]}], 'answers to "b" are the same'),
         ([pair("a"), pair("b"), {**pair("b"), "chosen": pair("b")["rejected"], "rejected": pair("b")["chosen"]}], "both ways round"),
+        ([pair("a"), {**pair("b"), "prompt": []}], 'no message in "prompt"'),
+        ([pair("a"), {**pair("b"), "rejected": []}], 'no message in "rejected"'),
         ([pair("a"), *[pair("b")] * 4], "only 2 of 5 pairs are different ones"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sft.tiny import WORLD, same, weights
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig, grpo
 from lifecycle.rlhf.watch import PATIENCE
@@ -29,9 +29,9 @@ def judged(start):
     policy = start.registry.load("sft/1")
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(policy.path, num_labels=1)
-    tokenizer = trainers.load_tokenizer(policy)
+    tokenizer = versions.load_tokenizer(policy)
     model.config.pad_token_id = tokenizer.pad_token_id
-    start.registry.publish("rlhf-reward", lambda directory: trainers.write(directory, model, tokenizer, policy, []), parents=[policy])
+    start.registry.publish("rlhf-reward", lambda directory: versions.write(directory, model, tokenizer, policy, []), parents=[policy])
     return start
 
 
@@ -45,7 +45,7 @@ def learn(judged, config=CONFIG, conversations=None):
 def test_each_step_logs_what_shows_a_hacked_reward(judged, algorithm):
     config = replace(CONFIG, algorithm=algorithm, grpo_lr=1e-2, reward_model_weight=1.0)
     version = learn(judged, config)
-    steps = [entry for entry in trainers.read_log(version) if "reward" in entry]
+    steps = [entry for entry in versions.read_log(version) if "reward" in entry]
     assert len(steps) == config.grpo_steps
     for entry in steps:
         assert {"kl", "entropy", "completions/mean_length", "rewards/verifier_reward/mean"} <= entry.keys()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sft.tiny import WORLD, same, weights
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig
 from lifecycle.rlhf.rehearsal import Rehearsal
@@ -26,12 +26,12 @@ def conversations():
 
 def rehearsal(version, conversations, **how):
     how = {"steps": 3, "batch": 4, "longest": 512, "weight": 1.0, "seed": 0} | how
-    return Rehearsal.of(conversations[0], trainers.load_tokenizer(version), **how)
+    return Rehearsal.of(conversations[0], versions.load_tokenizer(version), **how)
 
 
 def test_the_loss_is_that_of_each_conversation_alone(start, conversations):
     version = start.registry.load("sft/1")
-    model = trainers.load_model(version)
+    model = versions.load_model(version)
     given = rehearsal(version, conversations, weight=0.5)
     total, count = 0.0, 0
     for tokens, labels in given.batches[1]:
@@ -44,7 +44,7 @@ def test_the_loss_is_that_of_each_conversation_alone(start, conversations):
 def test_only_the_assistants_words_are_rehearsed(start, conversations):
     version = start.registry.load("sft/1")
     given = rehearsal(version, conversations)
-    masks = {tuple(row["input_ids"]): row["assistant_masks"] for row in tokenize(conversations[0], trainers.load_tokenizer(version))}
+    masks = {tuple(row["input_ids"]): row["assistant_masks"] for row in tokenize(conversations[0], versions.load_tokenizer(version))}
     for tokens, labels in (row for batch in given.batches for row in batch):
         assert (labels != -100).int().tolist() == masks[tuple(tokens.tolist())]
 
@@ -54,10 +54,10 @@ def test_without_any_reward_what_was_taught_is_still_learnt(judged, conversation
     start = judged.registry.load("sft/1")
     assert same(weights(learn(judged, EIGHT_STEPS)), weights(start))  # no answer beats its group
     version = learn(judged, EIGHT_STEPS, conversations)
-    losses = [entry["rehearsal"] for entry in trainers.read_log(version) if "rehearsal" in entry]
+    losses = [entry["rehearsal"] for entry in versions.read_log(version) if "rehearsal" in entry]
     assert len(losses) == 8
     given = rehearsal(start, conversations, seed=7)
-    before, after = (given.loss(trainers.load_model(one), 0).item() for one in (start, version))
+    before, after = (given.loss(versions.load_model(one), 0).item() for one in (start, version))
     assert after < before - 0.1
     assert version.manifest.data.id.endswith(f"rehearsing {conversations[1].id}")
 

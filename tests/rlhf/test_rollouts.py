@@ -6,7 +6,7 @@ import pytest
 import torch
 from sft.tiny import Start
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig
 from lifecycle.rlhf.engines import open_engine
@@ -37,7 +37,7 @@ def version(start: Start):
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", ENGINES)
 def test_sampled_log_probabilities_are_those_of_one_forward_pass(version, make, dtype):
-    model = trainers.load_model(version).eval()
+    model = versions.load_model(version).eval()
     with closing(make(version.path, dtype=dtype, sequences=4)) as engine:
         for prompt, answer in zip(PROMPTS, answers(engine), strict=True):
             assert len(answer.tokens) == len(answer.logprobs) > 0
@@ -58,7 +58,7 @@ def test_an_answer_keeps_the_token_that_ends_it_and_its_log_probability(version,
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_after_an_update_the_engine_says_what_the_new_model_says(start, version, dtype):
-    other = trainers.load_model(start.model("sft", seed=7)).eval()
+    other = versions.load_model(start.model("sft", seed=7)).eval()
     with closing(EngineRollouts(version.path, dtype=dtype, sequences=4)) as engine:
         before = answers(engine, temperature=0)
         engine.update_weights(other.state_dict())
@@ -86,7 +86,7 @@ def test_prompts_in_a_batch_are_answered_as_alone_and_seeds_decide(version, dtyp
 
 
 def test_weights_that_are_not_numbers_are_named(version):
-    weights = trainers.load_model(version).state_dict()
+    weights = versions.load_model(version).state_dict()
     weights["model.norm.weight"] = weights["model.norm.weight"] * float("nan")
     with closing(EngineRollouts(version.path, dtype="bf16", sequences=4)) as engine:
         with pytest.raises(LifecycleError, match="model.norm.weight has values that are not numbers"):

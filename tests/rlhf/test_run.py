@@ -9,7 +9,7 @@ import torch
 from sft.tiny import WORLD, Start, pressing_ctrl_c, same, weights
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from lifecycle import trainers
+from lifecycle import trainers, versions
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf import RLHFConfig, run
 from lifecycle.rlhf.grpo import verifier_reward
@@ -81,7 +81,7 @@ def test_what_comes_out_still_writes(finished, ref):
 
 def test_grpo_logs_how_much_is_verified(finished):
     version = finished.registry.load("rlhf/1")
-    log = trainers.read_log(version)
+    log = versions.read_log(version)
     shares = [entry["rewards/verifier_reward/mean"] for entry in log if "rewards/verifier_reward/mean" in entry]
     assert len(shares) == CONFIG.grpo_steps and all(0 <= share <= 1 for share in shares)
     assert version.manifest.metrics["verified_at_start"] == shares[0]
@@ -103,7 +103,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(start, finished, monkeypat
 
 
 def test_a_run_that_is_published_is_not_repeated(finished, monkeypatch):
-    monkeypatch.setattr(trainers, "train", lambda trainer: pytest.fail("trained again"))
+    monkeypatch.setattr(trainers, "train", lambda trainer, meter: pytest.fail("trained again"))
     monkeypatch.setattr("lifecycle.rlhf.pairs._judged", lambda *arguments: pytest.fail("sampled again"))
     assert reinforce(finished).ref == "rlhf/1"
 

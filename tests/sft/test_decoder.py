@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from trl import SFTTrainer
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.model.checkpoint import written_out
 from lifecycle.model.decoder import IGNORE
@@ -102,4 +102,4 @@ def test_a_model_with_something_the_decoder_lacks_is_not_written_out(trainer):
     assert written_out(LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=2))) is not None
     assert written_out(LlamaForCausalLM(LlamaConfig(**shape, attention_bias=True))) is None
     assert written_out(Qwen2ForCausalLM(Qwen2Config(**shape))) is None
-    assert written_out(trainers.AutoModelForCausalLM.from_config(trainer.model.config)) is not None
+    assert written_out(versions.AutoModelForCausalLM.from_config(trainer.model.config)) is not None

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.sft import SFTConfig, run
 from lifecycle.world.conversations import sft_conversations
@@ -53,7 +53,7 @@ def uninterrupted(template, tmp_path_factory) -> dict:
 def test_a_run_learns_and_publishes_a_plain_checkpoint(uninterrupted, config):
     version = uninterrupted[config.method]
     assert version.manifest.stage == "sft" and version.manifest.parents[0].ref == "pretrain/1"
-    losses = [entry["loss"] for entry in trainers.read_log(version) if "loss" in entry]
+    losses = [entry["loss"] for entry in versions.read_log(version) if "loss" in entry]
     assert losses[-1] < losses[0]
     assert 0 < version.manifest.metrics["token_accuracy"] < 1
     assert not [file for file in version.manifest.files if "adapter" in file]
@@ -104,6 +104,20 @@ def test_interrupted_after_the_last_step_it_only_publishes(start, uninterrupted,
     assert same(weights(fine_tune(start)), weights(uninterrupted["full"]))
 
 
+def test_a_trainer_of_trl_that_has_only_to_publish_takes_no_more_steps(start, uninterrupted, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(start.registry), "publish", lambda *arguments, **named: (_ for _ in ()).throw(OSError("no room")))
+        with pytest.raises(OSError, match="no room"):
+            fine_tune(start, LORA)
+    (workspace,) = start.workspaces()
+    spent = json.loads((workspace / "costs.json").read_text())
+    version = fine_tune(start, LORA)
+    assert same(weights(version), weights(uninterrupted["lora"]))
+    steps = [[entry["step"] for entry in versions.read_log(one)] for one in (version, uninterrupted["lora"])]
+    assert steps[0] == steps[1]
+    assert version.manifest.cost["wall_seconds"] >= spent["wall_seconds"] and version.manifest.cost["cpu_seconds"] >= spent["cpu_seconds"]
+
+
 def test_a_checkpoint_that_was_cut_short_is_passed_over(start, uninterrupted, monkeypatch):
     interrupt(start, monkeypatch, 3, LORA)
     (workspace,) = start.workspaces()
@@ -124,13 +138,13 @@ def test_killed_between_checkpoints_it_goes_on_from_the_last_one(start, uninterr
     version = fine_tune(start, on_step=lambda record: seen.append(record.step))
     assert seen[0] == CONFIG.save_every + 1
     assert same(weights(version), weights(uninterrupted["full"]))
-    assert [entry["step"] for entry in trainers.read_log(version)] == list(range(1, seen[-1] + 1))
+    assert [entry["step"] for entry in versions.read_log(version)] == list(range(1, seen[-1] + 1))
 
 
 def test_a_model_that_the_decoder_cannot_hold_learns_with_trl(start):
     shape = dict(vocab_size=420, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
     guest = Qwen2ForCausalLM(Qwen2Config(**shape, num_key_value_heads=2))
-    words = trainers.load_tokenizer(start.registry.load("tokenizer/1"))
+    words = versions.load_tokenizer(start.registry.load("tokenizer/1"))
 
     def write(directory):
         guest.save_pretrained(directory)
@@ -138,7 +152,7 @@ def test_a_model_that_the_decoder_cannot_hold_learns_with_trl(start):
 
     parent = start.registry.publish("guest", write, stage="import")
     version = fine_tune(start, parent=parent, on_step=lambda record: pytest.fail("in our own loop"))
-    losses = [entry["loss"] for entry in trainers.read_log(version) if "loss" in entry]
+    losses = [entry["loss"] for entry in versions.read_log(version) if "loss" in entry]
     assert losses[-1] < losses[0]
     assert AutoModelForCausalLM.from_pretrained(version.path).config.model_type == "qwen2"
 
@@ -170,5 +184,5 @@ def test_a_parent_of_the_wrong_stage_is_refused(start):
 
 
 def test_the_log_is_one_json_object_a_line(uninterrupted):
-    path = uninterrupted["full"].path / trainers.LOG
+    path = uninterrupted["full"].path / versions.LOG
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()][0] == 1

@@ -72,9 +72,9 @@ def pressing_ctrl_c(monkeypatch, step: int):
 
     train = trainers.train
 
-    def interrupted(trainer):
+    def interrupted(trainer, meter):
         trainer.add_callback(PressCtrlC(step))
-        return train(trainer)
+        return train(trainer, meter)
 
     monkeypatch.setattr(trainers, "train", interrupted)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sft.tiny import Start
 
-from lifecycle import trainers
+from lifecycle import versions
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from lifecycle.training.batches import Documents, collate
@@ -93,7 +93,7 @@ def test_two_processes_reinforce_together(tmp_path):
     Start.make(root).model("sft")
     finish(root, "rlhf")
     registry = ModelRegistry(root)
-    judged = [entry["reward"] for entry in trainers.read_log(registry.load("rlhf/1")) if "reward" in entry]
+    judged = [entry["reward"] for entry in versions.read_log(registry.load("rlhf/1")) if "reward" in entry]
     assert len(judged) == registry.load("rlhf/1").manifest.config["grpo_steps"]
     assert [ref for ref in registry.refs() if ref.startswith("rlhf")] == ["rlhf/1", "rlhf-dpo/1", "rlhf-pairs/1", "rlhf-reward/1"]
 
