@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--max-num-batched-tokens", type=int, help="Most tokens computed in one step.")
 @click.option("--kv-memory", type=int, metavar="MB", help="Memory for keys and values.")
 @click.option("--backend", help="auto, native, packed or padded.")
-@click.option("--dtype", help="auto, float32 or bfloat16.")
+@click.option("--dtype", help="auto, float32, bfloat16 or int8.")
 @click.option("--replicas", type=int, help="Engines in processes of their own, through Ray.")
 @click.option(
     "--adapter",

@@ -19,6 +19,9 @@ class AdapterUse:
         """Requests may name it from now on."""
         self._users[adapter_id] = set()
 
+    def __contains__(self, adapter_id: str) -> bool:
+        return adapter_id in self._users
+
     def begin(self, request: Request) -> None:
         """Count a request in. Raises ModelNotFound when its adapter is not there, or takes no new ones."""
         if request.adapter is None:

@@ -211,8 +211,13 @@ class EngineLoop:
             self._adapters.add(adapter_id)
 
     def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
-        """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did."""
+        """Refuse new requests that name it, wait for the others, cancel those that take longer; True when none did.
+
+        One that is not there has gone already.
+        """
         with self._lock:
+            if adapter_id not in self._adapters:
+                return True
             users = self._adapters.leave(adapter_id)
             in_time = self._idle.wait_for(lambda: not users, timeout)
             late = list(users)

@@ -38,6 +38,8 @@ class MultiStep:
             if item.kind != "decode" or item.drafts or not sampling.likeliest_suffices:
                 return work
             ahead = min(ahead, sampling.max_tokens - item.sequence.generated - 1)
+            if (unread := item.sequence.request.ahead) is not None:
+                ahead = min(ahead, unread - 1)
         return self._scheduler.go_ahead(work, ahead) if ahead > 0 else work
 
     def observe(self, work: list[Work], seconds: float) -> None:

@@ -47,11 +47,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said; `text` is "" when nobody spoke. `language` as in ISO 639-1."""
+    """What was said; `text` is "" when nobody spoke."""
 
     text: str
     segments: tuple[Segment, ...] = ()
-    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,11 @@ class SpeechToText(Protocol):
     languages: tuple[str, ...]
     """As in ISO 639-1; empty: any."""
 
-    def transcribe(self, audio: Audio) -> Transcript:
-        """Sound at any rate, of at most what fits in memory. Silence and noise give an empty text, never an error."""
+    def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
+        """Sound at any rate, of at most what fits in memory. Silence and noise give an empty text, never an error.
+
+        `language`: which of `languages` is spoken, if that is known.
+        """
 
 
 class TextToSpeech(Protocol):

@@ -53,18 +53,18 @@ class Voice:
             raise InvalidRequest(
                 f'"language" must be one of {", ".join(engine.languages)}: {engine.name} hears no other', param="language"
             )
-        return self._heard(audio)
+        return self._heard(audio, language)
 
     def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[SpeechChunk]:
         """Sentence by sentence. Raises `InvalidRequest` for an unknown voice or speed; `SpeechMissing`."""
         engine = self.engines.to_speech()
         return self._spoken(engine.speak(text, choose_voice(engine, voice), speed))
 
-    def _heard(self, audio: Audio) -> Iterator[list[Segment]]:
+    def _heard(self, audio: Audio, language: str | None) -> Iterator[list[Segment]]:
         engine = self.engines.to_text()
         for start, piece in self.cut(audio):
             with self._place():
-                found = engine.transcribe(piece).segments
+                found = engine.transcribe(piece, language).segments
             yield [later(segment, start) for segment in found]
 
     def _spoken(self, chunks: Iterator[SpeechChunk]) -> Iterator[SpeechChunk]:

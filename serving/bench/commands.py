@@ -34,7 +34,7 @@ def bench() -> None:
 @click.option("--model", default="production", show_default=True, help="A version, an alias or a directory.")
 @click.option("--backend", help="How to run the model; auto by default.")
 @click.option("--policy", help="Batching policy.")
-@click.option("--dtype", help="auto, float32 or bfloat16.")
+@click.option("--dtype", help="auto, float32, bfloat16 or int8.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
 @click.option("--record", type=FILE, help="Also write what the engine did, for lifecycle timeline.")
 @click.option("--json", "json_file", type=FILE, help="Also write the figures here.")

@@ -131,10 +131,17 @@ class Trials:
         tasks = self._canary.rules.canary_card
         if not tasks:
             return []
-        if self._exam is None or self._exam[0] != candidate:
-            self._exam = candidate, self._examiner.submit(self._examine, candidate, production, tasks)
+        between = candidate, production
+        if self._exam is None or self._exam[0] != between:
+            self._exam = between, self._examiner.submit(self._examine, candidate, production, tasks)
         future = self._exam[1]
-        return future.result() if future.done() else None
+        if not future.done():
+            return None
+        if (error := future.exception()) is None:
+            return future.result()
+        self._exam, self._refused = None, candidate
+        log.warning("%s cannot be examined, and %s goes on answering: %s", candidate, production, error)
+        return None
 
     def _judge_candidate(self) -> None:
         trial = self._canary.trial

@@ -8,6 +8,7 @@ from flask import Response, g, jsonify, request
 
 from serving.application.attention import Glance, LookedAt
 from serving.presentation.body import read_json
+from serving.presentation.hearing import hear
 from serving.presentation.schemas.attention import AttentionRequest
 from serving.presentation.schemas.translate import read
 from serving.presentation.seeing import large_body, look
@@ -20,7 +21,7 @@ DIGITS = 7
 def attention(state: ServerState) -> Response:
     """Computed on the thread of the request, beside the engine."""
     with large_body(state, request):
-        asked = read(AttentionRequest, read_json(request))
+        asked, _ = hear(state, read(AttentionRequest, read_json(request)))
         command = asked.command(look(state, asked.model, asked.sources()))
     model = state.model(asked.model)
     g.answering = model.version

@@ -31,6 +31,9 @@ TYPES = {
     "mp3": "audio/mpeg", "opus": "audio/ogg", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav", "pcm": "audio/pcm",
 }
 LANGUAGES = {"en": "english"}
+"""What OpenAI calls them; others go by their code."""
+UNDETERMINED = "und"
+"""ISO 639-2's code for a language that nobody has told and that the model keeps to itself."""
 
 
 def audio_blueprint(state: ServerState) -> Blueprint:
@@ -74,11 +77,12 @@ def transcribe(state: ServerState) -> Response:
             f'"timestamp_granularities" cannot have "word": {engine.name} knows the times of segments only',
             param="timestamp_granularities",
         )
-    return transcript_response(asked, audio, segments)
+    spoken = asked.language or (engine.languages[0] if len(engine.languages) == 1 else UNDETERMINED)
+    return transcript_response(asked, audio, segments, spoken)
 
 
-def transcript_response(asked: TranscriptionRequest, audio: Audio, segments: list[Segment]) -> Response:
-    """In the form that was asked for."""
+def transcript_response(asked: TranscriptionRequest, audio: Audio, segments: list[Segment], language: str) -> Response:
+    """In the form that was asked for; `language` as in ISO 639."""
     text = " ".join(segment.text for segment in segments)
     if asked.response_format == "text":
         return Response(text + "\n", content_type="text/plain; charset=utf-8")
@@ -89,7 +93,7 @@ def transcript_response(asked: TranscriptionRequest, audio: Audio, segments: lis
     body: dict[str, Any] = {"text": text, "usage": usage(audio.seconds)}
     if asked.response_format == "verbose_json":
         wanted = asked.timestamp_granularities or ["segment"]
-        body |= {"task": "transcribe", "language": LANGUAGES["en"], "duration": round(audio.seconds, 3)}
+        body |= {"task": "transcribe", "language": LANGUAGES.get(language, language), "duration": round(audio.seconds, 3)}
         if "segment" in wanted:
             body["segments"] = [
                 {"id": at, "start": round(one.start, 3), "end": round(one.end, 3), "text": one.text}

@@ -21,24 +21,29 @@ def read_json(request: Request) -> Any:
     most = request.max_content_length
     if most is not None and request.content_length is None and len(raw) >= most:
         raise RequestEntityTooLarge  # in chunks: what came after the limit has been cut off silently
+    return parse(raw)
+
+
+def parse(raw: bytes, what: str = "the request body") -> Any:
+    """A JSON value. Raises `InvalidRequest` with the place of the mistake in `what`."""
     try:
         value = json.loads(raw.decode(), parse_constant=_refuse)
         if b"\\ud" in raw.lower():  # half of a surrogate pair passes JSON and breaks everything later
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the request body is not UTF-8: byte {error.start} is wrong") from None
+        raise InvalidRequest(f"{what} is not UTF-8: byte {error.start} is wrong") from None
     except UnicodeEncodeError:
-        raise InvalidRequest("a string in the request body holds half of a surrogate pair") from None
+        raise InvalidRequest(f"a string in {what} holds half of a surrogate pair") from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(
-            f"the request body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+            f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from None
     except RecursionError:
-        raise InvalidRequest("the request body is nested too deeply") from None
+        raise InvalidRequest(f"{what} is nested too deeply") from None
     except ValueError as error:
-        raise InvalidRequest(f"the request body is not JSON: {error}") from None
+        raise InvalidRequest(f"{what} is not JSON: {error}") from None
     if depth(value) > MAX_DEPTH:
-        raise InvalidRequest(f"the request body is nested deeper than {MAX_DEPTH} levels")
+        raise InvalidRequest(f"{what} is nested deeper than {MAX_DEPTH} levels")
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from serving.application.live.settings import AnswerRequest, AnswerSettings, Liv
 from serving.application.voice import Voice, choose_voice
 from serving.domain.errors import InvalidRequest, ServingError
 from serving.domain.turn_taking import TurnRules, by_words
+from serving.presentation.body import parse
 from serving.presentation.outbox import Outbox
 from serving.presentation.realtime_json import error_event, server_event, session_json
 from serving.presentation.realtime_model import ConnectedModel
@@ -212,6 +212,8 @@ def read_json(message: str | bytes) -> object:
     if isinstance(message, bytes):
         raise InvalidRequest("events are JSON in text messages, not binary ones", code="invalid_json")
     try:
-        return json.loads(message)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("this is no JSON", code="invalid_json") from None
+        return parse(message.encode(), "the event")
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), code="invalid_json") from None
+    except UnicodeEncodeError:
+        raise InvalidRequest("the event holds half of a surrogate pair", code="invalid_json") from None

@@ -190,6 +190,8 @@ class ResponseRecord:
         yield self._event("response.content_part.added", **self._place(), part=dict(part))
 
     def _text(self, delta: TextDelta) -> Iterator[dict[str, Any]]:
+        if self._message is None and not delta.text:
+            return  # likelihoods of a call's tokens, at the end
         if self._message is None:
             yield from self._open_message()
         part = self._message["content"][0]

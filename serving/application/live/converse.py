@@ -198,6 +198,11 @@ class Converse:
             self._commit_item(heard)
         self._write(heard)
 
+    def turn_dropped(self, turn: int) -> None:
+        with self._lock:
+            self._drop_prepared()
+            self._forget(turn)
+
     def commit_done(self) -> None:
         with self._lock:
             self._committing -= 1
@@ -216,10 +221,20 @@ class Converse:
     def _commit_item(self, heard: Heard) -> None:
         item = Item(self._items[heard.turn], parts=[Part("input_audio", None)])
         self._lengths[heard.turn] = len(heard.data) / heard.format.width / heard.format.rate
-        previous = self._dialogue.add(item)
+        try:
+            previous = self._dialogue.add(item)
+        except InvalidRequest:
+            self._forget(heard.turn)
+            raise
         self._sink.tell(Committed(item.id, previous))
         self._sink.tell(ItemAdded(copy.deepcopy(item), previous))
         self._sink.tell(ItemAdded(copy.deepcopy(item), previous, done=True))
+
+    def _forget(self, turn: int) -> None:
+        for known in (self._items, self._told, self._lengths):
+            known.pop(turn, None)
+        self._detected.discard(turn)
+        self._changed.notify_all()
 
     def _write(self, heard: Heard) -> None:
         if not self._scribe.finish(heard):

@@ -48,6 +48,9 @@ class TurnListener(Protocol):
 
     def turn_committed(self, heard: Heard) -> None: ...
 
+    def turn_dropped(self, turn: int) -> None:
+        """One that had started will not end: nobody looks for its end any more."""
+
     def commit_done(self) -> None:
         """A turn that was to be committed has been, or cannot be."""
 
@@ -77,7 +80,7 @@ class Ears:
     # -- from any thread ----------------------------------------------------------------------------------------------
 
     def configure(self, format: SoundFormat, rules: TurnRules | None) -> None:
-        """From here on sound comes like this. Another format or other rules forget what was not committed."""
+        """From here on sound comes like this. Another format forgets what was not committed, other rules a turn that has begun."""
         self._limit = int(BUFFER_SECONDS * format.rate) * format.width
         self._put(lambda: self._configure(format, rules))
 
@@ -133,13 +136,15 @@ class Ears:
 
     def _configure(self, format: SoundFormat, rules: TurnRules | None) -> None:
         other = self._format is None or self._format.name != format.name
+        if not other and rules == (None if self._taking is None else self._taking.rules):
+            return
+        if self.speaking:
+            self._listener.turn_dropped(self._turn)
         if other:
             self._format = format
             self._start, self._buffer = 0, bytearray()
         if rules is None:
             self._taking = None
-            return
-        if not other and self._taking is not None and self._taking.rules == rules:
             return
         self._restart()
         self._taking = TurnTaking(rules)

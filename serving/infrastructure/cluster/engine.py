@@ -31,6 +31,8 @@ from serving.infrastructure.cluster.replica import Batch, Build
 from serving.infrastructure.cluster.state import Flight, Replica
 from serving.infrastructure.config import ServingConfig
 
+EMBEDDINGS = 8
+"""Requests for vectors that are with a replica at a time: they take turns there, and each holds one of its threads."""
 LOST = "the replica that computed this answer was lost; send the request again"
 
 
@@ -45,6 +47,7 @@ class ReplicatedEngine:
         self._config = config
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # replicas came or went, requests ended
+        self._embeddings = threading.BoundedSemaphore(EMBEDDINGS)
         self._flights: dict[str, Flight] = {}
         self._router = PrefixRouter()
         self._draining = self._closed = False
@@ -120,6 +123,7 @@ class ReplicatedEngine:
                 self._fleet.lose(replica)
                 continue
             except RayError as error:
+                replica.actor.cancel.remote(flight.request.id, None)  # it may still come to it, for nobody
                 raise NoReplica(f"a replica does not answer ({type(error).__name__}); try again") from error
             finally:
                 with self._lock:
@@ -225,7 +229,11 @@ class ReplicatedEngine:
         serving = self._fleet.serving()
         if not serving:
             raise NoReplica("no replica of this model serves at the moment; try again in a few seconds")
-        return ray.get(min(serving, key=lambda one: len(one.flights)).actor.embed.remote(list(sequences)))
+        try:
+            with self._embeddings:
+                return ray.get(min(serving, key=lambda one: len(one.flights)).actor.embed.remote(list(sequences)))
+        except RayActorError as error:
+            raise NoReplica("the replica that computed this is gone; try again") from error
 
     def healthy(self) -> bool:
         """Whether some replica works, or is being started."""

@@ -117,14 +117,17 @@ class Fleet:
     def add_adapter(self, adapter_id: str, weights: Any) -> None:
         """All replicas have it, or none."""
         stored = ray.put(weights)
+        with self._lock:  # whoever serves by now is told, whoever starts finds it here
+            self._adapters[adapter_id] = stored
+            serving = self.serving()
         try:
-            for answer in self.tell_all("add_adapter", adapter_id, stored, timeout=ADAPTER_SECONDS):
+            for answer in self._tell(serving, "add_adapter", adapter_id, stored, timeout=ADAPTER_SECONDS):
                 _raise(answer)
         except BaseException:
+            with self._lock:
+                self._adapters.pop(adapter_id, None)
             self.tell_all("remove_adapter", adapter_id, 0.0, timeout=ADAPTER_SECONDS)
             raise
-        with self._lock:
-            self._adapters[adapter_id] = stored
 
     def remove_adapter(self, adapter_id: str, timeout: float) -> bool:
         with self._lock:
@@ -133,8 +136,11 @@ class Fleet:
 
     def tell_all(self, method: str, *arguments: Any, timeout: float) -> list[Any]:
         """The answers of the replicas that serve; one that is lost meanwhile has none."""
+        return self._tell(self.serving(), method, *arguments, timeout=timeout)
+
+    def _tell(self, replicas: Sequence[Replica], method: str, *arguments: Any, timeout: float) -> list[Any]:
         answers = []
-        for call in [getattr(replica.actor, method).remote(*arguments) for replica in self.serving()]:
+        for call in [getattr(replica.actor, method).remote(*arguments) for replica in replicas]:
             try:
                 answers.append(ray.get(call, timeout=timeout))
             except RayActorError:

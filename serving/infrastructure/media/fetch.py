@@ -39,7 +39,10 @@ def fetch(url: str, most: int, limits: MediaLimits) -> bytes:
         found = _get(place, address, most, end)
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        try:
+            url = urljoin(url, found)
+        except ValueError:
+            raise InvalidRequest("leads to what is no http(s) address") from None
     raise InvalidRequest(f"leads from one address to another more than {MOST_HOPS} times")
 
 

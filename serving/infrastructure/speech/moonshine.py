@@ -34,7 +34,7 @@ class Moonshine:
         self._model.close = lambda: None  # kept until the process ends
         self._lock = threading.Lock()
 
-    def transcribe(self, audio: Audio) -> Transcript:
+    def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """As `SpeechToText`; a segment is what the model's own pauses divide."""
         samples, before = trimmed(resampled(audio, RATE))
         if not len(samples):

@@ -30,7 +30,7 @@ class PocketSphinx:
         self._decoder = Decoder(samprate=RATE, loglevel="FATAL")
         self._lock = threading.Lock()
 
-    def transcribe(self, audio: Audio) -> Transcript:
+    def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """As `SpeechToText`: one segment, with words."""
         samples, before = trimmed(resampled(audio, RATE))
         if not len(samples):

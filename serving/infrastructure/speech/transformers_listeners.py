@@ -27,7 +27,7 @@ class SpeechSeq2Seq:
         self._rate = self._processor.feature_extractor.sampling_rate
         self._lock = threading.Lock()
 
-    def transcribe(self, audio: Audio) -> Transcript:
+    def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         """As `SpeechToText`."""
         import torch
 
@@ -37,9 +37,13 @@ class SpeechSeq2Seq:
         inputs = self._processor(samples, sampling_rate=self._rate, return_tensors="pt")
         seconds = len(samples) / self._rate
         with self._lock, torch.inference_mode():
-            tokens = self._model.generate(**inputs, max_new_tokens=self._most(seconds), do_sample=False)
+            tokens = self._model.generate(**inputs, max_new_tokens=self._most(seconds), do_sample=False, **self._told(language))
         text = self._processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
         return Transcript(text, (Segment(text, before, before + seconds),) if text else ())
+
+    def _told(self, language: str | None) -> dict[str, str]:
+        """For `generate`: only a model of several languages asks which one it is."""
+        return {"language": language} if language and getattr(self._model.generation_config, "is_multilingual", False) else {}
 
     def _most(self, seconds: float) -> int:
         room = getattr(self._model.config, "max_target_positions", None) or self._model.config.max_position_embeddings

@@ -115,4 +115,4 @@ def _time(found: re.Match[str]) -> str:
 
 
 def _abbreviation(found: re.Match[str]) -> str:
-    return ABBREVIATIONS[found[1].lower()]
+    return ABBREVIATIONS.get(found[1].lower(), found[0])  # a long s is an s to the pattern, and not to the table

@@ -62,7 +62,7 @@ class Transcription(Wire):
 
 class ServerVad(Wire):
     type: Literal["server_vad"]
-    threshold: Annotated[float, Field(ge=0.05, le=0.95)] = 0.5
+    threshold: Annotated[float, Field(ge=0.05, le=0.95, allow_inf_nan=False)] = 0.5
     prefix_padding_ms: whole(0, 5000) = 300
     silence_duration_ms: whole(100, 10_000) = 500
     create_response: bool = True
@@ -90,7 +90,7 @@ class AudioInput(_Partial):
 class AudioOutput(Wire):
     format: SoundFormatField | None = None
     voice: VoiceName | None = None
-    speed: Annotated[float, Field(ge=0.25, le=1.5)] | None = None
+    speed: Annotated[float, Field(ge=0.25, le=1.5, allow_inf_nan=False)] | None = None
 
 
 class AudioFields(Wire):

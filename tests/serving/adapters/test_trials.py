@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from serving.application.canary import Canary
 from serving.composition import ServingConfig, build_catalog
@@ -20,13 +21,13 @@ BODY = {"model": "production", "prompt": "the quick", "max_tokens": 4, "temperat
 class Desk:
     """A server with trials that are looked after when the test says so."""
 
-    def __init__(self, registry, worse=(), **rules):
+    def __init__(self, registry, worse=(), examine=None, **rules):
         self.registry, self.worse = registry, list(worse)
         config = ServingConfig(dtype="float32", kv_memory_mb=4, **{"canary_requests": 5, **rules})
         self.catalog = build_catalog(["production"], config, registry)
         self.canary = Canary(config)
         follower = Follower(self.catalog, registry, "production", registry.aliases()["production"])
-        self.trials = Trials(self.catalog, registry, self.canary, follower, examine=lambda *_: self.worse)
+        self.trials = Trials(self.catalog, registry, self.canary, follower, examine=examine or (lambda *_: self.worse))
         self.client = create_app(self.catalog, canary=self.canary).test_client()
 
     def ask(self, session=None, **fields):
@@ -149,6 +150,17 @@ def test_a_report_card_that_is_worse_ends_the_trial_before_it_begins(desk, mine)
     wait(lambda: server.trials.look() or mine.aliases()["candidate"] == "tiny/1")
     assert "report card is worse in: arithmetic" in mine.alias_moves()[-1].reason
     assert server.version() == "tiny/1"
+
+
+def test_a_report_card_that_cannot_be_made_is_told_once(desk, mine, caplog):
+    def examine(*_):
+        raise LifecycleError("tiny/2 is damaged")
+
+    server = desk(canary_percent=100, canary_card=1, examine=examine)
+    wait(lambda: server.trials.look() or "tiny/2 cannot be examined" in caplog.text)
+    for _ in range(3):
+        server.trials.look()
+    assert caplog.text.count("tiny/2 is damaged") == 1 and server.version() == "tiny/1"
 
 
 def test_report_cards_are_made_of_both(mine):

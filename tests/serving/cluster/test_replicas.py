@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from serving.composition import build_engine
-from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, ModelNotFound
+from serving.domain.errors import Conflict, ContextLengthExceeded, Draining, InvalidRequest, ModelNotFound
 from serving.domain.events import Finished, TokensGenerated
 from serving.domain.policies import UnknownPolicy
 from serving.infrastructure.cluster import node
@@ -73,6 +73,12 @@ def test_tokens_come_while_the_answer_is_being_computed(engine):
         events += stream.next(PATIENCE)
     assert len([event for event in events if isinstance(event, TokensGenerated)]) > 3
     assert sum(len(event.tokens) for event in events[:-1]) == LONG
+
+
+def test_an_adapter_that_is_refused_is_refused_with_the_reason(engine):
+    with pytest.raises(Conflict, match="apply no adapters"):
+        engine.add_adapter("pirate", {})
+    assert engine.remove_adapter("pirate", 0.0)
 
 
 def test_what_an_engine_refuses_is_refused(engine):

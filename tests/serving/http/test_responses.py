@@ -160,6 +160,12 @@ def test_logprobs_are_included_on_demand(scripted):
     assert not create(scripted).output[0].content[0].logprobs
 
 
+def test_likelihoods_of_a_call_are_no_message_of_their_own(scripted):
+    scripted.parrot.script = lambda request: CALL
+    found = create(scripted, include=["message.output_text.logprobs"], top_logprobs=1, tools=[TOOL])
+    assert [item.type for item in found.output] == ["function_call"]
+
+
 def test_labels_come_back(scripted):
     assert create(scripted, metadata={"a": "b"}).metadata == {"a": "b"}
 

@@ -47,7 +47,7 @@ class ModemEars:
     name = "modem"
     languages = ()
 
-    def transcribe(self, audio: Audio) -> Transcript:
+    def transcribe(self, audio: Audio, language: str | None = None) -> Transcript:
         return Transcript(understood(audio))
 
 

@@ -57,6 +57,9 @@ WRONG = [
     ("{", None, "invalid_json"),
     (b"\x00\xff", None, "invalid_json"),
     ("[" * 100_000, None, "invalid_json"),
+    ("[" * 100 + "]" * 100, None, "invalid_json"),
+    ('{"type": "conversation.item.retrieve", "item_id": "\\ud800"}', None, "invalid_json"),
+    ('{"type": "session.update", "session": {"audio": {"output": {"speed": NaN}}}}', None, "invalid_json"),
     ("[]", "type", "unknown_event"),
     ({"type": "transcription_session.update"}, "type", "unknown_event"),
     (append("!!!"), "audio", "invalid_value"),
@@ -170,6 +173,15 @@ def test_whoever_says_nothing_is_shown_out(serve, model):
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(PATIENCE)
         assert closed.value.rcvd.code == 1008
+
+
+def test_a_turn_whose_end_nobody_looks_for_any_more_keeps_no_place(serve, model):
+    with socket(serve(Catalog(model), realtime_idle_seconds=1.0)) as connection:
+        connection.send(json.dumps(append(LOUD_SECOND)))
+        while json.loads(connection.recv(PATIENCE))["type"] != "input_audio_buffer.speech_started":
+            pass
+        connection.send(json.dumps(update(audio={"input": {"turn_detection": None}})))
+        assert error_of(connection)["code"] == "session_idle"
 
 
 def test_a_session_ends_some_day(serve, model):

@@ -127,6 +127,7 @@ def test_redirects_end(site):
         ("file:///etc/passwd", "only http: and https:"),
         ("ftp://public.example/x", "only http: and https:"),
         ("http://a b/", "no http"),
+        ("http://[x", "no http"),
     ],
 )
 def test_a_redirect_is_checked_like_an_address(site, names, to, words):

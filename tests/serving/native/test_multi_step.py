@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -116,6 +117,13 @@ def test_a_stop_token_ends_an_answer_in_the_middle_of_a_step():
     assert {end.reason for _, end in found} == {"stop"}
     assert stats.generated_tokens == sum(len(tokens) for tokens, _ in found)
     assert any(step.passes > 1 for step in steps)
+
+
+def test_nobody_is_further_ahead_of_a_reader_than_was_asked():
+    asked = [replace(one, ahead=4) for one in requests(3, max_tokens=60)]
+    plain, _, _ = answers(0.0, requests(3, max_tokens=60))
+    found, steps, _ = answers(LONG, asked)
+    assert found == plain and max(step.passes for step in steps) == 4
 
 
 @pytest.mark.parametrize("other", [{"temperature": 1.0}, {"logprobs": 1}, {"frequency_penalty": 0.5}])

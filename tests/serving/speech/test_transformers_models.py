@@ -119,6 +119,18 @@ def test_the_adapter_hears_what_the_model_generates(family, request):
     assert engine.transcribe(Audio(samples, 8000)).segments[0].end == pytest.approx(2.0, abs=0.01)
 
 
+def test_a_model_of_several_languages_is_told_which_one_is_spoken(whisper_directory, monkeypatch):
+    engine = load_hearing(SpeechConfig(speech_to_text=str(whisper_directory)))
+    told = []
+    generate = engine._model.generate
+    monkeypatch.setattr(engine._model, "generate", lambda *given, language=None, **how: told.append(language) or generate(*given, **how))
+    sound = Audio(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), 16000)
+    for several in (False, True):
+        engine._model.generation_config.is_multilingual = several
+        engine.transcribe(sound, "de")
+    assert told == [None, "de"]
+
+
 def test_vits_speaks_sentence_by_sentence_in_its_voices_at_any_speed(vits_directory):
     engine = load_speaking(SpeechConfig(text_to_speech=str(vits_directory)))
     assert engine.voices == ("0", "1") and engine.rate == 16000

@@ -25,6 +25,7 @@ from serving.infrastructure.speech.wording import cardinal, ordinal, spoken_word
         ("at 10:05", "at ten oh five"),
         ("50% of NASA & the U.S.A.", "fifty percent of NASA and the U S A"),
         ("**Bold** and `code`", "Bold and code"),
+        ("ſt. Peter", "ſt. Peter"),
         ("0042", "zero zero four two"),
         ("9" * 20, " ".join(["nine"] * 20)),
     ],
