@@ -7,8 +7,8 @@ import pytest
 
 from lifecycle.errors import LifecycleError
 from lifecycle.world.sights import KINDS, SKILLS, SPLITS, correct, held_out, scenes, sprites, words
+from lifecycle.world.sights.items import Item
 from lifecycle.world.sights.questions import FRAMES, said_in
-from lifecycle.world.sights.scene import Item
 
 NUMBER = 400
 

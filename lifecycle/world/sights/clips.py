@@ -15,9 +15,10 @@ from PIL import Image
 from lifecycle.config import choose
 from lifecycle.world.sights import words
 from lifecycle.world.sights.holdout import count_is_held_out, event_is_held_out
+from lifecycle.world.sights.items import Item
 from lifecycle.world.sights.questions import Question, described, ended, moved, phrase
 from lifecycle.world.sights.sampling import Palette, draw_ground, held_out, put
-from lifecycle.world.sights.scene import Ground, Item, Scene
+from lifecycle.world.sights.scene import Ground, Scene
 
 LENGTH = 8  # frames of a clip
 FIRST, LAST = 2, 6  # frames in which something may appear, vanish or turn into something else

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lifecycle.world.sights import words
-from lifecycle.world.sights.scene import Item, Scene
+from lifecycle.world.sights.items import Item
+from lifecycle.world.sights.scene import Scene
 from lifecycle.world.sights.sprites import advances
 
 SIGNS = tuple("0123456789abcdefghijklmnopqrstuvwxyz")

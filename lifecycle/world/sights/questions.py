@@ -12,13 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lifecycle.world.sights import words
+from lifecycle.world.sights.items import Item
 from lifecycle.world.vocabulary import COLOURS, NUMBERS, PEOPLE, PLACES
-
-if TYPE_CHECKING:
-    from lifecycle.world.sights.scene import Item, Scene
 
 SKILLS = ("object", "count", "colour", "position", "relation", "digits")
 VIDEO_SKILLS = ("video_direction", "video_change")
@@ -94,13 +91,12 @@ _FACTS = frozenset(
 )  # fmt: skip
 
 
-def caption(scene: Scene, rng: random.Random) -> str:
+def caption(items: Sequence[Item], rng: random.Random) -> str:
     """What is there, in one sentence."""
-    return rng.choice(OPENINGS).format(_told(scene))
+    return rng.choice(OPENINGS).format(_told(items))
 
 
-def _told(scene: Scene) -> str:
-    items = scene.items
+def _told(items: Sequence[Item]) -> str:
     if items[0].kind == "writing":
         return f"the {genre(items[0].word)} {items[0].word}"
     names = Counter(described(item) for item in items)
@@ -129,12 +125,12 @@ def sides_of(one: Item, other: Item) -> Iterator[str]:
             yield less if apart < 0 else more
 
 
-def about(scene: Scene, rng: random.Random) -> list[Question]:
-    """All questions, in the order of `SKILLS`, each in a phrasing drawn from `rng`."""
-    if scene.items[0].kind == "writing":
-        return [_reading(scene.items[0], rng)]
-    count = (_counts,) if scene.kind == "count" else ()  # elsewhere everything is there once
-    return [question for ask in (_objects, *count, _colours, _positions, _relations) for question in ask(scene.items, rng)]
+def about(kind: str, items: Sequence[Item], rng: random.Random) -> list[Question]:
+    """All questions about a picture that was composed for `kind`, in the order of `SKILLS`, each in a phrasing drawn from `rng`."""
+    if items[0].kind == "writing":
+        return [_reading(items[0], rng)]
+    count = (_counts,) if kind == "count" else ()  # elsewhere everything is there once
+    return [question for ask in (_objects, *count, _colours, _positions, _relations) for question in ask(items, rng)]
 
 
 def phrase(kind: str, rng: random.Random, **said: str) -> str:

@@ -17,7 +17,8 @@ from lifecycle.world.sights.holdout import (
     place_is_held_out,
     writing_is_held_out,
 )
-from lifecycle.world.sights.scene import Colour, Ground, Item, Scene
+from lifecycle.world.sights.items import Item
+from lifecycle.world.sights.scene import Colour, Ground, Scene
 from lifecycle.world.sights.sprites import FACES
 
 STEP = 64  # extents are whole parts of this, so that sprites are few at the usual size

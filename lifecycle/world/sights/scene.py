@@ -8,44 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lifecycle.world.sights import questions, words
+from lifecycle.world.sights import questions
+from lifecycle.world.sights.items import Item
 from lifecycle.world.sights.sprites import sprite
 
-CORE = 0.11  # how far off a place's centre something may be to be said to be there
 Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing in a picture; lengths are shares of the picture's side, y points down."""
-
-    kind: str
-    """"drawing", "shape" or "writing"."""
-    word: str
-    """What it is called, or what is written."""
-    look: str
-    """The style of a drawing, the colour of a shape (of `words.COLOURS` or `words.TINTS`), colour and typeface of writing."""
-    x: float
-    """Centre."""
-    y: float
-    extent: float
-    """The longer side."""
-    angle: int = 0
-    """Degrees against the clock."""
-
-    @property
-    def colour(self) -> str | None:
-        """The colour's name; None for a drawing, which has several, and for a colour without a name."""
-        colour = self.look.split()[0]
-        return colour if colour in words.COLOURS else None
-
-    @property
-    def place(self) -> str | None:
-        """One of `words.PLACES`; None between two of them."""
-        for place, (x, y) in words.PLACES.items():
-            if abs(self.x - x) <= CORE and abs(self.y - y) <= CORE:
-                return place
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +62,8 @@ class Scene:
 
     def caption(self) -> str:
         """A sentence or two that say what is there."""
-        return questions.caption(self, random.Random(f"caption {self.seed}"))
+        return questions.caption(self.items, random.Random(f"caption {self.seed}"))
 
     def questions(self) -> list[questions.Question]:
         """All that can be asked about it without ambiguity, in the order of `questions.SKILLS`."""
-        return questions.about(self, random.Random(f"questions {self.seed}"))
+        return questions.about(self.kind, self.items, random.Random(f"questions {self.seed}"))
