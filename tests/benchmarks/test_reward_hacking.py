@@ -81,11 +81,11 @@ def test_another_reward_is_another_run_and_the_verifier_is_still_asked(registry)
     start, judge = registry.registry.load("sft/1"), registry.registry.load("rlhf-reward/1")
     config = replace(SMALL, grpo_steps=1, grpo_prompts=2, reward_model_weight=0.0)
     coin = reward_hacking.random_reward()
-    versions = [
+    found = [
         grpo.run(config, registry.registry, parent=start, reward_model=judge, tasks=tasks, data=data, reward=reward)
         for reward in (None, coin, coin)
     ]
-    assert [version.ref for version in versions] == ["rlhf/1", "rlhf/2", "rlhf/2"]
-    logged = versions.read_log(versions[1])[0]
+    assert [version.ref for version in found] == ["rlhf/1", "rlhf/2", "rlhf/2"]
+    logged = versions.read_log(found[1])[0]
     assert logged["reward"] == pytest.approx(logged["rewards/coin/mean"])
-    assert "rewards/verifier_reward/mean" in logged and versions[1].manifest.metrics["verified"] == logged["rewards/verifier_reward/mean"]
+    assert "rewards/verifier_reward/mean" in logged and found[1].manifest.metrics["verified"] == logged["rewards/verifier_reward/mean"]

@@ -56,7 +56,7 @@ def test_there_is_one_for_the_start_one_for_each_stage_one_for_marking_one_for_t
 class TestEach:
     def test_begins_with_what_it_is_about_and_ends_with_what_was_registered(self, path):
         prose = [text(cell) for cell in cells(path, "markdown")]
-        assert re.match(rf"# {path.stem[:2]} - .+\n\n.{{200}}", prose[0])
+        assert re.match(rf"# {path.stem.partition('_')[0]} - .+\n\n.{{200}}", prose[0])
         titles = [line for cell in prose for line in cell.splitlines() if line.startswith("## ")]
         assert titles[-1] == "## What was registered"
 
