@@ -13,12 +13,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 
+from lifecycle.errors import LifecycleError
 from serving.composition import build_engine
-from serving.domain.errors import Conflict, ContextLengthExceeded, Draining, InvalidRequest, ModelNotFound
+from serving.domain.errors import ContextLengthExceeded, Draining, InvalidRequest, ModelNotFound
 from serving.domain.events import Finished, TokensGenerated
 from serving.domain.policies import UnknownPolicy
 from serving.infrastructure.cluster import node
+from serving.infrastructure.lora import LoraWeights
 from tests.serving.cluster.conftest import CONFIG
 from tests.serving.engine.support import collect, prompts, request
 
@@ -76,9 +79,10 @@ def test_tokens_come_while_the_answer_is_being_computed(engine):
 
 
 def test_an_adapter_that_is_refused_is_refused_with_the_reason(engine):
-    with pytest.raises(Conflict, match="apply no adapters"):
-        engine.add_adapter("pirate", {})
-    assert engine.remove_adapter("pirate", 0.0)
+    stray = LoraWeights({"no.such.layer": (torch.zeros(1, 4), torch.zeros(4, 1))})
+    with pytest.raises(LifecycleError, match="no.such.layer"):
+        engine.add_adapter("pirate", stray)
+    assert engine.remove_adapter("pirate", 0.0), "and nobody has it"
 
 
 def test_what_an_engine_refuses_is_refused(engine):

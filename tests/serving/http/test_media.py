@@ -65,6 +65,12 @@ def test_a_model_of_texts_looks_nowhere():
         assert (answer.status_code, answer.json["error"]["param"]) == (400, param), answer.text
 
 
+def test_a_sound_beside_the_picture_that_is_looked_at_needs_ears():
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+    answer = Seeing().chat(PICTURE, sound, route="/v1/chat/attention", answer="yes")
+    assert (answer.status_code, answer.json["error"]["type"]) == (501, "not_implemented") and "hears" in answer.json["error"]["message"]
+
+
 def test_parts_keep_their_order_and_places():
     server = Seeing()
     first, second = still("PNG", pattern(1)), still("PNG", pattern(2))
