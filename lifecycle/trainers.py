@@ -20,6 +20,8 @@ from lifecycle.registry import ModelRegistry, ModelVersion
 from lifecycle.training.processes import processes
 from lifecycle.training.resume import Interruption, between_steps
 
+COSTS = "costs.json"
+
 
 def share(batch: int, name: str) -> int:
     """Each process's part of a batch, as TRL's trainers want it. Raises LifecycleError for one that cannot be shared out evenly."""
@@ -46,8 +48,6 @@ def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[s
         "dataloader_pin_memory": False,
         "disable_tqdm": False,
     }
-
-COSTS = "costs.json"
 
 
 class _StopBetweenSteps(TrainerCallback):

@@ -46,7 +46,8 @@ class Watch(TrainerCallback):
         self._good = self._copy(model)
         kept = _beside(args, state)
         if self.limits and kept.is_file():  # a run that goes on
-            self._beyond, self._good = torch.load(kept, weights_only=True, map_location=args.device)
+            beyond, self._good = torch.load(kept, weights_only=True, map_location=args.device)
+            self._beyond = min(beyond, PATIENCE - 1)  # where it was ended, the next step ends it again
 
     def on_save(self, args, state, control, **kwargs):
         if self.limits and state.is_world_process_zero:
