@@ -2,7 +2,8 @@
 
     lifecycle run --preset tiny --seeds 0,1,2 --lora  # trains what is compared
     python benchmarks/report_card.py                  # measure, write benchmarks/report_card.{json,md}, README, picture
-    python benchmarks/report_card.py --render-only    # write the README and the Markdown from the JSON again
+    python benchmarks/report_card.py --preset laptop  # another size: benchmarks/report_card_laptop.{json,md,png}, README
+    python benchmarks/report_card.py --render-only    # write all that from the JSON again
 
 Compared are base, SFT with LoRA, SFT, DPO and GRPO, of each seed the newest whole run, and an n-gram model of the same text.
 Prints the table and, last, one JSON line.
@@ -26,11 +27,22 @@ if TYPE_CHECKING:
     from lifecycle.registry import ModelRegistry, ModelVersion
 
 ROOT = Path(__file__).resolve().parents[1]
-JSON = ROOT / "benchmarks" / "report_card.json"
-MARKDOWN = ROOT / "benchmarks" / "report_card.md"
-PICTURE = ROOT / "docs" / "images" / "report_card.png"
+BENCHMARKS = ROOT / "benchmarks"
+IMAGES = ROOT / "docs" / "images"
+PRESETS = ("tiny", "laptop", "gpu", "cluster")
+FIRST = PRESETS[0]
+"""The preset whose whole card the README shows."""
+LORA = " (LoRA)"
 SAMPLES = 2
 """Tasks of each skill of which the answers are shown side by side."""
+LOGGED = ("step", "tokens", "num_tokens", "loss", "mean_token_accuracy", "accuracy", "rewards/margins", "reward", "kl", "tokens_per_second")
+POINTS = 120
+"""Steps of a training log that are kept, evenly spread, and the last one."""
+
+
+def name(preset: str) -> str:
+    """Of a preset's files."""
+    return "report_card" if preset == FIRST else f"report_card_{preset}"
 
 
 def measure(registry: ModelRegistry, preset: str, limit: int | None = None) -> dict[str, Any]:
@@ -66,6 +78,7 @@ def measure(registry: ModelRegistry, preset: str, limit: int | None = None) -> d
         "libraries": libraries(),
         "preset": preset,
         "costs": costs(registry, [version for of_seed in compared.values() for version in of_seed.values()]),
+        "logs": logs(registry, next(iter(list(compared.values())[-1].values()))),
         "rows": [asdict(row) for row in rows],
         "summaries": [asdict(one) for one in summaries],
         "samples": [asdict(sample) for sample in examination.samples(tasks_of, shown, SAMPLES)],
@@ -93,12 +106,25 @@ def costs(registry: ModelRegistry, compared: Sequence[ModelVersion]) -> list[dic
     for version in behind.values():
         lora = version.manifest.config.get("method") == "lora"
         cost = {"wall_seconds": version.manifest.seconds or 0.0, **version.manifest.cost}
-        by_stage.setdefault(version.manifest.stage + " (LoRA)" * lora, []).append(cost)
+        by_stage.setdefault(version.manifest.stage + LORA * lora, []).append(cost)
     return [
         {"stage": stage, "runs": len(every)}
         | {key: statistics.fmean(cost[key] for cost in every) for key in every[0] if all(key in cost for cost in every)}
         for stage, every in sorted(by_stage.items())
     ]
+
+
+def logs(registry: ModelRegistry, version: ModelVersion) -> dict[str, list[dict[str, float]]]:
+    """Of every stage behind a version, and of its own, what was logged in some of its steps."""
+    from lifecycle.versions import LOG, read_log
+
+    found = {}
+    for one in reversed(registry.lineage(version.ref)):
+        if (Path(one.path) / LOG).is_file() and (entries := read_log(one)):
+            kept = sorted({round(place * (len(entries) - 1) / (POINTS - 1)) for place in range(POINTS)})
+            told = [{key: entries[at][key] for key in LOGGED if key in entries[at]} for at in kept]
+            found[one.manifest.stage] = [{key: float(f"{value:.4g}") for key, value in entry.items()} for entry in told]
+    return found
 
 
 def render(measured: dict[str, Any]) -> str:
@@ -109,9 +135,8 @@ def render(measured: dict[str, Any]) -> str:
 
     summaries = _summaries(measured)
     most = max(len(one.seeds) for one in summaries)
-    minutes = sum(cost["wall_seconds"] for cost in measured["costs"]) / 60
-    computing = [cost["cpu_seconds"] / 60 for cost in measured["costs"] if "cpu_seconds" in cost]
-    processor = f", {sum(computing):.1f} of them a processor's" if len(computing) == len(measured["costs"]) else ""
+    minutes, computing = (spent(measured, key) / 60 for key in ("wall_seconds", "cpu_seconds"))
+    processor = f", {computing:.1f} of them a processor's" if all("cpu_seconds" in cost for cost in measured["costs"]) else ""
     targets = "".join(f"- {one}\n" for one in improvements(summaries))
     return (
         f"{to_markdown(summaries, LOWER_IS_BETTER)}\n{targets}\n"
@@ -126,7 +151,18 @@ def details(measured: dict[str, Any]) -> str:
     from lifecycle.evaluation.examination import Sample
 
     samples = "\n".join(Sample(**sample).to_markdown() for sample in measured["samples"])
-    return f"\n## Costs\n\n{_cost_table(measured['costs'])}" + (f"\n## Answers side by side\n\n{samples}" if samples else "")
+    learning = f"\n## Loss on the way\n\n{_loss_table(measured['logs'])}" if measured.get("logs") else ""
+    return f"\n## Costs\n\n{_cost_table(measured['costs'])}{learning}" + (f"\n## Answers side by side\n\n{samples}" if samples else "")
+
+
+def _loss_table(of_stage: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """A row a stage: its loss after tenths of its steps, each the median of the points around it."""
+
+    def around(entries: Sequence[Mapping[str, float]], tenth: int) -> float:
+        middle = tenth * (len(entries) - 1) // 10
+        return statistics.median(entry["loss"] for entry in entries[max(0, middle - 2) : middle + 3] if "loss" in entry)
+
+    return markdown([{"stage": stage} | {f"{10 * tenth}%": around(entries, tenth) for tenth in range(11)} for stage, entries in of_stage.items()])
 
 
 def _cost_table(found: Sequence[Mapping[str, Any]]) -> str:
@@ -158,28 +194,55 @@ def show(measured: dict[str, Any]) -> None:
     from lifecycle.evaluation.card import ReportCard
     from lifecycle.evaluation.plot import draw
 
-    table = render(measured)
-    MARKDOWN.write_text(f"# Report card\n\n{table}{details(measured)}")
-    show_in_readme("report card", "report_card", table)
-    draw(ReportCard(tuple(one.row() for one in _summaries(measured)))).savefig(PICTURE, dpi=110)
+    table, preset = render(measured), measured["preset"]
+    (BENCHMARKS / f"{name(preset)}.md").write_text(f"# Report card of `{preset}`\n\n{table}{details(measured)}")
+    draw(ReportCard(tuple(one.row() for one in _summaries(measured)))).savefig(IMAGES / f"{name(preset)}.png", dpi=110)
+    if preset == FIRST:
+        show_in_readme("report card", "report_card", table)
+    show_in_readme("sizes", "report_card", sizes())
     print(table)
-    print(json.dumps({key: value for key, value in measured.items() if key not in ("rows", "samples")}))
+    print(json.dumps({key: value for key, value in measured.items() if key not in ("rows", "samples", "logs")}))
+
+
+def sizes() -> str:
+    """The last model of every preset that has a card here: what more parameters and more text bring."""
+    cards = [json.loads(path.read_text()) for path in (BENCHMARKS / f"{name(preset)}.json" for preset in PRESETS) if path.is_file()]
+    last = [[one for one in _summaries(card) if one.model == card["summaries"][-1]["model"]] for card in cards]
+    titles = [f"`{card['preset']}`" for card in cards]
+    rows = [
+        {"skill": summaries[0].skill} | {title: f"{one.mean:.0%} ({one.low:.0%} to {one.high:.0%})" for title, one in zip(titles, summaries, strict=True)}
+        for summaries in zip(*last, strict=True)
+    ]
+    told = {
+        "seeds": [str(len(one[0].seeds)) for one in last],
+        "tokens trained on": [f"{spent(card, 'tokens') / 1e6:.0f}M" for card in cards],
+        "minutes of training": [f"{spent(card, 'wall_seconds') / 60:.0f}" for card in cards],
+        "of a processor": [f"{spent(card, 'cpu_seconds') / 60:.0f}" for card in cards],
+    }
+    rows += [{"skill": name} | dict(zip(titles, values, strict=True)) for name, values in told.items()]
+    return markdown(rows)
+
+
+def spent(measured: Mapping[str, Any], key: str) -> float:
+    """Of one seed's way to its last model, which does not lead over LoRA."""
+    return sum(cost.get(key, 0.0) for cost in measured["costs"] if not cost["stage"].endswith(LORA))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--preset", default=FIRST)
     parser.add_argument("--limit", type=int, help="only the first N tasks of each skill")
     parser.add_argument("--render-only", action="store_true")
-    parser.add_argument("--json", type=Path, default=JSON, help="where the measurement goes; elsewhere, nothing else is written")
+    parser.add_argument("--json", type=Path, help="where the measurement goes in place of benchmarks/; nothing else is written then")
     arguments = parser.parse_args()
+    target = arguments.json or BENCHMARKS / f"{name(arguments.preset)}.json"
     if not arguments.render_only:
         from lifecycle.registry import ModelRegistry
 
         measured = measure(ModelRegistry(), arguments.preset, arguments.limit)
-        arguments.json.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
-    measured = json.loads(arguments.json.read_text())
-    if arguments.json == JSON:
+        target.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
+    measured = json.loads(target.read_text())
+    if arguments.json is None:
         show(measured)
     else:
         print(render(measured))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lifecycle.config import choose, override
+from lifecycle.config import check_seed, choose, override
 from lifecycle.errors import LifecycleError
 from lifecycle.model.presets import PRESETS as MODEL_PRESETS
 from lifecycle.model.presets import ModelConfig
@@ -74,6 +74,7 @@ class PretrainConfig:
     """What the published weights are stored in."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise LifecycleError(f'{name} "{getattr(self, name)}" is unknown: choose one of {", ".join(allowed)}')
@@ -89,6 +90,8 @@ class PretrainConfig:
         ):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        if not 0 < self.decay <= 1:
+            raise LifecycleError(f"decay is a part of the budget, above 0 and at most 1, not {self.decay}")
         at_once = self.batch_tokens // self.grad_accumulation
         if at_once < self.model.context_length:
             raise LifecycleError(
@@ -101,12 +104,9 @@ PRESETS = {
     "tiny": PretrainConfig(),
     "laptop": PretrainConfig(
         model=MODEL_PRESETS["laptop"],
-        tokens=100_000_000,
-        batch_tokens=32_768,
-        grad_accumulation=2,
+        tokens=18_000_000,
+        batch_tokens=2048,
         lr=2e-3,
-        eval_every=250,
-        sample_every=500,
     ),
     "gpu": PretrainConfig(
         model=MODEL_PRESETS["gpu"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_seed
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf.rollouts import CHOICES
 
@@ -71,6 +72,7 @@ class RLHFConfig:
     """Weight of the reward model's score beside the verifier's 0 or 1."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "rehearsal_batch", "save_every"):
             if not getattr(self, name) > 0:
                 raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
@@ -92,7 +94,7 @@ class RLHFConfig:
 
 PRESETS = {
     "tiny": RLHFConfig(),
-    "laptop": RLHFConfig(reward_steps=200, reward_batch=32, dpo_steps=200, grpo_steps=150, reward_lr=5e-4, dpo_lr=1e-4, grpo_lr=1e-4),
+    "laptop": RLHFConfig(dpo_steps=120, grpo_steps=60, reward_lr=5e-4, dpo_lr=2e-4, grpo_lr=4e-4),
     "gpu": RLHFConfig(reward_steps=500, reward_batch=32, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
     "cluster": RLHFConfig(
         reward_steps=500, reward_batch=64, dpo_steps=500, dpo_batch=64, grpo_steps=500, grpo_prompts=64, reward_lr=1e-5, dpo_lr=5e-7, grpo_lr=5e-7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_seed
 from lifecycle.errors import LifecycleError
 
 METHODS = ("full", "lora", "adapter")
@@ -40,6 +41,7 @@ class SFTConfig:
     """Steps between two checkpoints to resume from."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.method not in METHODS:
             raise LifecycleError(f'method "{self.method}" is unknown: choose one of {", ".join(METHODS)}')
         for name in ("epochs", "max_length", "batch_rows", "lr", "matrix_lr", "lora_rank", "save_every"):
@@ -49,7 +51,7 @@ class SFTConfig:
 
 PRESETS = {
     "tiny": SFTConfig(),
-    "laptop": SFTConfig(max_length=1024, batch_rows=8, lr=1e-3, matrix_lr=0.01),
+    "laptop": SFTConfig(max_length=1024, lr=2e-3, matrix_lr=0.005),
     "gpu": SFTConfig(max_length=2048, batch_rows=32, lr=2e-5, matrix_lr=2e-4),
     "cluster": SFTConfig(max_length=2048, batch_rows=32, lr=1e-5, matrix_lr=1e-4),
 }

@@ -47,8 +47,10 @@ def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
 
     Validation draws from another stream of random numbers; skills are measured on held-out combinations instead.
     """
-    train = list(documents(config.documents, config.max_sentences, random.Random(f"pretrain {config.seed}")))
-    validation = list(documents(VALIDATION_DOCUMENTS, config.max_sentences, random.Random(f"validation {config.seed}")))
+    train, validation = (
+        list(documents(count, config.max_sentences, random.Random(f"{name} {config.seed}"), config.unanswerable))
+        for name, count in (("pretrain", config.documents), ("validation", VALIDATION_DOCUMENTS))
+    )
     reference = DataRef(f"world/pretrain?seed={config.seed}&documents={config.documents}", content_hash(train))
     from datasets import Dataset
 
@@ -64,8 +66,8 @@ def content_hash(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[str]:
-    """`count` documents, in an order that teaches.
+def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: float = WorldConfig.unanswerable) -> Iterator[str]:
+    """`count` documents, in an order that teaches; `unanswerable` as in `WorldConfig`.
 
     The longest story grows from 2 sentences to `max_sentences` over the first half, sums are most frequent at the beginning,
     and a question stands beside its answer: looking up in context is learnt from text that is dense in it.
@@ -73,7 +75,7 @@ def documents(count: int, max_sentences: int, rng: random.Random) -> Iterator[st
     for number in range(count):
         told = number / count
         longest = min(max_sentences, 2 + int(2 * told * (max_sentences - 1)))
-        yield _document(_kind(told, rng), longest, rng)
+        yield _document(_kind(told, rng), longest, unanswerable, rng)
 
 
 def _kind(told: float, rng: random.Random) -> str:
@@ -93,13 +95,14 @@ def exchange(asked: str, answered: str) -> str:
     return f"{asked}\n{answered}"
 
 
-def _document(kind: str, longest: int, rng: random.Random) -> str:
+def _document(kind: str, longest: int, unanswerable: float, rng: random.Random) -> str:
     if kind in WITHOUT_STORY:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
         return exchange(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
-    return ABOUT_A_STORY[kind](write_story(rng, rng.randint(1, longest)), rng)
+    story = write_story(rng, rng.randint(1, longest))
+    return _with_questions(story, unanswerable, rng) if kind == "questions" else ABOUT_A_STORY[kind](story, rng)
 
 
 def _sums(rng: random.Random) -> str:
@@ -157,10 +160,10 @@ def _summary(story: Story, rng: random.Random) -> str:
     return f"{story.text}\n{' '.join(statements(story.world))}"
 
 
-def _with_questions(story: Story, rng: random.Random) -> str:
+def _with_questions(story: Story, unanswerable: float, rng: random.Random) -> str:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
-    if rng.random() < 0.6:
+    for _ in range(int(rng.random() < unanswerable) if unanswerable < 1 else rng.randint(0, round(2 * unanswerable))):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     return "\n".join([story.text, *(exchange(question.text, question.answer) for question in asked)])
 
@@ -174,7 +177,6 @@ WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
     "extraction": _extraction,
 }
 ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
-    "questions": _with_questions,
     "summary": _summary,
     "retelling": _retelling,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sft.tiny import WORLD, Start
 
+from lifecycle import versions
 from lifecycle.world import config as world
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -62,3 +63,32 @@ def test_what_it_cost_is_told_by_stage(measured):
 def test_it_can_be_shown(measured):
     assert "| skill | n-gram | base | SFT | chance |" in report_card.render(measured)
     assert "## Costs" in report_card.details(measured) and "## Answers side by side" in report_card.details(measured)
+
+
+def test_what_was_logged_on_the_way_is_kept_in_points_and_told_in_tenths(tmp_path):
+    start = Start.make(tmp_path / "registry")
+    entries = [{"step": step, "loss": 1 / step, "grad_norm": 1.0} for step in range(1, 1001)]
+    source = start.model("sft").path
+
+    def write(target: Path) -> None:
+        for file in source.iterdir():
+            (target / file.name).write_bytes(file.read_bytes())
+        versions.write_log(target, entries)
+
+    version = start.registry.publish("sft", write, parents=[start.registry.load("tokenizer/1")])
+    kept = report_card.logs(start.registry, version)["sft"]
+    assert len(kept) == report_card.POINTS and (kept[0]["step"], kept[-1]["step"]) == (1, 1000)
+    assert set(kept[0]) == {"step", "loss"}
+    header, _, row = report_card._loss_table({"sft": kept}).strip().splitlines()
+    assert header.startswith("| stage | 0% | 10%") and header.endswith("| 100% |")
+    losses = [float(cell) for cell in row.split("|")[2:-1]]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_sizes_stand_side_by_side(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_card, "BENCHMARKS", tmp_path)
+    for preset in ("tiny", "laptop"):
+        (tmp_path / f"{report_card.name(preset)}.json").write_text(json.dumps({**measured, "preset": preset}))
+    header, _, *rows = report_card.sizes().strip().splitlines()
+    assert header == "| skill | `tiny` | `laptop` |"
+    assert len(rows) == len({row["skill"] for row in measured["rows"]}) + 4

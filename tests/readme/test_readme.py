@@ -101,11 +101,13 @@ def wait(url: str, server: subprocess.Popen, patience: float = 120) -> None:
 
 def test_the_report_card_is_what_was_measured() -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    from report_card import JSON, render
+    from report_card import BENCHMARKS, render, sizes
     from results import markers
 
-    begin, end = markers("report card", "report_card")
-    assert README.split(begin)[1].split(end)[0].strip() == render(json.loads(JSON.read_text())).strip()
+    card = json.loads((BENCHMARKS / "report_card.json").read_text())
+    for subject, told in (("report card", render(card)), ("sizes", sizes())):
+        begin, end = markers(subject, "report_card")
+        assert README.split(begin)[1].split(end)[0].strip() == told.strip()
 
 
 def test_every_stage_improves_its_own_metric_beyond_noise_on_the_shown_card() -> None:
