@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from results import markdown, show_in_readme
 
+from lifecycle.world.config import PRESETS
+
 if TYPE_CHECKING:
     from lifecycle.evaluation.examination import Answers
     from lifecycle.registry import ModelRegistry, ModelVersion
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 IMAGES = ROOT / "docs" / "images"
-PRESETS = ("tiny", "laptop", "gpu", "cluster")
-FIRST = PRESETS[0]
+FIRST = "tiny"
 """The preset whose whole card the README shows."""
 LORA = " (LoRA)"
 SAMPLES = 2
@@ -219,7 +220,7 @@ def sizes() -> str:
         "minutes of training": [f"{spent(card, 'wall_seconds') / 60:.0f}" for card in cards],
         "of a processor": [f"{spent(card, 'cpu_seconds') / 60:.0f}" for card in cards],
     }
-    rows += [{"skill": name} | dict(zip(titles, values, strict=True)) for name, values in told.items()]
+    rows += [{"skill": what} | dict(zip(titles, values, strict=True)) for what, values in told.items()]
     return markdown(rows)
 
 

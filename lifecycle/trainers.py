@@ -83,10 +83,10 @@ def meter(workspace: Path) -> CostMeter:
     return CostMeter(workspace / COSTS)
 
 
-def _last_checkpoint(directory: Path) -> Path | None:
+def _last_checkpoint(directory: Path) -> str | None:
     """The newest checkpoint that was written to its end: the trainer's state comes last."""
     whole = [path.parent for path in directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def train(trainer: Trainer, meter: CostMeter) -> list[dict[str, Any]]:
@@ -99,12 +99,12 @@ def train(trainer: Trainer, meter: CostMeter) -> list[dict[str, Any]]:
         stop = _StopBetweenSteps(interrupted, meter)
         trainer.add_callback(stop)
         checkpoint = _last_checkpoint(Path(trainer.args.output_dir))
-        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
-        if checkpoint and state.global_step >= state.max_steps:  # all but published; transformers would take one more step
-            trainer._load_from_checkpoint(str(checkpoint))
+        state = checkpoint and TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE_NAME}")
+        if state and state.global_step >= state.max_steps:  # all but published; transformers would take one more step
+            trainer._load_from_checkpoint(checkpoint)
             trainer.state = state
         else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            trainer.train(resume_from_checkpoint=checkpoint)
         if stop.stopped or interrupted.requested:
             raise KeyboardInterrupt
     history = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]

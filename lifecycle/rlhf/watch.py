@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ class Watch(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         if self.limits and state.is_world_process_zero:
-            torch.save((self._beyond, self._good), _beside(args, state))
+            kept = _beside(args, state)
+            partial = kept.with_suffix(".partial")
+            torch.save((self._beyond, self._good), partial)
+            os.replace(partial, kept)  # half of it would be in the way of every later run
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         self._begun = self._copy(model)

@@ -215,5 +215,3 @@ def read_json(message: str | bytes) -> object:
         return parse(message.encode(), "the event")
     except InvalidRequest as error:
         raise InvalidRequest(str(error), code="invalid_json") from None
-    except UnicodeEncodeError:
-        raise InvalidRequest("the event holds half of a surrogate pair", code="invalid_json") from None

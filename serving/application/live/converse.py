@@ -269,9 +269,8 @@ class Converse:
 
     def turn_not_understood(self, turn: int, error: Exception) -> None:
         with self._lock:
-            item_id = self._items.pop(turn, None)
-            self._told.pop(turn, None)
-            self._changed.notify_all()
+            item_id = self._items.get(turn)
+            self._forget(turn)
             if item_id is not None:
                 self._sink.tell(NotTranscribed(item_id, as_serving_error(error)))
 

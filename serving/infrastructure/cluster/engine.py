@@ -32,7 +32,7 @@ from serving.infrastructure.cluster.state import Flight, Replica
 from serving.infrastructure.config import ServingConfig
 
 EMBEDDINGS = 8
-"""Requests for vectors that are with a replica at a time: they take turns there, and each holds one of its threads."""
+"""Requests for vectors that are with replicas at a time: they take turns there, and each holds one of a replica's threads."""
 LOST = "the replica that computed this answer was lost; send the request again"
 
 
@@ -226,14 +226,14 @@ class ReplicatedEngine:
 
     def embed(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
         """Vectors by the replica with the fewest requests."""
-        serving = self._fleet.serving()
-        if not serving:
-            raise NoReplica("no replica of this model serves at the moment; try again in a few seconds")
-        try:
-            with self._embeddings:
+        with self._embeddings:
+            serving = self._fleet.serving()
+            if not serving:
+                raise NoReplica("no replica of this model serves at the moment; try again in a few seconds")
+            try:
                 return ray.get(min(serving, key=lambda one: len(one.flights)).actor.embed.remote(list(sequences)))
-        except RayActorError as error:
-            raise NoReplica("the replica that computed this is gone; try again") from error
+            except RayActorError as error:
+                raise NoReplica("the replica that computed this is gone; try again") from error
 
     def healthy(self) -> bool:
         """Whether some replica works, or is being started."""
