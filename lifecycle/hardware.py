@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -47,6 +48,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+@cache
 def _cpu_has_bf16() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lifecycle.hardware import choose_dtype
+
 
 class Muon(torch.optim.Optimizer):
     """`torch.optim.Muon`, with all matrices of one shape in one batch: many small products are what a CPU is slow at.
@@ -55,14 +57,14 @@ def _by_shape(weights: list[torch.Tensor]) -> Iterable[list[torch.Tensor]]:
 
 
 def orthogonal(*stacks: torch.Tensor, steps: int = 5) -> list[torch.Tensor]:
-    """[n, rows, columns] each -> the same with all singular values near 1, by Newton-Schulz iteration in bf16.
+    """[n, rows, columns] each -> the same with all singular values near 1, by Newton-Schulz iteration, in bf16 where the hardware multiplies it.
 
     All matrices have the same two sides, some of them swapped. The coefficients (Jordan, 2024) make small singular values
     grow fastest; they end between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     sizes = [len(stack) for stack in stacks]
-    x = stacks[0].new_empty(sum(sizes), *sorted(stacks[0].shape[1:]), dtype=torch.bfloat16)
+    x = stacks[0].new_empty(sum(sizes), *sorted(stacks[0].shape[1:]), dtype=choose_dtype("auto", stacks[0].device))
     for part, stack in zip(x.split(sizes), stacks, strict=True):
         part.copy_(_wide(stack))
     x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)

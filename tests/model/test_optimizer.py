@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+import lifecycle.model.optimizer as optimizers
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import Muon, MuonAdamW, is_hidden_matrix
 from lifecycle.model.presets import ModelConfig
@@ -90,3 +91,13 @@ def test_batched_muon_is_torchs_muon():
             optimizer.step()
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, atol=5e-3, rtol=0)  # products in bf16, rounded in another order
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_update_is_orthogonal_in_the_numbers_that_the_hardware_multiplies(monkeypatch, dtype):
+    monkeypatch.setattr(optimizers, "choose_dtype", lambda name, device: dtype)
+    torch.manual_seed(0)
+    for update in optimizers.orthogonal(torch.randn(3, 16, 48), torch.randn(2, 48, 16)):
+        assert update.dtype is dtype
+        sizes = torch.linalg.svdvals(update.float())
+        assert sizes.min() > 0.6 and sizes.max() < 1.3
