@@ -1,9 +1,10 @@
 """The decoder's arithmetic with gradients written by hand: what autograd would find, in fewer passes over memory.
 
-On a CPU a matrix product in bf16 is so fast that a step of training goes by in everything between the products: each small
-operation reads and writes all activations, and autograd multiplies their number. The functions here join what belongs
-together and save only what the gradient needs. Each is its textbook formula, and its test compares it with that formula left
-to autograd. In bf16 on a CPU what stands between the products is one function of kernels.cpp each, if there is a compiler.
+On a CPU a matrix product in bf16 is so fast that a step of training goes by in everything between the products, and in fp32
+much of it does: each small operation reads and writes all activations, and autograd multiplies their number. The functions
+here join what belongs together and save only what the gradient needs. Each is its textbook formula, and its test compares it
+with that formula left to autograd. On a CPU what stands between the products is one function of kernels.cpp each, if there
+is a compiler.
 
 Shapes: N tokens, E = hidden_size, V = vocab_size, B rows, T positions, D = head width. A leading [N] may be [B, T].
 """
