@@ -23,7 +23,7 @@ SENTENCES = PRESETS["tiny"].max_sentences
 def main() -> None:
     rng = random.Random(0)
     found = {
-        "pretraining documents": measure(list(documents(COUNT, SENTENCES, rng))),
+        "pretraining documents": measure([one.text for one in documents(COUNT, SENTENCES, rng)]),
         "SFT conversations": measure([spoken(one) for one in conversations(COUNT, SENTENCES, rng)]),
     }
     rows = [{"text": name, **asdict(quality)} for name, quality in found.items()]

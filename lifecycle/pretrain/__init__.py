@@ -29,8 +29,9 @@ def run(
 ) -> ModelVersion:
     """Train on `dataset` and publish "pretrain/N"; a run that was published before is returned at once.
 
-    dataset, validation: documents in a column "text". data: what they are, for the lineage. tokenizer: a version of
-    stage "tokenizer". on_step is called after every optimizer step.
+    dataset, validation: documents in a column "text"; a column "given", where there is one, has ranges of their characters,
+    [start, end] each, that are read and not predicted. data: what they are, for the lineage. tokenizer: a version of stage
+    "tokenizer". on_step is called after every optimizer step.
     Ctrl-C saves a checkpoint and raises KeyboardInterrupt; the same call goes on from there, bit for bit.
     Raises LifecycleError when the data, the tokenizer or the numbers do not fit; then nothing is published.
     """

@@ -116,7 +116,7 @@ def _spread(main: Dataset, added: Dataset) -> Dataset:
     """All documents of both, each in its own order, those of `added` evenly between those of `main`."""
     places = [((number + 0.5) / len(main), number) for number in range(len(main))]
     places += [((number + 0.5) / len(added), len(main) + number) for number in range(len(added))]
-    both = concatenate_datasets([main.select_columns("text"), added.select_columns("text")])
+    both = concatenate_datasets([main, added])  # a column that one of them has not got is empty there
     return both.select([number for _, number in sorted(places)])
 
 

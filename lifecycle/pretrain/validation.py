@@ -32,8 +32,8 @@ class Validation:
     def prepare(
         cls, dataset: Dataset, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, directory: Path
     ) -> Validation:
-        """Documents spread evenly over `dataset`, up to about `eval_tokens` tokens of them."""
-        spread = dataset.select(_spread(dataset, tokenizer, config.eval_tokens))
+        """Documents spread evenly over `dataset`, up to about `eval_tokens` tokens of them; all of their text counts."""
+        spread = dataset.select_columns("text").select(_spread(dataset, tokenizer, config.eval_tokens))
         documents = tokenize(spread, tokenizer, config.model.context_length, directory)
         capacity = config.batch_tokens // config.grad_accumulation
         plan = plan_epoch(documents.lengths, Batching(config.seed, capacity, config.bucket_batches, in_order=True), epoch=0)

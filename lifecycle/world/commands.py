@@ -42,7 +42,7 @@ def world(kind: str, count: int, sentences: int, seed: int, split: str, to: Path
 
     rng = random.Random(seed)
     if kind == "documents":
-        samples = list(corpus.documents(count, sentences, rng))
+        samples = [one.text for one in corpus.documents(count, sentences, rng)]
     elif kind == "conversations":
         samples = list(conversations.conversations(count, sentences, rng))
     elif kind == "preferences":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifecycle.registry import DataRef
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 VALIDATION_DOCUMENTS = 400
+ANSWERS_ALONE = 0.8
+"""Part of the documents, the first, in which nothing but answers is learnt. Who is in a story and what is asked about it nobody can
+foresee: a gradient from there is noise, and drowns the little that says how to look something up. What stories and questions
+sound like is soon learnt afterwards."""
 SHARES = {
     "questions": 0.30,
     "summary": 0.10,
@@ -42,8 +47,16 @@ SUMS_AT_FIRST = 0.55
 not at all, after some 400,000 tokens that are dense in them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text, and which ranges of its characters, (start, end), are there to be read and not to be learnt."""
+
+    text: str
+    given: tuple[tuple[int, int], ...] = ()
+
+
 def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
-    """(train, validation, reference): documents in a column "text", training ordered from short stories to long ones.
+    """(train, validation, reference): documents in columns "text" and "given", training ordered from short stories to long ones.
 
     Validation draws from another stream of random numbers; skills are measured on held-out combinations instead.
     """
@@ -51,10 +64,16 @@ def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
         list(documents(count, config.max_sentences, random.Random(f"{name} {config.seed}"), config.unanswerable))
         for name, count in (("pretrain", config.documents), ("validation", VALIDATION_DOCUMENTS))
     )
-    reference = DataRef(f"world/pretrain?seed={config.seed}&documents={config.documents}", content_hash(train))
-    from datasets import Dataset
+    name = f"world/pretrain?seed={config.seed}&documents={config.documents}"
+    reference = DataRef(name, content_hash(f"{one.text}{one.given}" for one in train))
+    return _as_dataset(train), _as_dataset(validation), reference
 
-    return Dataset.from_dict({"text": train}), Dataset.from_dict({"text": validation}), reference
+
+def _as_dataset(every: list[Document]) -> Dataset:
+    from datasets import Dataset, Features, List, Value
+
+    columns = Features({"text": Value("string"), "given": List(List(Value("int64")))})
+    return Dataset.from_dict({"text": [one.text for one in every], "given": [one.given for one in every]}, columns)
 
 
 def content_hash(texts: Iterable[str]) -> str:
@@ -66,16 +85,18 @@ def content_hash(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: float = WorldConfig.unanswerable) -> Iterator[str]:
+def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: float = WorldConfig.unanswerable) -> Iterator[Document]:
     """`count` documents, in an order that teaches; `unanswerable` as in `WorldConfig`.
 
     The longest story grows from 2 sentences to `max_sentences` over the first half, sums are most frequent at the beginning,
-    and a question stands beside its answer: looking up in context is learnt from text that is dense in it.
+    a question stands beside its answer, and answers alone are learnt at first: looking up in context is learnt from text that is
+    dense in it.
     """
     for number in range(count):
         told = number / count
         longest = min(max_sentences, 2 + int(2 * told * (max_sentences - 1)))
-        yield _document(_kind(told, rng), longest, unanswerable, rng)
+        document = _document(_kind(told, rng), longest, unanswerable, rng)
+        yield document if told < ANSWERS_ALONE else Document(document.text)
 
 
 def _kind(told: float, rng: random.Random) -> str:
@@ -95,80 +116,101 @@ def exchange(asked: str, answered: str) -> str:
     return f"{asked}\n{answered}"
 
 
-def _document(kind: str, longest: int, unanswerable: float, rng: random.Random) -> str:
+def _lines(*lines: tuple[str, bool]) -> Document:
+    """Lines, each with whether it is there to be read only."""
+    given, start = [], 0
+    for line, read in lines:
+        end = start + len(line) + 1  # with the line break behind it
+        if read:
+            given.append((start, end))
+        start = end
+    return Document("\n".join(line for line, _ in lines), tuple(given))
+
+
+def _exchanges(pairs: Iterable[tuple[str, str]], *before: str) -> Document:
+    """What was told before, then questions with their answers; only the answers are to be learnt."""
+    lines = [(line, True) for line in before]
+    for asked, answered in pairs:
+        lines += [(asked, True), (answered, False)]
+    return _lines(*lines)
+
+
+def _document(kind: str, longest: int, unanswerable: float, rng: random.Random) -> Document:
     if kind in WITHOUT_STORY:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
-        return exchange(assignment.request, assignment.fulfil(rng, max(3, longest)).text)
+        return _exchanges([(assignment.request, assignment.fulfil(rng, max(3, longest)).text)])
     story = write_story(rng, rng.randint(1, longest))
     return _with_questions(story, unanswerable, rng) if kind == "questions" else ABOUT_A_STORY[kind](story, rng)
 
 
-def _sums(rng: random.Random) -> str:
+def _sums(rng: random.Random) -> Document:
     """Sums, bare or asked for."""
     sums = [draw_sum(rng) for _ in range(8)]
     if rng.random() < 0.7:
-        return " ".join(total.solved for total in sums)
-    return "\n".join(exchange(rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
+        return Document(" ".join(total.solved for total in sums))
+    return _exchanges((rng.choice(PHRASINGS).format(sum=total.text), total.solved) for total in sums)
 
 
-def _tools(rng: random.Random) -> str:
+def _tools(rng: random.Random) -> Document:
     """A log of questions, the calls that they led to, what came back, and the answers."""
     uses = [draw_tool_use(rng) for _ in range(3)]
-    return "\n".join(
-        f"{exchange(use.question, call_json(use.name, use.arguments))}\n{exchange(use.response, use.answer)}" for use in uses
+    return _exchanges(
+        pair
+        for use in uses
+        for pair in ((use.question, call_json(use.name, use.arguments)), (use.response, use.answer))
     )
 
 
-def _numbers(rng: random.Random) -> str:
+def _numbers(rng: random.Random) -> Document:
     """Comparing, sorting, counting and long sums, with the steps between question and answer."""
     problems = [game(rng) for game in rng.choices(list(NUMBER_GAMES.values()), k=4)]
-    return "\n".join(" ".join(part for part in (one.question, one.thought, one.answer) if part) for one in problems)
+    return Document("\n".join(" ".join(part for part in (one.question, one.thought, one.answer) if part) for one in problems))
 
 
-def _talk(rng: random.Random) -> str:
+def _talk(rng: random.Random) -> Document:
     """Facts, small talk and wishes."""
-    lines = [exchange(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
-    lines += [exchange(*rng.choice(list(GREETINGS.items()))), exchange(*draw_wish(rng, harmful=rng.random() < 0.5))]
-    rng.shuffle(lines)
-    return "\n".join(lines)
+    pairs = [(question, answer) for question, answer, _ in rng.sample(facts(), 4)]
+    pairs += [rng.choice(list(GREETINGS.items())), draw_wish(rng, harmful=rng.random() < 0.5)]
+    rng.shuffle(pairs)
+    return _exchanges(pairs)
 
 
-def _dialogue(rng: random.Random) -> str:
+def _dialogue(rng: random.Random) -> Document:
     """Two people talk: one tells and asks, the other remembers."""
     asker, teller = rng.sample(PEOPLE, 2)
     lines = []
     for said, answered in draw_dialogue(rng).turns:
-        lines += [f"{asker}: {said}", f"{teller}: {answered}"]
-    return "\n".join(lines)
+        lines += [(f"{asker}: {said}", True), (f"{teller}: {answered}", False)]
+    return _lines(*lines)
 
 
-def _extraction(rng: random.Random) -> str:
+def _extraction(rng: random.Random) -> Document:
     """Sentences and what they hold, as JSON."""
     some = [draw_extraction(rng) for _ in range(2)]
-    return "\n".join(exchange(one.request, one.answer) for one in some)
+    return _exchanges((one.request, one.answer) for one in some)
 
 
-def _retelling(story: Story, rng: random.Random) -> str:
+def _retelling(story: Story, rng: random.Random) -> Document:
     """The same story in other words, and with the names of those whom it calls "he" or "she"."""
-    return f"{story.text}\n{narrate(list(story.events), rng, pronouns=0)}"
+    return _lines((story.text, True), (narrate(list(story.events), rng, pronouns=0), False))
 
 
-def _summary(story: Story, rng: random.Random) -> str:
+def _summary(story: Story, rng: random.Random) -> Document:
     """The story, and how the world stands after it."""
-    return f"{story.text}\n{' '.join(statements(story.world))}"
+    return _lines((story.text, True), (" ".join(statements(story.world)), False))
 
 
-def _with_questions(story: Story, unanswerable: float, rng: random.Random) -> str:
+def _with_questions(story: Story, unanswerable: float, rng: random.Random) -> Document:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
     for _ in range(int(rng.random() < unanswerable) if unanswerable < 1 else rng.randint(0, round(2 * unanswerable))):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
-    return "\n".join([story.text, *(exchange(question.text, question.answer) for question in asked)])
+    return _exchanges(((question.text, question.answer) for question in asked), story.text)
 
 
-WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
+WITHOUT_STORY: dict[str, Callable[[random.Random], Document]] = {
     "sums": _sums,
     "numbers": _numbers,
     "tools": _tools,
@@ -176,7 +218,7 @@ WITHOUT_STORY: dict[str, Callable[[random.Random], str]] = {
     "dialogue": _dialogue,
     "extraction": _extraction,
 }
-ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], str]] = {
+ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], Document]] = {
     "summary": _summary,
     "retelling": _retelling,
 }

@@ -24,7 +24,7 @@ SHAPE = ModelConfig(
 
 
 def test_the_manifest_records_how_far_the_artefact_is_from_its_parent(tmp_path):
-    tokenizer = train_tokenizer(documents(200, 4, random.Random(0)), SHAPE.vocab_size)
+    tokenizer = train_tokenizer((one.text for one in documents(200, 4, random.Random(0))), SHAPE.vocab_size)
     save_checkpoint(Decoder(SHAPE), SHAPE, tokenizer, tmp_path / "checkpoint")
     registry = ModelRegistry(tmp_path / "registry")
     parent = registry.import_directory(tmp_path / "checkpoint", "small")

@@ -52,14 +52,16 @@ def test_the_first_layer_looks_one_and_two_positions_back(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("head", "repeated", "after"), [(0, 39, 0), (1, 40, 1)], ids=["the word before", "this word"])
 @torch.no_grad()
-def test_the_second_layer_looks_at_what_followed_the_same_token(shape):
-    """At the second of two equal tokens, the position after the first gets more than twice its share."""
+def test_the_second_layer_looks_at_where_a_word_stood(shape, head, repeated, after):
+    """From position 40 at the word that stands at `repeated`, too, or at what follows it: with more than twice its share."""
     model, found = wired(**shape), []
     for first in range(5, 35):
         tokens = random_tokens(60)
-        tokens[40] = tokens[first]
-        found.append(attention_of(model, 1, tokens)[0, 40, first + 1])
+        tokens[repeated] = tokens[first]
+        attention = attention_of(model, 1, tokens)[head * model.config.num_heads // model.config.num_kv_heads]
+        found.append(attention[40, first + after])
     assert torch.stack(found).mean() > 2 / 41
 
 

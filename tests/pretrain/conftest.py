@@ -23,6 +23,7 @@ CONFIG = PretrainConfig(
     dtype="fp32",
     eval_every=5,
     eval_tokens=300,
+    lr=0.015,
     sample_every=6,
     warmup=0.1,
 )

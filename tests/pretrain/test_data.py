@@ -58,6 +58,25 @@ def test_half_written_tokens_are_written_again(tokenizer, tmp_path):
     )
 
 
+def test_what_is_given_is_read_and_not_predicted(tokenizer, tmp_path):
+    text = "Ann has 3 pears.\nHow many?\nThree é.\nWho?\nAnn."
+    ranges = [[0, text.index("Three")], [text.index("Who"), text.index("Ann.")]]
+    rows = {"text": ["Bob has 12 apples.", text, "Bob"], "given": [None, ranges, [[0, 3]]]}
+    documents = tokenize(Dataset.from_dict(rows), tokenizer, CONTEXT, tmp_path)
+    for _ in range(2):  # the second time from what was written
+        every = list(zip(documents.starts, documents.ends, strict=True))
+        learnt = [documents.tokens[start:end][documents.learnt[start:end]].astype(int) for start, end in every]
+        assert tokenizer.decode(np.concatenate(learnt), skip_special_tokens=True) == "Bob has 12 apples.Three é.\nAnn."
+        documents = tokenize(Dataset.from_dict(rows), tokenizer, CONTEXT, tmp_path)
+
+
+def test_pieces_of_which_nothing_is_learnt_are_left_out(tokenizer, tmp_path):
+    text = "Ann has 3 pears. " * 40 + "Bob"
+    documents = tokenize(Dataset.from_dict({"text": [text], "given": [[[0, len(text) - 3]]]}), tokenizer, CONTEXT, tmp_path)
+    assert (documents.targets > 0).all()
+    assert documents.ends.tolist() == [len(documents.tokens)]
+
+
 def test_only_empty_documents_are_an_error(tokenizer, tmp_path):
     with pytest.raises(LifecycleError, match="every document is empty"):
         open_documents(tokenizer, ["", ""], tmp_path)

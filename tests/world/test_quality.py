@@ -46,7 +46,7 @@ def test_nothing_to_measure_is_an_error():
 
 
 def test_the_world_repeats_hardly_a_document():
-    found = measure(list(documents(400, 5, random.Random(0))))
+    found = measure([one.text for one in documents(400, 5, random.Random(0))])
     assert found.near_duplicates < 0.05
     assert found.template_entropy > 6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-PATIENCE = 15.0  # seconds; a bound for broken pages, never waited out by sound ones
+PATIENCE = 60.0  # seconds; a bound for broken pages, never waited out by sound ones
 LOOK = 20  # milliseconds between two looks
 
 def say(page, text: str) -> None:
