@@ -34,9 +34,9 @@ class PretrainConfig:
     """Keep the data's own order in the first epoch (the world tells short stories first); else shuffle everything."""
     bucket_batches: int = 32
     """Batches' worth of documents that are shuffled and sorted by length together, which attention likes."""
-    lr: float = 3e-3
+    lr: float = 6e-3
     """Peak learning rate of AdamW: embeddings, head, norm scales."""
-    matrix_lr: float = 0.01
+    matrix_lr: float = 0.005
     """Peak learning rate of Muon: the matrices inside the blocks."""
     min_lr_ratio: float = 0.1
     """Learning rate at the end, as a part of the peak."""
@@ -106,7 +106,7 @@ PRESETS = {
         model=MODEL_PRESETS["laptop"],
         tokens=18_000_000,
         batch_tokens=2048,
-        lr=2e-3,
+        lr=4e-3,
     ),
     "gpu": PretrainConfig(
         model=MODEL_PRESETS["gpu"],

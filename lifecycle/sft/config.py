@@ -27,7 +27,7 @@ class SFTConfig:
     """An optimizer step takes at most this many times max_length tokens (with TRL: this many packed rows)."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
-    matrix_lr: float = 0.01
+    matrix_lr: float = 0.005
     """Peak learning rate of Muon (matrices inside the blocks); with LoRA, whose matrices are thin, unused."""
     warmup: float = 0.03
     """Part of the steps during which the learning rate rises from zero."""
@@ -51,7 +51,7 @@ class SFTConfig:
 
 PRESETS = {
     "tiny": SFTConfig(),
-    "laptop": SFTConfig(max_length=1024, lr=2e-3, matrix_lr=0.005),
+    "laptop": SFTConfig(max_length=1024, lr=2e-3),
     "gpu": SFTConfig(max_length=2048, batch_rows=32, lr=2e-5, matrix_lr=2e-4),
     "cluster": SFTConfig(max_length=2048, batch_rows=32, lr=1e-5, matrix_lr=1e-4),
 }
