@@ -23,7 +23,7 @@ class PretrainConfig:
     seed: int = 0
     """Decides the initial weights and the order of the data."""
     start: str = "induction"
-    """Initial weights: "random", or the same with a circuit in the first two layers that looks things up in the context."""
+    """Initial weights: "random", or with a circuit in the first layers that looks things up in the context."""
     tokens: int = 5_000_000
     """Training budget in tokens. More than the data has means more epochs."""
     batch_tokens: int = 1024

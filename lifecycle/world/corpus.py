@@ -108,14 +108,6 @@ def _kind(told: float, rng: random.Random) -> str:
     return rng.choices(list(others), list(others.values()))[0]
 
 
-def exchange(asked: str, answered: str) -> str:
-    """A question or a request, and on the next line what answers it: how pretraining shows them, and how a base model is asked.
-
-    In a chat an answer begins a line as well, so its first word is the same token here and there.
-    """
-    return f"{asked}\n{answered}"
-
-
 def _lines(*lines: tuple[str, bool]) -> Document:
     """Lines, each with whether it is there to be read only."""
     given, start = [], 0
@@ -128,7 +120,10 @@ def _lines(*lines: tuple[str, bool]) -> Document:
 
 
 def _exchanges(pairs: Iterable[tuple[str, str]], *before: str) -> Document:
-    """What was told before, then questions with their answers; only the answers are to be learnt."""
+    """What was told before, then questions or requests, each with its answer on the next line; only answers are to be learnt.
+
+    In a chat an answer begins a line as well, so its first word is the same token here and there.
+    """
     lines = [(line, True) for line in before]
     for asked, answered in pairs:
         lines += [(asked, True), (answered, False)]
