@@ -170,7 +170,7 @@ def render(figures: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     parts.append(
         f"Prompts of {PROMPT} tokens, answers of {OUTPUT}, greedy; random weights. Medians of {figures['repeats']} runs in "
-        f"turn. Limit: what {machine.bytes_per_s / 1e9:.0f} GB/s read and {machine.flop_per_s / 1e12:.2f} TFLOP/s in bfloat16 allow, measured "
+        f"turn. Limit: what {machine.bytes_per_s / 1e9:.0f} GB/s read and {machine.flop_per_s / 1e12:.2f} TFLOP/s allow, measured "
         f"once before the runs; what stays in caches, and cores that others use less by then, beat it. {versions}."
     )
     parts += [f"Given up after the runs that are shown, if any: {what}: {why}" for what, why in figures["left_out"].items()]

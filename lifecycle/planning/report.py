@@ -43,7 +43,7 @@ def assumptions(host: Host, step: StepTime, traffic: Traffic) -> list[str]:
     """What the figures rest on."""
     if isinstance(step, Roofline):
         machine = host.machine
-        how = f"{machine.bytes_per_s / 1e9:,.0f} GB/s and {machine.flop_per_s / 1e12:,.1f} TFLOP/s in bfloat16, {host.source}; the engine reaches {step.reached:.0%} of that"
+        how = f"{machine.bytes_per_s / 1e9:,.0f} GB/s and {machine.flop_per_s / 1e12:,.1f} TFLOP/s, {host.source}; the engine reaches {step.reached:.0%} of that"
         how += (
             f"; besides, a step takes {1e3 * step.per_step:g} ms, a piece sent {1e6 * step.per_sequence:g} us and a request {1e3 * step.per_request:g} ms, "
             "and greedy answers get several tokens a piece while none of them ends"

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from lifecycle.hardware import choose_dtype
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -21,7 +23,7 @@ class Machine:
     bytes_per_s: float
     """Read from memory, in one stream."""
     flop_per_s: float
-    """In large matrix products of bfloat16."""
+    """In large matrix products, of bfloat16 where the hardware multiplies it, else of fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Work:
 def measure(size: int = 2048, buffer_bytes: int = 2**29, tries: int = 8) -> Machine:
     """The best of several tries, as it is a limit; takes about two seconds."""
     buffer = torch.ones(buffer_bytes // 4)
-    one, other = (torch.ones(size, size, dtype=torch.bfloat16) for _ in range(2))
+    one, other = (torch.ones(size, size, dtype=choose_dtype("auto", torch.device("cpu"))) for _ in range(2))
     return Machine(
         bytes_per_s=buffer.nbytes / _shortest(buffer.sum, tries),
         flop_per_s=2 * size**3 / _shortest(lambda: one @ other, tries),
