@@ -6,10 +6,10 @@ import ctypes
 import os
 import time
 from functools import cache
-from pathlib import Path
 
 import torch
 
+from lifecycle.compiling import cpu_flags
 from lifecycle.config import choose
 from lifecycle.errors import LifecycleError
 
@@ -50,9 +50,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 @cache
 def _cpu_has_bf16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
 
 
 def keep_memory() -> None:
