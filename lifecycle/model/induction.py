@@ -51,12 +51,12 @@ OWN, BEFORE, TWO_BEFORE, AROUND = range(4)
 WRITTEN = (BEFORE, TWO_BEFORE, AROUND, None)
 """What head h of layer 0 writes, h modulo 4; the last is left to chance."""
 FOUND = (
-    ((BEFORE, OWN, BEFORE), (OWN, BEFORE, OWN), (AROUND, OWN, AROUND), (AROUND, OWN, AROUND)),
+    ((BEFORE, OWN, BEFORE), (OWN, BEFORE, OWN), (AROUND, OWN, AROUND), (OWN, OWN, AROUND)),
     ((TWO_BEFORE, OWN, AROUND), (BEFORE, OWN, BEFORE), (BEFORE, OWN, AROUND), (AROUND, OWN, AROUND)),
 )
 """What key and value head h of layer 1, and of layer 2, compares, h modulo 4: of its own position, of those before, and what it takes
 from where they are alike. The first of layer 1 finds what stood before the last word ("a green belt ... The belt is"), the
-second what stood behind this one."""
+second what stood behind this one, the fourth tells in what company the same word stood elsewhere, or that it stood nowhere else."""
 
 
 @torch.no_grad()

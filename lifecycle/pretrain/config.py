@@ -24,7 +24,7 @@ class PretrainConfig:
     """Decides the initial weights and the order of the data."""
     start: str = "induction"
     """Initial weights: "random", or with a circuit in the first layers that looks things up in the context."""
-    tokens: int = 5_000_000
+    tokens: int = 6_500_000
     """Training budget in tokens. More than the data has means more epochs."""
     batch_tokens: int = 1024
     """Most tokens of an optimizer step: whole documents."""

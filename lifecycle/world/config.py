@@ -19,14 +19,13 @@ class WorldConfig:
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""
     max_sentences: int = 8
     """Longest story."""
-    unanswerable: float = 0.6
-    """Questions that a story of pretraining does not answer, on average: below 1 so many of the stories have one, else each has from none
-    to twice as many."""
+    unanswerable: int = 2
+    """Questions that a story of pretraining does not answer, on average: each has from none to twice as many."""
 
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=180_000, conversations=32_000, prompts=2_400, max_sentences=10, unanswerable=1.0),
+    "laptop": WorldConfig(documents=180_000, conversations=32_000, prompts=2_400, max_sentences=10),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
     "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 VALIDATION_DOCUMENTS = 400
-ANSWERS_ALONE = 0.8
+ANSWERS_ALONE = 0.9
 """Part of the documents, the first, in which nothing but answers is learnt. Who is in a story and what is asked about it nobody can
 foresee: a gradient from there is noise, and drowns the little that says how to look something up. What stories and questions
 sound like is soon learnt afterwards."""
@@ -85,7 +85,7 @@ def content_hash(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: float = WorldConfig.unanswerable) -> Iterator[Document]:
+def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: int = WorldConfig.unanswerable) -> Iterator[Document]:
     """`count` documents, in an order that teaches; `unanswerable` as in `WorldConfig`.
 
     The longest story grows from 2 sentences to `max_sentences` over the first half, sums are most frequent at the beginning,
@@ -130,7 +130,7 @@ def _exchanges(pairs: Iterable[tuple[str, str]], *before: str) -> Document:
     return _lines(*lines)
 
 
-def _document(kind: str, longest: int, unanswerable: float, rng: random.Random) -> Document:
+def _document(kind: str, longest: int, unanswerable: int, rng: random.Random) -> Document:
     if kind in WITHOUT_STORY:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
@@ -197,10 +197,10 @@ def _summary(story: Story, rng: random.Random) -> Document:
     return _lines((story.text, True), (" ".join(statements(story.world)), False))
 
 
-def _with_questions(story: Story, unanswerable: float, rng: random.Random) -> Document:
+def _with_questions(story: Story, unanswerable: int, rng: random.Random) -> Document:
     """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
     asked = ask(story, rng)[:8] + ask(story, rng)[:2]
-    for _ in range(int(rng.random() < unanswerable) if unanswerable < 1 else rng.randint(0, round(2 * unanswerable))):
+    for _ in range(rng.randint(0, 2 * unanswerable)):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     return _exchanges(((question.text, question.answer) for question in asked), story.text)
 

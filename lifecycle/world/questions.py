@@ -1,7 +1,8 @@
 """Questions about a story, each with a short sentence for an answer and the one word that makes it right.
 
 An answer first repeats what is asked about and says then what is so: "The ball is red.", not "It is red.". Whoever writes it
-has the word to look for right before the one that is found, and only there has to know whether the story tells of it.
+has the word to look for right before the one that is found, and only there has to know whether the story tells of it: no other
+answer goes on with "does".
 No answer begins with a word that is looked up: a byte-level tokenizer writes a word in the middle of a line and at its
 beginning as two tokens that have nothing in common, and copying one as the other has to be learnt word by word.
 """
@@ -55,8 +56,8 @@ ANSWERS: dict[str, str] = {
 HELD_SOMEWHERE = "The {thing} is with {holder} in the {key}."
 WANTED = "I think {person} wanted the {key}."
 EMPTY_HANDS = "I think {person} has {key}."
-NO_SUCH_THING = "The {thing} is not in the story, so I don't know."
-NO_SUCH_PERSON = "I think {person} is not in the story, so I don't know."
+NO_SUCH_THING = "The {thing} does not come up in the story, so I don't know."
+NO_SUCH_PERSON = "I think {person} does not come up in the story, so I don't know."
 NO_SUCH_GOODS = "I think {person} has no {goods} in the story, so I don't know."
 LEADS = ("", "Tell me, ", "Please say, ", "Do you know, ", "Can you say, ")
 
