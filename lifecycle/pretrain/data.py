@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +55,16 @@ def _write(
     encoder = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the setting below must not leak
     encoder.encode_special_tokens = True
     end = tokenizer.eos_token_id
-    lengths = [0]
-    with open(tokens_file, "wb") as file, open(learnt_file, "wb") as mask:
+    lengths, some_given = [0], "given" in dataset.column_names
+    encode = encoder.encode_batch if some_given else encoder.encode_batch_fast  # the fast one forgets where a token stood
+    with open(tokens_file, "wb") as file, open(learnt_file, "wb") if some_given else nullcontext() as mask:
         for start in tqdm(range(0, len(dataset), DOCUMENTS_AT_ONCE), desc="tokenise", leave=False, disable=None):
             rows = dataset[start : start + DOCUMENTS_AT_ONCE]
-            encode = encoder.encode_batch if "given" in rows else encoder.encode_batch_fast  # the fast one forgets where a token stood
             some = [number for number, text in enumerate(rows["text"]) if text]
             for number, encoding in zip(some, encode([rows["text"][number] for number in some], add_special_tokens=False), strict=True):
                 ids = np.array([end, *encoding.ids, end], dtype=dtype)
                 file.write(ids.tobytes())
-                if "given" in rows:
+                if mask is not None:
                     mask.write(_learnt(encoding.offsets, rows["given"][number] or ()).tobytes())
                 lengths.append(len(ids))
     partial = offsets_file.with_suffix(".partial.npy")

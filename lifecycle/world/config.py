@@ -25,7 +25,7 @@ class WorldConfig:
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=180_000, conversations=32_000, prompts=2_400, max_sentences=10),
+    "laptop": WorldConfig(documents=135_000, conversations=32_000, prompts=2_400, max_sentences=10),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
     "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }

@@ -82,7 +82,8 @@ def _mistaken(question: Question, text: str, rng: random.Random) -> str:
 def _unanswerable(rng: random.Random, longest: int) -> Drawn:
     """Not to know, against an answer to another question."""
     story = write_story(rng, rng.randint(1, longest))
-    return f"{story.text}\n{ask_unanswerable(story, rng).text}", DONT_KNOW, ask(story, rng)[0].answer
+    question = ask_unanswerable(story, rng)
+    return f"{story.text}\n{question.text}", question.answer, ask(story, rng)[0].answer
 
 
 KINDS: dict[str, tuple[float, Callable[[random.Random, int], Drawn]]] = {

@@ -65,6 +65,21 @@ def test_the_second_layer_looks_at_where_a_word_stood(shape, head, repeated, aft
     assert torch.stack(found).mean() > 2 / 41
 
 
+@pytest.mark.parametrize("shape", [one for one in SHAPES if one.get("num_kv_heads", 4) == 4])
+@torch.no_grad()
+def test_a_head_tells_a_word_that_stood_before_from_one_that_did_not(shape):
+    """The fourth: it looks where position 40's word stood before, for twice its share and more than when another stood there."""
+    model = wired(**shape)
+    head, again, never = 3 * model.config.num_heads // 4, [], []
+    for first in range(5, 35):
+        tokens = random_tokens(60)
+        never.append(attention_of(model, 1, tokens)[head, 40, first])
+        tokens[40] = tokens[first]
+        again.append(attention_of(model, 1, tokens)[head, 40, first])
+    assert torch.stack(again).mean() > 2 / 41
+    assert torch.stack(again).mean() > 2 * torch.stack(never).mean()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
 def test_it_is_as_ignorant_as_a_random_model(shape):

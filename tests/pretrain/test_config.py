@@ -1,10 +1,15 @@
 """The command line's words become a config, or an error that says what to type."""
 
+import random
+
 import pytest
 
 from lifecycle.errors import LifecycleError
+from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.pretrain.config import PRESETS, configure
 from lifecycle.pretrain.schedule import rate_scale
+from lifecycle.world.config import PRESETS as WORLDS
+from lifecycle.world.corpus import documents
 
 
 def test_settings_and_the_model_shape_are_set_by_name():
@@ -46,3 +51,13 @@ def test_the_rate_rises_then_falls_to_the_floor(preset, schedule):
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert rates[-1] == pytest.approx(config.min_lr_ratio)
+
+
+@pytest.mark.parametrize("preset", [name for name, config in PRESETS.items() if config.curriculum])
+def test_the_budget_reads_the_world_s_text_once_and_to_its_end(preset):
+    """What comes last in the curriculum is learnt only when the budget takes it in."""
+    config, world, sample = PRESETS[preset], WORLDS[preset], 1500
+    texts = [one.text for one in documents(sample, world.max_sentences, random.Random(0), world.unanswerable)]
+    tokenizer = train_tokenizer(texts, config.model.vocab_size)
+    tokens = sum(len(ids) + 1 for ids in tokenizer(texts)["input_ids"]) * world.documents / sample
+    assert config.tokens == pytest.approx(tokens, rel=0.1)
