@@ -33,6 +33,13 @@ def check_seed(seed: int) -> None:
         raise LifecycleError(f"seed must be from 0 to {2**32 - 1}, not {seed}")
 
 
+def check_above_zero(config: Any, *names: str) -> None:
+    """Raises LifecycleError for a field that is neither above zero nor None."""
+    for name in names:
+        if (value := getattr(config, name)) is not None and not value > 0:
+            raise LifecycleError(f"{name} must be above zero, not {value}")
+
+
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy of a dataclass with fields replaced; strings are parsed to the field's type.
 

@@ -127,9 +127,11 @@ def test_every_preset_builds_and_overrides_to_itself(name):
 @pytest.mark.parametrize(
     ("stage", "changes", "said"),
     [
-        *((stage, {"seed": -1}, "seed must be from 0 to 4294967295, not -1") for stage in ("pretrain", "sft", "rlhf", "see", "speak", "feedback")),
+        *((stage, {"seed": -1}, "seed must be from 0 to 4294967295, not -1") for stage in ("world", "pretrain", "sft", "rlhf", "see", "speak", "feedback")),
         ("pretrain", {"schedule": "wsd", "decay": 0}, "decay is a part of the budget, above 0 and at most 1, not 0"),
         ("see", {"num_heads": 0}, "num_heads must be above zero"),
+        ("world", {"documents": 0}, "documents must be above zero"),
+        ("world", {"unanswerable": -1}, "unanswerable must not be negative"),
     ],
 )
 def test_values_that_no_run_could_take_are_refused_at_once(stage, changes, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_above_zero
 from lifecycle.errors import LifecycleError
 
 SERVED = ("bf16", "fp32", "int8")
@@ -53,9 +54,7 @@ class DeployConfig:
             raise LifecycleError(f'engine "{self.engine}" is unknown: choose one of {", ".join(ENGINES)}')
         if self.engine == "vllm" and self.target not in ("bf16", "fp32"):
             raise LifecycleError(f"vLLM runs checkpoints, not {self.target}: use --target bf16, or leave engine out")
-        for name in ("calibration", "calibration_texts", "prompts", "answer_tokens", "max_tokens", "report_limit", "tolerance"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise LifecycleError(f"{name} must be above zero, not {value}")
+        check_above_zero(self, "calibration", "calibration_texts", "prompts", "answer_tokens", "max_tokens", "report_limit", "tolerance")
         if not self.temperature >= 0:
             raise LifecycleError(f"temperature must not be negative, but is {self.temperature}: 0 is greedy")
         if not 0 < self.top_p <= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_seed
+from lifecycle.config import check_above_zero, check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -33,9 +33,7 @@ class FeedbackConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name in ("save_every", "least", "steps"):
-            if not getattr(self, name) > 0:
-                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        check_above_zero(self, "save_every", "least", "steps")
         if self.batch < 2:
             raise LifecycleError(f"batch must be at least 2, not {self.batch}: KTO compares with the other answers of a batch")
 

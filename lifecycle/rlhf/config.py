@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_seed
+from lifecycle.config import check_above_zero, check_seed
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf.rollouts import CHOICES
 
@@ -73,9 +73,8 @@ class RLHFConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name in ("pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch", "grpo_prompts", "grpo_tokens", "rehearsal_batch", "save_every"):
-            if not getattr(self, name) > 0:
-                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        check_above_zero(self, "pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch",
+                         "grpo_prompts", "grpo_tokens", "rehearsal_batch", "save_every")  # fmt: skip
         for name, known in (("rollouts", CHOICES), ("algorithm", ("grpo", "rloo")), ("on_runaway", ("stop", "warn"))):
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_seed
+from lifecycle.config import check_above_zero, check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -57,10 +57,8 @@ class SeeConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name in ("num_layers", "num_heads", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch", "questions",
-                     "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        check_above_zero(self, "num_layers", "num_heads", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch",
+                         "questions", "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every")  # fmt: skip
         for name in ("clips", "text"):
             if not 0 <= getattr(self, name) < 1:
                 raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_seed
+from lifecycle.config import check_above_zero, check_seed
 from lifecycle.errors import LifecycleError
 
 METHODS = ("full", "lora", "adapter")
@@ -44,9 +44,7 @@ class SFTConfig:
         check_seed(self.seed)
         if self.method not in METHODS:
             raise LifecycleError(f'method "{self.method}" is unknown: choose one of {", ".join(METHODS)}')
-        for name in ("epochs", "max_length", "batch_rows", "lr", "matrix_lr", "lora_rank", "save_every"):
-            if not getattr(self, name) > 0:
-                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        check_above_zero(self, "epochs", "max_length", "batch_rows", "lr", "matrix_lr", "lora_rank", "save_every")
 
 
 PRESETS = {

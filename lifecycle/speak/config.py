@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_seed
+from lifecycle.config import check_above_zero, check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -47,9 +47,8 @@ class SpeakConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name in ("codebooks", "codec_utterances", "codec_rounds", "conversations", "utterances", "batch", "former", "lr", "matrix_lr", "save_every"):
-            if not getattr(self, name) > 0:
-                raise LifecycleError(f"{name} must be above zero, not {getattr(self, name)}")
+        check_above_zero(self, "codebooks", "codec_utterances", "codec_rounds", "conversations", "utterances",
+                         "batch", "former", "lr", "matrix_lr", "save_every")  # fmt: skip
         for name in ("text", "aloud"):
             if not 0 <= getattr(self, name) < 1:
                 raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lifecycle.config import check_above_zero, check_seed
+from lifecycle.errors import LifecycleError
+
 
 @dataclass(frozen=True)
 class WorldConfig:
@@ -21,6 +24,12 @@ class WorldConfig:
     """Longest story."""
     unanswerable: int = 2
     """Questions that a story of pretraining does not answer, on average: each has from none to twice as many."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_above_zero(self, "documents", "conversations", "prompts", "max_sentences")
+        if self.unanswerable < 0:
+            raise LifecycleError(f"unanswerable must not be negative, but is {self.unanswerable}: 0 asks nothing that a story does not tell")
 
 
 PRESETS = {
