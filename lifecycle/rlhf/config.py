@@ -48,7 +48,7 @@ class RLHFConfig:
     """Prompts per step."""
     grpo_group: int = 8
     """Answers sampled per prompt; each is judged against the mean of its group."""
-    grpo_lr: float = 1e-3
+    grpo_lr: float = 4e-4
     """Its peak learning rate."""
     grpo_beta: float = 0.02
     """Weight of the KL divergence from the model that GRPO starts from."""
@@ -93,7 +93,7 @@ class RLHFConfig:
 
 PRESETS = {
     "tiny": RLHFConfig(),
-    "laptop": RLHFConfig(dpo_steps=120, grpo_steps=60, reward_lr=5e-4, dpo_lr=2e-4, grpo_lr=4e-4),
+    "laptop": RLHFConfig(dpo_steps=120, grpo_steps=60, reward_lr=5e-4, dpo_lr=2e-4),
     "gpu": RLHFConfig(reward_steps=500, reward_batch=32, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
     "cluster": RLHFConfig(
         reward_steps=500, reward_batch=64, dpo_steps=500, dpo_batch=64, grpo_steps=500, grpo_prompts=64, reward_lr=1e-5, dpo_lr=5e-7, grpo_lr=5e-7
