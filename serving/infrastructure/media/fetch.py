@@ -114,11 +114,10 @@ class _Pinned(http.client.HTTPConnection):
         self._tls = ssl.create_default_context() if place.scheme == "https" else None
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((self._pinned, self.port), self.timeout)
-        if self._tls is not None:
-            self.wire = self.sock
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
-        self.wire = self.sock
+        self.sock = self.wire = socket.create_connection((self._pinned, self.port), self.timeout)
+        if self._tls is not None:  # wrapping takes the descriptor along, so that only what wraps can be cut while keys are agreed on
+            self.sock = self.wire = self._tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock.do_handshake()
 
 
 def _get(place: SplitResult, address: str, most: int, end: float) -> bytes | str:

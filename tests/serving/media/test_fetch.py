@@ -267,3 +267,29 @@ def test_nobody_is_waited_for_beyond_the_limit(site, opening):
     site.pages["/slow"] = lambda handler: drip(handler, opening)
     with pytest.raises(InvalidRequest, match="takes too long"):
         fetch(f"{site.url}/slow", MOST, site.limits(media_fetch_seconds=0.2))
+
+
+def test_nobody_is_waited_for_who_never_ends_to_agree_on_a_key():
+    stop = threading.Event()
+
+    def agree_for_ever(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB
+            while not stop.wait(0.02):
+                connection.sendall(b"\0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=agree_for_ever, args=(listener,))
+        thread.start()
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        giving_up = threading.Timer(5, stop.set)
+        giving_up.start()
+        try:
+            with pytest.raises(InvalidRequest, match="takes too long"):
+                fetch(f"https://{host}/slow", MOST, MediaLimits(media_hosts=host, media_fetch_seconds=0.2))
+            assert not stop.is_set()
+        finally:
+            stop.set()
+            giving_up.cancel()
+            thread.join()
