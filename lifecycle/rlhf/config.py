@@ -33,7 +33,7 @@ class RLHFConfig:
     """Optimizer steps of DPO."""
     dpo_batch: int = 32
     """Preference pairs per step of DPO."""
-    dpo_lr: float = 4.5e-4
+    dpo_lr: float = 2.5e-4
     """Its peak learning rate."""
     dpo_beta: float = 0.3
     """How strongly DPO is held to the model that it starts from."""
