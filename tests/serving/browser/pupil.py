@@ -51,6 +51,7 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
         (user("be hostile"), None, HOSTILE),
         (user("use markdown"), None, MARKDOWN),
         (user("count"), None, TICKS),
+        (user("hello") + [{"role": "assistant", "content": "Hello to you."}] + user("count"), None, TICKS),
         (user("bye"), None, "See you soon."),
         (user("multiply"), [CALCULATOR], call("calculator", calculation)),
         (user("multiply") + called("calculator", calculation, "425"), [CALCULATOR], "It is 425."),
