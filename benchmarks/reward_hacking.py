@@ -44,8 +44,9 @@ END = 5
 LONG = 60
 """Words of an answer that get the whole reward for length."""
 
-CHANGES = {"grpo_prompts": 8, "grpo_lr": 1e-3, "reward_model_weight": 0.0, "dpo_sft_weight": 0.0}
-"""Of the preset. GRPO is as fast as hacking needs within so few steps. DPO imitates nothing: of pairs the wrong way round, too, half the chosen answers are right ones to imitate."""
+CHANGES = {"grpo_prompts": 8, "grpo_lr": 1e-3, "dpo_lr": 4.5e-4, "reward_model_weight": 0.0, "dpo_sft_weight": 0.0}
+"""Of the preset. Both are as fast as hacking needs within so few steps. DPO imitates nothing: of pairs the wrong way round, too,
+half the chosen answers are right ones to imitate."""
 
 Reward = Callable[..., list[float]]
 
