@@ -40,6 +40,12 @@ def check_above_zero(config: Any, *names: str) -> None:
             raise LifecycleError(f"{name} must be above zero, not {value}")
 
 
+def check_not_negative(config: Any, name: str, zero: str) -> None:
+    """Raises LifecycleError for a field below zero; `zero` says what 0 does, as in "is greedy"."""
+    if not (value := getattr(config, name)) >= 0:
+        raise LifecycleError(f"{name} must not be negative, but is {value}: 0 {zero}")
+
+
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy of a dataclass with fields replaced; strings are parsed to the field's type.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_above_zero
+from lifecycle.config import check_above_zero, check_not_negative
 from lifecycle.errors import LifecycleError
 
 SERVED = ("bf16", "fp32", "int8")
@@ -55,8 +55,7 @@ class DeployConfig:
         if self.engine == "vllm" and self.target not in ("bf16", "fp32"):
             raise LifecycleError(f"vLLM runs checkpoints, not {self.target}: use --target bf16, or leave engine out")
         check_above_zero(self, "calibration", "calibration_texts", "prompts", "answer_tokens", "max_tokens", "report_limit", "tolerance")
-        if not self.temperature >= 0:
-            raise LifecycleError(f"temperature must not be negative, but is {self.temperature}: 0 is greedy")
+        check_not_negative(self, "temperature", "is greedy")
         if not 0 < self.top_p <= 1:
             raise LifecycleError(f"top_p must be above 0 and at most 1, not {self.top_p}: 1 leaves nothing out")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_above_zero, check_seed
+from lifecycle.config import check_above_zero, check_not_negative, check_seed
 from lifecycle.errors import LifecycleError
 from lifecycle.rlhf.rollouts import CHOICES
 
@@ -79,13 +79,11 @@ class RLHFConfig:
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
         for name, off in (("kl_limit", "is no limit"), ("length_limit", "is no limit"), ("rehearsal_weight", "leaves it out")):
-            if not getattr(self, name) >= 0:
-                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 {off}")
+            check_not_negative(self, name, off)
         if self.kl_limit and not self.grpo_beta:
             raise LifecycleError("kl_limit needs the divergence, which is not computed with grpo_beta=0: --set grpo_beta=0.001 or more")
         for name in ("dpo_steps", "grpo_steps"):
-            if getattr(self, name) < 0:
-                raise LifecycleError(f"{name} must not be negative, but is {getattr(self, name)}: 0 leaves it out")
+            check_not_negative(self, name, "leaves it out")
         for name in ("pair_answers", "grpo_group"):
             if getattr(self, name) < 2:
                 raise LifecycleError(f"{name} must be at least 2, not {getattr(self, name)}: answers to one prompt are compared")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_above_zero, check_seed
-from lifecycle.errors import LifecycleError
+from lifecycle.config import check_above_zero, check_not_negative, check_seed
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class WorldConfig:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_above_zero(self, "documents", "conversations", "prompts", "max_sentences")
-        if self.unanswerable < 0:
-            raise LifecycleError(f"unanswerable must not be negative, but is {self.unanswerable}: 0 asks nothing that a story does not tell")
+        check_not_negative(self, "unanswerable", "asks nothing that a story does not tell")
 
 
 PRESETS = {
