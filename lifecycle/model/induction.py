@@ -34,7 +34,7 @@ SHARPNESS = 6.0
 """Attention logit, per rotary frequency, of the distance that a head of layer 0 looks at."""
 WINDOW_SHARPNESS = 1.5
 """The same for the head that looks over a few positions: flatter."""
-WINDOW = 4
+WINDOW = 6
 """Positions that this head averages over, about."""
 GAIN = 0.4
 """How strongly layer 0 writes what it has seen."""

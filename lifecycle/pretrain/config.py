@@ -31,7 +31,7 @@ class PretrainConfig:
     grad_accumulation: int = 1
     """Pieces that a batch is cut into when it does not fit into memory; the gradient stays the same."""
     curriculum: bool = True
-    """Keep the data's own order in the first epoch (the world tells short stories first); else shuffle everything."""
+    """Keep the data's own order in the first epoch (the world introduces people first); else shuffle everything."""
     bucket_batches: int = 32
     """Batches' worth of documents that are shuffled and sorted by length together, which attention likes."""
     lr: float = 6e-3

@@ -15,8 +15,8 @@ class SFTConfig:
     """Everything that decides the weights, apart from the data and the parent."""
 
     method: str = "full"
-    """"full" trains every weight; "lora" trains low-rank adapters (PEFT) and merges them when it publishes; "adapter" trains the
-    same and publishes them alone, as "adapter/N", to be served beside others on one base."""
+    """"full" trains every weight; "lora" trains low-rank adapters (PEFT) and the embeddings of control tokens, and merges them when it
+    publishes; "adapter" trains low-rank adapters and publishes them alone, as "adapter/N", to be served beside others on one base."""
     seed: int = 0
     """Decides the order of the data."""
     epochs: float = 1.0

@@ -14,6 +14,7 @@ from lifecycle.training.processes import processes
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lifecycle.training.loop import StepRecord
 
@@ -160,7 +161,13 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
         warmup_steps=config.warmup,
         max_grad_norm=1.0,
     )
-    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        trainable_token_indices=_rows_of_control_tokens(model, tokenizer) if config.method == "lora" else None,
+    )
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr) if config.method == "full" else None
     trainer = AnswerLossTrainer(
         model,
@@ -172,3 +179,10 @@ def make_trainer(config: SFTConfig, parent: ModelVersion, conversations: Dataset
     )
     trainer.data_collator = PackedRows(tokenizer.pad_token_id)  # TRL's argument refuses one for packed rows
     return trainer
+
+
+def _rows_of_control_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]] | None:
+    """Tokens by the name of each layer with a row for them: no text of pretraining has a control token, so adapters around its
+    row would have nothing to start from. None for a tokenizer without any."""
+    layers, tokens = (model.get_input_embeddings(), model.get_output_embeddings()), sorted(tokenizer.get_added_vocab().values())
+    return {name: tokens for name, layer in model.named_modules() if tokens and layer in layers} or None

@@ -13,13 +13,13 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 52_000
+    documents: int = 46_500
     """Pretraining documents."""
     conversations: int = 22_000
     """SFT conversations."""
     prompts: int = 1_200
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""
-    max_sentences: int = 8
+    max_sentences: int = 10
     """Longest story."""
     unanswerable: int = 2
     """Questions that a story of pretraining does not answer, on average: each has from none to twice as many."""
@@ -32,7 +32,7 @@ class WorldConfig:
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=135_000, conversations=32_000, prompts=2_400, max_sentences=10),
+    "laptop": WorldConfig(documents=129_000, conversations=32_000, prompts=2_400),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
     "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }

@@ -1,4 +1,4 @@
-"""Pretraining text: stories with questions, requests and sums, logs of tools and small talk, short stories first."""
+"""Pretraining text: stories with questions, requests and sums, logs of tools and small talk, introductions first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
 from lifecycle.world.questions import ask, ask_unanswerable, statements
 from lifecycle.world.smalltalk import GREETINGS, draw_wish
-from lifecycle.world.stories import Story, write_story
+from lifecycle.world.stories import Story, introduce, write_story
 from lifecycle.world.tools import call_json, draw_tool_use
 from lifecycle.world.vocabulary import PEOPLE
 from lifecycle.world.writing import assign
@@ -30,6 +30,12 @@ ANSWERS_ALONE = 0.9
 """Part of the documents, the first, in which nothing but answers is learnt. Who is in a story and what is asked about it nobody can
 foresee: a gradient from there is noise, and drowns the little that says how to look something up. What stories and questions
 sound like is soon learnt afterwards."""
+INTRODUCTIONS = 0.08
+"""Part of the documents, the first of all, in which two people are introduced and asked about, and nothing else is told. Which of
+two is meant is learnt where nothing but that can be learnt. Whoever begins with stories of one person, or with questions that a
+story does not answer, learns to take the only word of the right kind, and to tell whether there is one, and goes no further."""
+SHORTEST = 4
+"""Sentences of the shortest story about which questions are asked afterwards."""
 SHARES = {
     "questions": 0.30,
     "summary": 0.10,
@@ -56,7 +62,7 @@ class Document:
 
 
 def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
-    """(train, validation, reference): documents in columns "text" and "given", training ordered from short stories to long ones.
+    """(train, validation, reference): documents in columns "text" and "given", training in an order that teaches.
 
     Validation draws from another stream of random numbers; skills are measured on held-out combinations instead.
     """
@@ -88,19 +94,20 @@ def content_hash(texts: Iterable[str]) -> str:
 def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: int = WorldConfig.unanswerable) -> Iterator[Document]:
     """`count` documents, in an order that teaches; `unanswerable` as in `WorldConfig`.
 
-    The longest story grows from 2 sentences to `max_sentences` over the first half, sums are most frequent at the beginning,
-    a question stands beside its answer, and answers alone are learnt at first: looking up in context is learnt from text that is
-    dense in it.
+    People are introduced first, sums are most frequent right after that, a question stands beside its answer, and answers alone
+    are learnt at first: looking up in context is learnt from text that is dense in it.
     """
     for number in range(count):
         told = number / count
-        longest = min(max_sentences, 2 + int(2 * told * (max_sentences - 1)))
-        document = _document(_kind(told, rng), longest, unanswerable, rng)
+        if told < INTRODUCTIONS:
+            yield _with_questions(introduce(rng), 0, rng)
+            continue
+        document = _document(_kind((told - INTRODUCTIONS) / (1 - INTRODUCTIONS), rng), max_sentences, unanswerable, rng)
         yield document if told < ANSWERS_ALONE else Document(document.text)
 
 
 def _kind(told: float, rng: random.Random) -> str:
-    """What the next document is, when the part `told` of all of them is there."""
+    """What the next document is, when the part `told` of all that follow the introductions is there."""
     sums = max(SHARES["sums"], SUMS_AT_FIRST - 3 * told * (SUMS_AT_FIRST - SHARES["sums"]))
     if rng.random() < sums:
         return "sums"
@@ -136,7 +143,7 @@ def _document(kind: str, longest: int, unanswerable: int, rng: random.Random) ->
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
         return _exchanges([(assignment.request, assignment.fulfil(rng, max(3, longest)).text)])
-    story = write_story(rng, rng.randint(1, longest))
+    story = write_story(rng, rng.randint(min(SHORTEST, longest), longest))
     return _with_questions(story, unanswerable, rng) if kind == "questions" else ABOUT_A_STORY[kind](story, rng)
 
 
@@ -198,8 +205,9 @@ def _summary(story: Story, rng: random.Random) -> Document:
 
 
 def _with_questions(story: Story, unanswerable: int, rng: random.Random) -> Document:
-    """The story, most of its questions, some of them twice in other words: copying from context is learnt from repeats."""
-    asked = ask(story, rng)[:8] + ask(story, rng)[:2]
+    """The story, and questions whose answer is not its only word of the right kind: one has to look, not only to copy."""
+    every = ask(story, rng)
+    asked = [question for question in every if question.guess(story.text) < 1][:8] or every[:1]
     for _ in range(rng.randint(0, 2 * unanswerable)):
         asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
     return _exchanges(((question.text, question.answer) for question in asked), story.text)

@@ -72,6 +72,10 @@ class Question:
     key: str
     rivals: tuple[str, ...]
 
+    def guess(self, text: str) -> float:
+        """What picking one of the text's words of the right class at random would reach."""
+        return 1 / max(1, len(set(re.findall(r"\w+", text)) & {self.key, *self.rivals}))
+
 
 def ask(story: Story, rng: random.Random, *, held_out: bool = False) -> list[Question]:
     """All questions that the story answers, in random order; two things in one hand are not asked for."""

@@ -78,6 +78,23 @@ def write_story(rng: random.Random, sentences: int, plan: Plan = Plan(), *, held
             return story
 
 
+def introduce(rng: random.Random, people: int = 2) -> Story:
+    """A story in which nothing happens: where each of the people is and what each has, with their names and no pronouns.
+
+    Nobody has a thing that training never gives them.
+    """
+    while True:
+        cast, places, things = (rng.sample(every, people) for every in (PEOPLE, PLACES, THINGS))
+        if not any(map(owner_is_held_out, cast, things)):
+            break
+    world, events = World(), []
+    for person, place, thing, colour in zip(cast, places, things, rng.sample(COLOURS, people), strict=True):
+        events += [Event("be", person, place=place), Event("own", person, thing=thing, colour=colour)]
+    for event in events:
+        world.apply(event)
+    return Story(tuple(events), narrate(events, rng, pronouns=0), world)
+
+
 def _happenings(rng: random.Random, sentences: int, plan: Plan, held_out: bool) -> tuple[World, list[Event]]:
     crowd = 1 if sentences <= 2 else 2 if sentences <= 7 else 3
     cast = list(plan.people) or rng.sample(PEOPLE, crowd)

@@ -94,13 +94,8 @@ def _reading(rng: random.Random, longest: int, held_out: bool) -> Drawn:
     while True:
         story = write_story(rng, rng.randint(2 if held_out else 1, longest), held_out=held_out)
         for question in ask(story, rng, held_out=held_out):
-            if (chance := _guess(story.text, question)) < 1:
+            if (chance := question.guess(story.text)) < 1:
                 return _asked(_about(story.text, question.text)), None, _names(question.key, question.rivals), chance
-
-
-def _guess(text: str, question) -> float:
-    """What picking one of the story's words of the right class at random would reach."""
-    return 1 / max(1, len(set(re.findall(r"\w+", text)) & {question.key, *question.rivals}))
 
 
 def _unanswerable(rng: random.Random, longest: int, held_out: bool) -> Drawn:
