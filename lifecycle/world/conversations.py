@@ -16,7 +16,7 @@ from lifecycle.world.corpus import content_hash
 from lifecycle.world.dialogue import draw_dialogue
 from lifecycle.world.extraction import draw_extraction
 from lifecycle.world.knowledge import facts
-from lifecycle.world.questions import DONT_KNOW, ask, ask_unanswerable
+from lifecycle.world.questions import DONT_KNOW, add_unanswerable, ask
 from lifecycle.world.smalltalk import GREETINGS, OUTSIDE, SUBJECTS, draw_wish
 from lifecycle.world.stories import write_story
 from lifecycle.world.tools import draw_tool_use, offer
@@ -58,8 +58,8 @@ def _reading(rng: random.Random, longest: int) -> Conversation:
     """A story and up to eight questions about it, one a turn, some twice in other words; a few have no answer in the story."""
     story = write_story(rng, rng.randint(1, longest))
     asked = ask(story, rng)[: rng.randint(3, 8)] + ask(story, rng)[:2]
-    for _ in range(rng.choice((0, 1, 1, 2))):  # who hears "I don't know." more often says it to questions that the story answers
-        asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
+    # Who hears "I don't know." more often says it to questions that the story answers.
+    add_unanswerable(asked, story, rng.choice((0, 1, 1, 2)), rng)
     messages: list[Message] = []
     for number, question in enumerate(asked):
         messages += turn(f"{story.text}\n{question.text}" if number == 0 else question.text, question.answer)

@@ -15,7 +15,7 @@ from lifecycle.world.dialogue import draw_dialogue
 from lifecycle.world.extraction import draw_extraction
 from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
-from lifecycle.world.questions import ask, ask_unanswerable, statements
+from lifecycle.world.questions import add_unanswerable, ask, statements
 from lifecycle.world.smalltalk import GREETINGS, draw_wish
 from lifecycle.world.stories import Story, introduce, write_story
 from lifecycle.world.tools import call_json, draw_tool_use
@@ -208,8 +208,7 @@ def _with_questions(story: Story, unanswerable: int, rng: random.Random) -> Docu
     """The story, and questions whose answer is not its only word of the right kind: one has to look, not only to copy."""
     every = ask(story, rng)
     asked = [question for question in every if question.guess(story.text) < 1][:8] or every[:1]
-    for _ in range(rng.randint(0, 2 * unanswerable)):
-        asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
+    add_unanswerable(asked, story, rng.randint(0, 2 * unanswerable), rng)
     return _exchanges(((question.text, question.answer) for question in asked), story.text)
 
 

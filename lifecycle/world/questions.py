@@ -182,6 +182,12 @@ def ask_unanswerable(story: Story, rng: random.Random, *, held_out: bool = False
     return Question(kind, _phrase(kind, words, rng, held_out), missing.format(**words), "know", ())
 
 
+def add_unanswerable(asked: list[Question], story: Story, count: int, rng: random.Random) -> None:
+    """Put `count` questions that the story does not answer anywhere between those in `asked`."""
+    for _ in range(count):
+        asked.insert(rng.randrange(len(asked) + 1), ask_unanswerable(story, rng))
+
+
 def _phrase(kind: str, words: dict[str, str], rng: random.Random, held_out: bool) -> str:
     """A phrasing from training's share, or (for evaluation) from the held-out share where there is one."""
     every = [(lead, core) for lead in LEADS for core in CORES[kind]]
