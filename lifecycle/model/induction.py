@@ -40,7 +40,7 @@ GAIN = 0.4
 """How strongly layer 0 writes what it has seen."""
 MATCH = 1.8
 """Scale of the queries and keys with which layers 1 and 2 compare subspaces."""
-COPY = 0.3
+COPY = 0.6
 """How strongly they write the token that they have found."""
 SLOW = 0.02
 """Rotary frequencies, in radians a position, below which distance hardly disturbs a comparison."""

@@ -13,7 +13,7 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 46_500
+    documents: int = 45_300
     """Pretraining documents."""
     conversations: int = 22_000
     """SFT conversations."""
@@ -32,7 +32,7 @@ class WorldConfig:
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=129_000, conversations=32_000, prompts=2_400),
+    "laptop": WorldConfig(documents=125_500, conversations=32_000, prompts=2_400),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
     "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }

@@ -30,10 +30,12 @@ ANSWERS_ALONE = 0.9
 """Part of the documents, the first, in which nothing but answers is learnt. Who is in a story and what is asked about it nobody can
 foresee: a gradient from there is noise, and drowns the little that says how to look something up. What stories and questions
 sound like is soon learnt afterwards."""
-INTRODUCTIONS = 0.08
+INTRODUCTIONS = 0.1
 """Part of the documents, the first of all, in which two people are introduced and asked about, and nothing else is told. Which of
-two is meant is learnt where nothing but that can be learnt. Whoever begins with stories of one person, or with questions that a
-story does not answer, learns to take the only word of the right kind, and to tell whether there is one, and goes no further."""
+two is meant is learnt where little but that can be learnt: whoever begins with stories of one person learns to take the only word of
+the right kind, and goes no further."""
+NOT_INTRODUCED = 1
+"""Questions, on average, about what an introduction does not tell: whoever never hears that something is not told does not learn it later."""
 SHORTEST = 4
 """Sentences of the shortest story about which questions are asked afterwards."""
 SHARES = {
@@ -100,7 +102,7 @@ def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: 
     for number in range(count):
         told = number / count
         if told < INTRODUCTIONS:
-            yield _with_questions(introduce(rng), 0, rng)
+            yield _with_questions(introduce(rng), min(unanswerable, NOT_INTRODUCED), rng)
             continue
         document = _document(_kind((told - INTRODUCTIONS) / (1 - INTRODUCTIONS), rng), max_sentences, unanswerable, rng)
         yield document if told < ANSWERS_ALONE else Document(document.text)
