@@ -30,8 +30,11 @@ IDENTITY = 5.0
 """How many times longer embeddings become."""
 COMMON = 1.3
 """Length of the direction that all embeddings share, as a part of the length of an embedding's own."""
-SHARPNESS = 6.0
+SHARPNESS = 10.0
 """Attention logit, per rotary frequency, of the distance that a head of layer 0 looks at."""
+FAST = 0.25
+"""Rotary frequencies, in radians a position, that such a head uses: those below say the same of neighbours, but loudly, and how loudly
+differs from token to token."""
 WINDOW_SHARPNESS = 1.5
 """The same for the head that looks over a few positions: flatter."""
 WINDOW = 6
@@ -51,12 +54,13 @@ OWN, BEFORE, TWO_BEFORE, AROUND = range(4)
 WRITTEN = (BEFORE, TWO_BEFORE, AROUND, None)
 """What head h of layer 0 writes, h modulo 4; the last is left to chance."""
 FOUND = (
-    ((BEFORE, OWN, BEFORE), (OWN, BEFORE, OWN), (AROUND, OWN, AROUND), (OWN, OWN, AROUND)),
+    ((BEFORE, OWN, BEFORE), (OWN, BEFORE, OWN), (TWO_BEFORE, OWN, AROUND), (OWN, OWN, AROUND)),
     ((TWO_BEFORE, OWN, AROUND), (BEFORE, OWN, BEFORE), (BEFORE, OWN, AROUND), (AROUND, OWN, AROUND)),
 )
 """What key and value head h of layer 1, and of layer 2, compares, h modulo 4: of its own position, of those before, and what it takes
 from where they are alike. The first of layer 1 finds what stood before the last word ("a green belt ... The belt is"), the
-second what stood behind this one, the fourth tells in what company the same word stood elsewhere, or that it stood nowhere else."""
+second what stood behind this one, the third in what company the word before the last stood ("Ben had a green belt ... The belt is
+with"), the fourth in what company this one stood elsewhere, or that it stood nowhere else."""
 
 
 @torch.no_grad()
@@ -76,6 +80,7 @@ def wire_induction(model: Decoder, seed: int = 0) -> None:
     embeddings *= IDENTITY
     if config.tie_embeddings:
         model.model.norm.weight /= IDENTITY
+    embeddings -= torch.outer(embeddings @ spaces.common, spaces.common)  # all have as much of it
     embeddings += COMMON * embeddings.std() * math.sqrt(config.hidden_size) * spaces.common
     _look_back(model, spaces)
     for layer, found in zip(model.model.layers[1:], FOUND, strict=False):
@@ -126,7 +131,7 @@ def _look_back(model: Decoder, spaces: Subspaces) -> None:
             case part if part == AROUND:
                 turn, size, gain = (WINDOW - 1) / 2, WINDOW_SHARPNESS * (speeds < WINDOW_FREQUENCY), strength * math.sqrt(WINDOW)
             case part:
-                turn, size, gain = part, SHARPNESS * torch.ones(half), strength
+                turn, size, gain = part, SHARPNESS * (speeds > FAST), strength
         turned = torch.cat((torch.cos(turn * speeds) * size, -torch.sin(turn * speeds) * size))
         query += torch.outer(unit * turned, spaces.common)
         output[: len(spaces.slow)] += gain * spaces.parts[part]

@@ -48,21 +48,25 @@ def test_the_first_layer_looks_one_and_two_positions_back(shape):
     probabilities = attention_of(wired(**shape), 0, random_tokens(60))
     for head, distance in ((0, 1), (1, 2)):
         seen = probabilities[head].diagonal(-distance)
-        assert seen[2:].mean() > 0.6
+        assert seen[2:].min() > 0.9  # of every token, whatever its embedding
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("head", "repeated", "after"), [(0, 39, 0), (1, 40, 1)], ids=["the word before", "this word"])
+@pytest.mark.parametrize(
+    ("head", "repeated", "after"), [(0, 39, 0), (1, 40, 1), (2, 38, 0)], ids=["the word before", "this word", "two words before"]
+)
 @torch.no_grad()
 def test_the_second_layer_looks_at_where_a_word_stood(shape, head, repeated, after):
-    """From position 40 at the word that stands at `repeated`, too, or at what follows it: with more than twice its share."""
+    """From position 40 at the word that stands at `repeated`, too, or at what follows it: with a fifth of its attention and more."""
     model, found = wired(**shape), []
+    if head >= model.config.num_kv_heads:
+        return
     for first in range(5, 35):
         tokens = random_tokens(60)
         tokens[repeated] = tokens[first]
         attention = attention_of(model, 1, tokens)[head * model.config.num_heads // model.config.num_kv_heads]
         found.append(attention[40, first + after])
-    assert torch.stack(found).mean() > 2 / 41
+    assert torch.stack(found).mean() > 0.2
 
 
 @pytest.mark.parametrize("shape", [one for one in SHAPES if one.get("num_kv_heads", 4) == 4])
