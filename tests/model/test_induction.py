@@ -60,7 +60,7 @@ def test_the_second_layer_looks_at_where_a_word_stood(shape, head, repeated, aft
     """From position 40 at the word that stands at `repeated`, too, or at what follows it: with a fifth of its attention and more."""
     model, found = wired(**shape), []
     if head >= model.config.num_kv_heads:
-        return
+        pytest.skip("its queries share the keys of another")
     for first in range(5, 35):
         tokens = random_tokens(60)
         tokens[repeated] = tokens[first]
