@@ -78,17 +78,17 @@ def write_story(rng: random.Random, sentences: int, plan: Plan = Plan(), *, held
             return story
 
 
-def introduce(rng: random.Random, people: int = 2) -> Story:
-    """A story in which nothing happens: where each of the people is and what each has, with their names and no pronouns.
+def introduce(rng: random.Random) -> Story:
+    """A story in which nothing happens: where each of two people is and what each has, with their names and no pronouns.
 
     Nobody has a thing that training never gives them.
     """
     while True:
-        cast, places, things = (rng.sample(every, people) for every in (PEOPLE, PLACES, THINGS))
+        cast, places, things = (rng.sample(every, 2) for every in (PEOPLE, PLACES, THINGS))
         if not any(map(owner_is_held_out, cast, things)):
             break
     world, events = World(), []
-    for person, place, thing, colour in zip(cast, places, things, rng.sample(COLOURS, people), strict=True):
+    for person, place, thing, colour in zip(cast, places, things, rng.sample(COLOURS, 2), strict=True):
         events += [Event("be", person, place=place), Event("own", person, thing=thing, colour=colour)]
     for event in events:
         world.apply(event)
