@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lifecycle.world.holdout import owner_is_held_out
-from lifecycle.world.narration import narrate, parse
+from lifecycle.world.narration import narrate, parse, tell
 from lifecycle.world.state import Event, Inconsistent, World
 from lifecycle.world.vocabulary import COLOURS, FEELINGS, GOODS, PEOPLE, PLACES, THINGS
 
@@ -87,12 +87,10 @@ def introduce(rng: random.Random) -> Story:
         cast, places, things = (rng.sample(every, 2) for every in (PEOPLE, PLACES, THINGS))
         if not any(map(owner_is_held_out, cast, things)):
             break
-    world, events = World(), []
+    events: list[Event] = []
     for person, place, thing, colour in zip(cast, places, things, rng.sample(COLOURS, 2), strict=True):
         events += [Event("be", person, place=place), Event("own", person, thing=thing, colour=colour)]
-    for event in events:
-        world.apply(event)
-    return Story(tuple(events), narrate(events, rng, pronouns=0), world)
+    return Story(tuple(events), narrate(events, rng, pronouns=0), tell(events))
 
 
 def _happenings(rng: random.Random, sentences: int, plan: Plan, held_out: bool) -> tuple[World, list[Event]]:
