@@ -15,7 +15,7 @@
 
 struct bf16 {  // the upper half of a float
     uint16_t half;
-    bf16(float value) {  // to the nearest, ties to even
+    void operator=(float value) {  // to the nearest, ties to even; of its only member: a copied struct keeps a loop from becoming vectors
         uint32_t bits;
         memcpy(&bits, &value, 4);
         half = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
