@@ -1,7 +1,7 @@
 """A vision tower in front of a language model, as a checkpoint that transformers opens: class Idefics3.
 
-The language model stays as it was: the tokens that Idefics3 needs take the ids that the tokenizer keeps in reserve, so no
-embedding moves and none is added.
+The language model stays as it was, but for words of pictures that it gets to know (`lifecycle.see.vocabulary`): the tokens that
+Idefics3 needs take the ids that the tokenizer keeps in reserve.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lifecycle.model.checkpoint import load_checkpoint
 from lifecycle.model.decoder import Decoder
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.vision import MERGE, SIZE, TOKENS, VisionTower, merge, vision_config
+from lifecycle.see.vocabulary import knowing, remade, with_words
 
 NAMES = {
     "<|image|>": "<image>",
@@ -37,8 +38,6 @@ NAMES = {
 """The tokenizer's reserved tokens, and what Idefics3's processor calls them."""
 PICTURE = "<fake_token_around_image><global-img>" + "<image>" * TOKENS + "<fake_token_around_image>"
 """What is written for a picture."""
-RIDGE = 1e-3
-"""Of the variance of a part's states, which is about 1."""
 
 
 class Connector(nn.Module):
@@ -64,16 +63,6 @@ class Seer(nn.Module):
         scale = decoder.model.embed_tokens.weight.std().item()
         self.connector = Connector(config.hidden_size, decoder.config.hidden_size, scale, config.seed)
 
-    @torch.no_grad()
-    def begin(self, states: Tensor, said: Tensor) -> None:
-        """Let the projection say of each part, as well as one linear layer can, what is true of it (least squares, ridge).
-
-        states: what the tower has found out about parts, [N, MERGE ** 2 * its hidden_size]. said: vectors of words, [N, hidden_size of the
-        language model].
-        """
-        gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
-        self.connector.proj.weight.copy_(torch.linalg.solve(gram, states.T @ said).T)
-
     def look(self, pixels: Tensor) -> Tensor:
         """Pictures [B, 3, 64, 64] to what the language model reads, [B, TOKENS, its hidden_size]."""
         return self.connector(self.tower(pixels))
@@ -87,11 +76,13 @@ class Seer(nn.Module):
 
 
 def language_model(directory: Path) -> tuple[Decoder, PreTrainedTokenizerBase]:
-    """A chatting Llama and its tokenizer with the names that Idefics3 uses.
+    """A chatting Llama that has a token for each word of pictures, and its tokenizer with the names that Idefics3 uses.
 
     Raises LifecycleError for another architecture, and for a tokenizer without the reserved tokens.
     """
-    return load_checkpoint(directory).train(), tokenizer_of(directory)
+    decoder, tokenizer = load_checkpoint(directory), tokenizer_of(directory)
+    known, tokenizer = len(tokenizer), with_words(tokenizer)
+    return knowing(decoder, tokenizer, known).train(), tokenizer
 
 
 def tokenizer_of(directory: Path) -> PreTrainedTokenizerBase:
@@ -104,15 +95,7 @@ def tokenizer_of(directory: Path) -> PreTrainedTokenizerBase:
     written = tokenizer.backend_tokenizer.to_str()
     for name, new in NAMES.items():
         written = written.replace(json.dumps(name), json.dumps(new))
-    kept = [NAMES.get(name, name) for name in tokenizer.all_special_tokens]
-    roles = {role: getattr(tokenizer, role) for role in ("bos_token", "eos_token", "pad_token")}
-    renamed = type(tokenizer)(
-        tokenizer_object=type(tokenizer.backend_tokenizer).from_str(written),
-        **roles,
-        extra_special_tokens=[name for name in kept if name not in roles.values()],
-        clean_up_tokenization_spaces=False,
-        chat_template=tokenizer.chat_template.replace('"<|image|>"', '"<image>"'),
-    )
+    renamed = remade(tokenizer, written, NAMES, chat_template=tokenizer.chat_template.replace('"<|image|>"', '"<image>"'))
     assert renamed.convert_tokens_to_ids(list(NAMES.values())) == ids
     return renamed
 

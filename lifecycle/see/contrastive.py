@@ -9,7 +9,6 @@ a language that the language model reads already.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -87,9 +86,3 @@ def words_of(embeddings: Tensor, encode: Callable[[str], list[int]], fading: flo
             vector = (fading ** torch.arange(len(tokens)) @ tokens).roll(max(0, place - 1) if fading < 1 else 0)
             rows.append(F.normalize(vector, dim=0))
     return torch.stack(rows)
-
-
-def said_of(parts: Tensor, words: Tensor) -> Tensor:
-    """All words that are true of a part, added up: parts [..., topics] and a table of `words_of` to [..., width]."""
-    starts = torch.tensor([0, *itertools.accumulate(len(some) + 1 for some in TOPICS.values())][:-1])
-    return words[parts.clamp(min=NOTHING) + starts].sum(-2)

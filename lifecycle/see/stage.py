@@ -21,8 +21,9 @@ from lifecycle.model.decoder import IGNORE
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, language_model, save
+from lifecycle.see.beginning import projection
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.contrastive import TwoTowers, said_of, words_of
+from lifecycle.see.contrastive import TwoTowers, words_of
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.vision import VisionTower, merge, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
@@ -33,7 +34,7 @@ from lifecycle.world.sights.grounded import UNSAID
 from lifecycle.world.sights.provenance import code_hash
 
 NAME, ENCODER = "see", "encoder"
-FITTED, FADING = 2000, 0.5
+FITTED, FADING = 4000, 0.5
 """Pictures from which the projection starts, and how loud a token of a word is beside the one before."""
 NEVER = -1e4
 """The logit of what is left out of a choice."""
@@ -149,18 +150,19 @@ def contrast(towers: TwoTowers, config: SeeConfig, workspace: Path) -> tuple[lis
     return history, _cost(progress)
 
 
-@torch.no_grad()
 def begin(seer: Seer, config: SeeConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Start the projection: a part is to read like the words that are true of it, the first token of each the loudest."""
-    embeddings = seer.decoder.model.embed_tokens.weight
-    words = words_of(embeddings, partial(tokenizer.encode, add_special_tokens=False), FADING) * embeddings.norm(dim=1).mean()
-    states, said = [], []
+    embeddings = seer.decoder.model.embed_tokens.weight.detach()
+    words = words_of(embeddings, partial(tokenizer.encode, add_special_tokens=False), FADING)
+    states, parts = [], []
     for step in range(min(FITTED, config.contrastive_pictures) // config.contrastive_batch + 1):
         shown = data.grounded(config, step)
         known = shown.parts[..., 0] != UNSAID
-        states.append(merge(seer.tower(pixels(shown.pictures)))[known])
-        said.append(said_of(shown.parts[known], words))
-    seer.begin(torch.cat(states), torch.cat(said))
+        with torch.no_grad():
+            states.append(merge(seer.tower(pixels(shown.pictures)))[known])
+        parts.append(shown.parts[known])
+    found = projection(torch.cat(states), torch.cat(parts), words, embeddings, config.seed)
+    seer.connector.proj.weight.data.copy_(found)
 
 
 def teach(

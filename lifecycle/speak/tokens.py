@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.widening import tables, widened
 
 BEGIN = "<|audio|>"
 """Comes before codes; every tokenizer of ours has it."""
-MULTIPLE = 64
-"""The vocabulary is filled up to a multiple of this: products with odd sizes are slow."""
 SMALLER = 0.5
 """How large a code's row is at first, beside a word's."""
 
@@ -33,20 +30,17 @@ def add_codes(tokenizer: PreTrainedTokenizerBase, count: int) -> int:
 
 @torch.no_grad()
 def extended(decoder: Decoder, first: int, patterns: Tensor, seed: int) -> Decoder:
-    """The same model with a row for each code, from id `first` on; the logits of the tokens that it has stay what they were.
+    """The same model with a row for each code, from id `first` on.
 
     patterns: [codes, size], what codes sound like. Codes that sound alike begin with rows that are alike: their patterns'
     principal components, smaller than a word's row.
     """
-    wider = Decoder(replace(decoder.config, vocab_size=-(-(first + len(patterns)) // MULTIPLE) * MULTIPLE))
+    wider = widened(decoder, first + len(patterns))
     generator = torch.Generator().manual_seed(seed)
-    for name, weight in wider.named_parameters():
-        old = decoder.get_parameter(name)
-        if weight.shape != old.shape:
-            size = SMALLER * old.std().item()
-            weight.normal_(0.0, size, generator=generator)
-            weight[first : first + len(patterns)] = size * components(patterns, weight.shape[1], generator)
-        weight[: len(old)] = old
+    for old, table in zip(tables(decoder), tables(wider), strict=True):
+        size = SMALLER * old.std().item()
+        table[len(old) :].normal_(0.0, size, generator=generator)
+        table[first : first + len(patterns)] = size * components(patterns, table.shape[1], generator)
     return wider
 
 

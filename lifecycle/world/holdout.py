@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 
+@functools.cache
 def bucket(*parts: object, of: int) -> int:
     """A stable number in [0, of) for a combination; independent of Python's hash seed."""
     text = "\x1f".join(str(part) for part in parts)

@@ -81,7 +81,8 @@ def ask(story: Story, rng: random.Random, *, held_out: bool = False) -> list[Que
     """All questions that the story answers, in random order; two things in one hand are not asked for."""
     found = []
     for kind, key, every, words in _answered(story):
-        rivals = tuple(rival for rival in every if rival != key and rival not in words.values())
+        said = {key, *words.values()}
+        rivals = tuple(rival for rival in every if rival not in said)
         found.append(Question(kind, _phrase(kind, words, rng, held_out), say(kind, key, words), key, rivals))
     rng.shuffle(found)
     return found

@@ -25,9 +25,10 @@ from lifecycle.training.remembering import forgotten
 
 CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, dtype="fp32")
 TALK = [
-    {"role": "user", "content": "Where is the ball? <think>"},
-    {"role": "assistant", "content": "In the box.", "reasoning_content": "Let me see."},
+    {"role": "user", "content": "Why? <think>"},
+    {"role": "assistant", "content": "12.", "reasoning_content": "7+5"},
 ]
+"""Without a word of pictures, nor the beginning of one: what those are cut into is joined."""
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +73,16 @@ def test_the_tower_is_transformers_own():
 
 
 @torch.inference_mode()
-def test_without_a_picture_it_is_its_parent(parent, assembled):
+def test_without_pictures_and_their_words_it_is_its_parent(parent, assembled):
     _, model, processor = assembled
     before, words = AutoModelForCausalLM.from_pretrained(parent).eval(), AutoTokenizer.from_pretrained(parent)
     ids = words.apply_chat_template(TALK, return_tensors="pt", return_dict=True)["input_ids"]
     assert torch.equal(ids, processor.tokenizer.apply_chat_template(TALK, return_tensors="pt", return_dict=True)["input_ids"])
-    assert torch.equal(before(ids).logits, model(ids).logits)
+    torch.testing.assert_close(model(ids).logits[..., : SHAPE.vocab_size], before(ids).logits, rtol=0, atol=1e-6)
 
 
 def test_reserved_tokens_keep_their_ids_under_new_names(parent, assembled):
     words, renamed = AutoTokenizer.from_pretrained(parent), assembled[2].tokenizer
-    assert len(words) == len(renamed)
     assert words.convert_tokens_to_ids(list(NAMES)) == renamed.convert_tokens_to_ids(list(NAMES.values()))
 
 
@@ -93,14 +93,6 @@ def test_what_the_processor_writes_is_what_training_reads(assembled):
     assert inputs["input_ids"][0].tolist() == ids[: inputs["input_ids"].shape[1]]
     assert (inputs["input_ids"] == processor.image_token_id).sum() == 2 * TOKENS
     torch.testing.assert_close(inputs["pixel_values"][0], pixels(torch.from_numpy(noise(1, 2))))
-
-
-def test_the_projection_begins_with_what_a_linear_layer_can_say():
-    seer = Seer(VisionTower(CONFIG), Decoder(SHAPE, seed=1), CONFIG)
-    size = 4 * CONFIG.hidden_size
-    states, true = torch.randn(2000, size, generator=torch.Generator().manual_seed(2)), torch.randn(SHAPE.hidden_size, size)
-    seer.begin(states, states @ true.T)
-    torch.testing.assert_close(seer.connector.proj.weight.data, true, rtol=0.02, atol=0.02)
 
 
 def test_several_turns_are_written_as_the_chat_template_has_them(assembled):
@@ -149,7 +141,7 @@ def test_what_was_said_without_pictures_is_held_on_to(assembled):
     writer = Writer(processor.tokenizer)
     told = writer.collate(noise(1)[:0], [writer.document([(*one, ())], []) for one in (("Hello.", "A ball."), ("Where is the ball?", "In the box."))])
     before = seer.decoder
-    now = Decoder(SHAPE, seed=2)
+    now = Decoder(before.config, seed=2)
     assert abs(forgotten(before, before, told).item()) < 1e-6
     logprobs = [decoder.lm_head(decoder.model.flat(told.tokens, told.lengths)[: len(told.tokens)]).log_softmax(-1) for decoder in (before, now)]
     was, is_ = (one[told.targets >= 0] for one in logprobs)

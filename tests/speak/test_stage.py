@@ -17,12 +17,13 @@ from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import report
 from lifecycle.model.checkpoint import load_checkpoint
 from lifecycle.model.directory import CODEC_DIRECTORY, speaks
+from lifecycle.model.widening import MULTIPLE
 from lifecycle.speak import SpeakConfig, run
 from lifecycle.speak import stage as stage_module
 from lifecycle.speak.codec import CODES, SAMPLES_PER_CODE, Codec
 from lifecycle.speak.data import written
 from lifecycle.speak.speaker import Speaker
-from lifecycle.speak.tokens import MULTIPLE, add_codes, code_token, extended
+from lifecycle.speak.tokens import add_codes, code_token, extended
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.speech import ANSWERER, recordings
 
