@@ -30,7 +30,7 @@ class SeeConfig:
     """Peak learning rate of Muon in this."""
     align_pictures: int = 800
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 20_024
+    pictures: int = 20_000
     """Pictures and clips about which questions are asked while the language model learns."""
     batch: int = 8
     """Pictures and clips in an optimizer step of the last two phases."""

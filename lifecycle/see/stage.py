@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle import versions
 from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
-from lifecycle.model.decoder import IGNORE
+from lifecycle.model.checkpoint import load_checkpoint
+from lifecycle.model.decoder import IGNORE, Decoder
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
-from lifecycle.see.assembly import Seer, language_model, save
+from lifecycle.see.assembly import Seer, language_model, save, tokenizer_of
 from lifecycle.see.beginning import projection
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.contrastive import TwoTowers, words_of
@@ -67,12 +67,13 @@ def run(
         return published
     workspace = registry.workspace(NAME, work, [parent, encoder])
     meter = CostMeter()
+    before, known = load_checkpoint(Path(parent.path)), tokenizer_of(Path(parent.path))
     decoder, tokenizer = language_model(Path(parent.path))
     longest = min(LONGEST_TEXT, decoder.config.context_length)
-    texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
+    texts = as_documents(tokenize(conversations, known), longest) if config.text else None
     seer = Seer(_tower(encoder, config), decoder, config)
     begin(seer, config, tokenizer)
-    history, cost = teach(seer, config, Writer(tokenizer), texts, workspace)
+    history, cost = teach(seer, before, config, Writer(tokenizer), texts, workspace)
 
     def write(directory: Path) -> None:
         save(seer, config, tokenizer, directory)
@@ -166,18 +167,19 @@ def begin(seer: Seer, config: SeeConfig, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def teach(
-    seer: Seer, config: SeeConfig, writer: Writer, texts: Documents | None, workspace: Path
+    seer: Seer, before: Decoder, config: SeeConfig, writer: Writer, texts: Documents | None, workspace: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Phases two and three, in place: captions through the projection alone, then questions through it and the language model.
 
-    The tower stays as it was. The log and what it cost.
+    The tower stays as it was, and in `texts` the language model what it was `before`, when it did not know the words of pictures:
+    in a story it does not say them. The log and what it cost.
     """
     seer.requires_grad_(False)
     seer.connector.requires_grad_(True)
     steps = -(-config.align_pictures // config.batch)
     align, history = train("align", seer, steps, config.batch, lambda n: answer(seer, data.captioned(config, writer, n)), _pace(config), workspace / "align")
-    before = deepcopy(seer.decoder)  # as it was: no step has moved it yet
     seer.decoder.requires_grad_(True)
+    before = before.to(seer.connector.proj.weight.device)
 
     def step_of(step: int) -> Step:
         looked, told = data.asked(config, writer, texts, step)

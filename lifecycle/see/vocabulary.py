@@ -28,17 +28,20 @@ ASIDE = 0.35
 
 def with_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """The tokenizer with a token for each word of pictures, a space before it; ids that it has stay what they are."""
-    known = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = tokenizer.backend_tokenizer
+    known = json.loads(backend.to_str())
     vocabulary, merges = known["model"]["vocab"], known["model"]["merges"]
     joined = {tuple(pair) for pair in merges}
     for word in _needed():
-        first, *rest = Tokenizer.from_str(json.dumps(known)).encode(f" {word}", add_special_tokens=False).tokens
+        first, *rest = backend.encode(f" {word}", add_special_tokens=False).tokens
         for piece in rest:
             if (first, piece) not in joined:
                 merges.append([first, piece])
                 joined.add((first, piece))
                 vocabulary.setdefault(first + piece, len(vocabulary))
             first += piece
+        if rest:  # the next word may have the same beginning
+            backend = Tokenizer.from_str(json.dumps(known))
     return remade(tokenizer, json.dumps(known))
 
 

@@ -12,6 +12,8 @@ from lifecycle.model.decoder import Decoder
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
 from lifecycle.see.vocabulary import knowing, with_words
+from lifecycle.training.batches import Batch
+from lifecycle.training.remembering import forgotten
 from lifecycle.world.corpus import documents
 from lifecycle.world.sights import words
 
@@ -56,3 +58,14 @@ def test_known_tokens_have_the_logits_that_they_had_and_plurals_are_like_their_s
     rows = torch.nn.functional.normalize(rows - rows[: len(known)].mean(0), dim=1)
     (one,), (many,), (other,) = (ids(tokenizer, f" {word}") for word in ("snowman", "snowmans", "octopus"))
     assert rows[one] @ rows[many] > 0.8 > 0.5 > rows[one] @ rows[other]
+
+
+@torch.inference_mode()
+def test_what_goes_to_words_that_it_did_not_know_is_forgotten_of_those_that_it_did(known):
+    before = Decoder(ModelConfig(vocab_size=len(known), hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=2, intermediate_size=48), seed=3)
+    wider = knowing(before, with_words(known), len(known))
+    tokens = torch.tensor(ids(known, "Ben was in the kitchen. Then he had a red ball."))
+    told = Batch(tokens[:-1], tokens[1:], torch.tensor([len(tokens) - 1]), len(tokens) - 1)
+    share = wider(tokens[None]).softmax(-1)[..., len(known) :].sum(-1)[0, :-1]
+    torch.testing.assert_close(forgotten(wider, before, told), -(1 - share).log().mean(), rtol=1e-3, atol=1e-4)
+    assert share.mean() > 0.1
