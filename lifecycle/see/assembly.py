@@ -80,9 +80,13 @@ def language_model(directory: Path) -> tuple[Decoder, PreTrainedTokenizerBase]:
 
     Raises LifecycleError for another architecture, and for a tokenizer without the reserved tokens.
     """
-    decoder, tokenizer = load_checkpoint(directory), tokenizer_of(directory)
-    known, tokenizer = len(tokenizer), with_words(tokenizer)
-    return knowing(decoder, tokenizer, known).train(), tokenizer
+    return acquainted(load_checkpoint(directory), tokenizer_of(directory))
+
+
+def acquainted(decoder: Decoder, tokenizer: PreTrainedTokenizerBase) -> tuple[Decoder, PreTrainedTokenizerBase]:
+    """Another model and tokenizer, which know the words of pictures as well; those given stay as they are."""
+    words = with_words(tokenizer)
+    return knowing(decoder, words, len(tokenizer)).train(), words
 
 
 def tokenizer_of(directory: Path) -> PreTrainedTokenizerBase:

@@ -20,7 +20,7 @@ from lifecycle.model.checkpoint import load_checkpoint
 from lifecycle.model.decoder import IGNORE, Decoder
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
-from lifecycle.see.assembly import Seer, language_model, save, tokenizer_of
+from lifecycle.see.assembly import Seer, acquainted, language_model, save, tokenizer_of
 from lifecycle.see.beginning import projection
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.contrastive import TwoTowers, words_of
@@ -68,7 +68,7 @@ def run(
     workspace = registry.workspace(NAME, work, [parent, encoder])
     meter = CostMeter()
     before, known = load_checkpoint(Path(parent.path)), tokenizer_of(Path(parent.path))
-    decoder, tokenizer = language_model(Path(parent.path))
+    decoder, tokenizer = acquainted(before, known)
     longest = min(LONGEST_TEXT, decoder.config.context_length)
     texts = as_documents(tokenize(conversations, known), longest) if config.text else None
     seer = Seer(_tower(encoder, config), decoder, config)

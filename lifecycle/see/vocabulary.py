@@ -50,8 +50,7 @@ def remade(tokenizer: PreTrainedTokenizerBase, written: str, names: dict[str, st
     roles = {role: getattr(tokenizer, role) for role in ("bos_token", "eos_token", "pad_token")}
     special = [(names or {}).get(name, name) for name in tokenizer.all_special_tokens]
     told = {"chat_template": tokenizer.chat_template, "clean_up_tokenization_spaces": False, **changes}
-    backend = type(tokenizer.backend_tokenizer).from_str(written)
-    return type(tokenizer)(tokenizer_object=backend, **roles, extra_special_tokens=[name for name in special if name not in roles.values()], **told)
+    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(written), **roles, extra_special_tokens=[name for name in special if name not in roles.values()], **told)
 
 
 @torch.no_grad()
