@@ -22,6 +22,8 @@ from serving.infrastructure.tokenizer import HFTokenizer
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "auto": "auto"}
 KV_MEMORY_MB = 512
+MULTI_STEP_SECONDS = 0.02
+"""Of tokens that are drawn before it is asked whose answer has ended: what is computed for one that has is lost."""
 TICK = 5.0
 """Seconds between two looks at whether the engine still works."""
 
@@ -35,7 +37,8 @@ class EngineRollouts:
             dtype=DTYPES[dtype],
             max_num_seqs=sequences,
             max_num_batched_tokens=max(4096, sequences),
-            mixed_prefill_tokens=0,  # nobody waits for a single token: whole prompts beside the answers
+            policy="continuous-batched-prefill",  # nobody waits for a single token: whole prompts, then answers alone, several tokens at a time
+            multi_step_seconds=MULTI_STEP_SECONDS,
             queue_limit=1_000_000,
             kv_memory_mb=KV_MEMORY_MB,
         )
@@ -65,7 +68,7 @@ class EngineRollouts:
                 stop_token_ids=stops,
                 keep_stop_token=True,
                 seed=(seed << 32) + place,
-                logprobs=0,
+                logprobs=None if temperature else 0,  # what is drawn comes with its log-probability
             )
             return Request(f"rollout-{next(self._numbers)}", tuple(prompt), sampling)
 

@@ -25,7 +25,7 @@ PROCESS_BYTES = 600 * 2**20
 """What the libraries take before there is a model, and the CPU's kernels with it."""
 DOCUMENT_BYTES, CONVERSATION_BYTES = 2_550, 14_200
 """What a document of the world takes while it is told and tokenised, and a conversation; measured with the tiny preset's."""
-PACE = {"pretrain": 1.0, "sft": 1.0, "rlhf-pairs": 0.2, "rlhf-reward": 1.0, "rlhf-dpo": 1.0, "rlhf": 0.5}
+PACE = {"pretrain": 1.0, "sft": 1.0, "rlhf-pairs": 0.5, "rlhf-reward": 1.0, "rlhf-dpo": 1.0, "rlhf": 0.8}
 """Arithmetic in a second beside pretraining's: who samples waits for one token after the other."""
 
 

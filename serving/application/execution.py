@@ -10,13 +10,15 @@ from itertools import islice
 from typing import NamedTuple
 
 from serving.application.constraints import Constraints
-from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
+from serving.application.ports import Draw, ModelBackend, Plain, Sampler, SequenceSlice
 from serving.domain.errors import GrammarTooComplex
 from serving.domain.events import Event, PromptScored, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
 from serving.domain.sequence import Sequence as Running
 
 log = logging.getLogger(__name__)
+
+LIKELIEST = Plain()
 
 
 class Outcome(NamedTuple):
@@ -118,7 +120,7 @@ class StepRunner:
                     start,
                     table,
                     wanted,
-                    likeliest_suffices=sampling.likeliest_suffices,
+                    plain=self._plain(sequence) if samples else None,
                     ahead=ahead,
                     adapter=sequence.request.adapter,
                     media=sequence.request.media,
@@ -145,6 +147,13 @@ class StepRunner:
                 events.append(PromptScored(item.sequence.id, tuple(islice(scores, len(unscored)))))
                 item.sequence.scored = unscored.stop
         return events + self._scheduler.complete(work, sampled.tokens)
+
+    @staticmethod
+    def _plain(sequence: Running) -> Plain | None:
+        sampling = sequence.request.sampling
+        if not sampling.is_plain:
+            return None
+        return LIKELIEST if sampling.is_greedy else Plain(sampling.temperature, sequence.seed, sequence.generated)
 
     def _constrained(self, sequence: Running, draws: list[Draw], drafts: Sequence[int]) -> list[Draw]:
         masks = self._constraints.masks(sequence, drafts)

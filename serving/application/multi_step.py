@@ -1,9 +1,10 @@
 """Multi-step decoding: when nothing can change between two steps, let the model take several in a row.
 
 What the engine does between two steps (deciding, delivering, waking up who reads) takes as long for a small model as for
-a large one, and with a small model it is most of the time. While nobody waits, and every running sequence only goes on
-with its likeliest token, the next decision is known: the same again. So the model generates a few tokens for each without
-coming back. A request that arrives meanwhile waits for them, which bounds how many there may be.
+a large one, and with a small model it is most of the time. While nobody else could be let in, and every running sequence
+only goes on with tokens that the backend chooses itself, the next decision is known: the same again. So the model generates
+a few tokens for each without coming back. A request that arrives meanwhile, or waits for one to end, waits for them, which
+bounds how many there may be.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ class MultiStep:
     def extend(self, work: list[Work]) -> list[Work]:
         """The same work, with as many passes as fit into the time and as every answer has room for."""
         expected = self._pass_seconds.get(len(work))
-        if not expected or self._scheduler.num_waiting or len(work) < self._scheduler.num_running:
+        could_begin = self._scheduler.num_waiting and self._scheduler.num_running < self._scheduler.limits.max_num_seqs
+        if not expected or could_begin or len(work) < self._scheduler.num_running:
             return work
         ahead = min(MOST_PASSES, int(self._seconds / expected)) - 1
         if ahead < 1:
             return work
         for item in work:
             sampling = item.sequence.request.sampling
-            if item.kind != "decode" or item.drafts or not sampling.likeliest_suffices:
+            if item.kind != "decode" or item.drafts or not sampling.is_plain:
                 return work
             ahead = min(ahead, sampling.max_tokens - item.sequence.generated - 1)
             if (unread := item.sequence.request.ahead) is not None:

@@ -257,14 +257,28 @@ class ModelCatalog(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """How to choose a token by the model's own logits: the likeliest, or drawn by its probability at a temperature.
+
+    The same `seed` and `position` (how many tokens were generated before) draw the same from the same logits. Of several rows
+    of a slice each is one position further.
+    """
+
+    temperature: float = 0.0
+    """0: the likeliest."""
+    seed: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceSlice:
     """One sequence's share of a packed step: `tokens` at positions `start`, `start + 1`, ...
 
     `block_table` lists the KV blocks in position order and covers the whole slice; everything before `start` is in them
     already. `num_logits` asks for the logits that follow the slice's last `num_logits` tokens; 0 for none. Where the
-    sequence is sampled greedily from logits as they are, `likeliest_suffices`. `ahead` asks a backend that `goes_ahead`
-    for so many more tokens, each computed from the likeliest one before it; it is the same in all slices of a step, and
-    not 0 only where each has one token and its likeliest suffices. The table covers them.
+    backend may choose what follows them itself, `plain` says how. `ahead` asks a backend that `goes_ahead` for so many
+    more tokens, each computed from the one chosen before it; it is the same in all slices of a step, and not 0 only
+    where each has one token and is plain. The table covers them.
     `adapter` is the id of one that the backend was given. `media` are all of the prompt's pictures, and `positions` the
     prompt's, as those of a `Prompt`.
     """
@@ -274,7 +288,7 @@ class SequenceSlice:
     start: int
     block_table: Sequence[int]
     num_logits: int
-    likeliest_suffices: bool = False
+    plain: Plain | None = None
     ahead: int = 0
     adapter: str | None = None
     media: Sequence[Placement] = ()
@@ -282,11 +296,15 @@ class SequenceSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeliest:
-    """The likeliest token of each row and its logit: all that a greedy step needs, and much less than all logits."""
+class Chosen:
+    """The token of each row that a backend chose itself, and how likely it is: much less than all logits."""
 
-    tokens: list[int]
-    logits: list[float]
+    tokens: list[int | None]
+    """None: it did not."""
+    scores: list[float]
+    """Of a likeliest token its logit; of a drawn one its log-probability (nats) at the temperature of drawing."""
+    logits: Any = None
+    """[n, vocab_size] where some are not chosen, which means nothing in the rows that are."""
 
 
 class ModelBackend(Protocol):
@@ -307,7 +325,7 @@ class ModelBackend(Protocol):
     def execute(self, batch: Sequence[SequenceSlice]) -> Any:
         """Logits [sum of num_logits, vocab_size], slice by slice and token by token, in whatever form the `Sampler` takes.
 
-        May be a `Likeliest` when that suffices for every slice that asks for logits, and is one, with 1 + `ahead` tokens a
+        May be a `Chosen` when some slices that ask for logits are plain, and is a whole one, with 1 + `ahead` tokens a
         slice, when tokens ahead are asked for. Running the same slices again is harmless: an error may leave keys and values
         half written. An error that a smaller batch might not meet is a MemoryError, or of a class called OutOfMemoryError
         (torch's).

@@ -39,11 +39,17 @@ class SamplingParams:
         return self.temperature < GREEDY_BELOW
 
     @property
-    def likeliest_suffices(self) -> bool:
-        """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
+    def is_plain(self) -> bool:
+        """Whether the model's own logits and a temperature decide on the next token, and nobody asks how likely it is."""
         held_back = self.min_tokens and self.stop_token_ids
         changed = self.logit_bias or held_back or self.presence_penalty or self.frequency_penalty or self.grammar
-        return self.is_greedy and not changed and self.repetition_penalty == 1 and not self.scored
+        cut = not self.is_greedy and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
+        return not (changed or cut or self.scored) and self.repetition_penalty == 1
+
+    @property
+    def likeliest_suffices(self) -> bool:
+        """Whether the next token is the likeliest by the model's own logits, and nobody asks how likely it is."""
+        return self.is_greedy and self.is_plain
 
     @property
     def scored(self) -> bool:

@@ -322,7 +322,7 @@ class Scheduler:
         self.counters.preemptions += 1
 
     def _accept(self, sequence: Sequence, sampled: TokenLogprob | int) -> list[Event]:
-        token = sampled if isinstance(sampled, int) else sampled.token
+        token = _token(sampled)
         length = sequence.target
         reason = sequence.append(token)
         events: list[Event] = []
@@ -347,13 +347,13 @@ class Scheduler:
 
     def _accept_ahead(self, item: Work, sampled: Seq[TokenLogprob | int]) -> list[Event]:
         """Append what was generated, up to the end of the answer: each token was computed from the one before it."""
-        return self._accept_several(item.sequence, sampled[:-1], sampled)
+        return self._accept_several(item.sequence, [_token(one) for one in sampled[:-1]], sampled)
 
     def _accept_several(self, sequence: Sequence, computed: Seq[int], sampled: Seq[TokenLogprob | int]) -> list[Event]:
         """`computed` are the tokens from which the second of `sampled` and all after it come."""
         length, reason = sequence.target, None
         for choice, known in zip(sampled, (*computed, None), strict=True):
-            token = choice if isinstance(choice, int) else choice.token
+            token = _token(choice)
             reason = sequence.append(token)
             if reason or token != known:
                 break
@@ -392,3 +392,7 @@ class Scheduler:
             shared=shared,
             preemptions=sequence.preemptions,
         )
+
+
+def _token(sampled: TokenLogprob | int) -> int:
+    return sampled if isinstance(sampled, int) else sampled.token

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.application.ports import Draw, Likeliest
+from serving.application.ports import Chosen, Draw
 from serving.domain.events import TokenLogprob
 from serving.domain.request import SamplingParams
 from serving.infrastructure.penalties import adjust
@@ -32,12 +32,10 @@ class VectorSampler:
     Penalties and bias come first and in vLLM's order: see `penalties.adjust`.
     """
 
-    def sample(self, logits: Tensor | Likeliest, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+    def sample(self, logits: Tensor | Chosen, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """logits [n, vocab], one draw per row. Raises FloatingPointError when a row has no finite maximum."""
-        if isinstance(logits, Likeliest):
-            if not all(map(math.isfinite, logits.logits)):
-                raise FloatingPointError("the model's logits are not finite")
-            return list(logits.tokens)
+        if isinstance(logits, Chosen):
+            return self._complete(logits, draws)
         raw = logits.float()
         allowed = adjust(raw, draws)
         greedy = [draw.sampling.is_greedy for draw in draws]
@@ -52,13 +50,25 @@ class VectorSampler:
             raise FloatingPointError("the model's logits are not finite")
         return _with_logprobs(raw, tokens.tolist(), draws)
 
+    def _complete(self, chosen: Chosen, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+        """What the backend chose, and a draw for every other row."""
+        _require_finite(chosen)
+        tokens: list[TokenLogprob | int | None] = list(chosen.tokens)
+        if rows := [row for row, token in enumerate(tokens) if token is None]:
+            for row, token in zip(rows, self.sample(chosen.logits[rows], [draws[row] for row in rows]), strict=True):
+                tokens[row] = token
+        return tokens
+
     def score(
-        self, logits: Tensor, known: Mapping[int, tuple[int, int]], drawn: Sequence[int]
-    ) -> tuple[list[TokenLogprob], Tensor]:
+        self, logits: Tensor | Chosen, known: Mapping[int, tuple[int, int]], drawn: Sequence[int]
+    ) -> tuple[list[TokenLogprob], Tensor | Chosen]:
         """Log-probabilities of `known` (row: token, how many others), and the `drawn` rows.
 
         Raises FloatingPointError when a row has no finite maximum.
         """
+        if isinstance(logits, Chosen):  # what is to be scored is not plain, so its logits are there
+            scores, left = self.score(logits.logits, known, drawn)
+            return scores, Chosen([logits.tokens[row] for row in drawn], [logits.scores[row] for row in drawn], left)
         scores: list[TokenLogprob] = []
         places = list(known.items())
         for at in range(0, len(places), SCORED_AT_ONCE):
@@ -117,20 +127,28 @@ class VectorSampler:
 class RolloutSampler(VectorSampler):
     """For rollouts, whose draws all have the same settings, a temperature and no cuts: each token and its log-probability.
 
-    Log-probabilities are at the temperature of sampling: the very probabilities that the tokens were drawn from, so that a
-    step passes over the logits three times. Greedy rollouts are a `VectorSampler`'s.
+    Log-probabilities are at the temperature of sampling: the very probabilities that the tokens were drawn from. A backend
+    that draws may do so, as it does for all of them. Greedy rollouts are a `VectorSampler`'s.
     """
 
-    def sample(self, logits: Tensor | Likeliest, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
+    def sample(self, logits: Tensor | Chosen, draws: Sequence[Draw]) -> list[TokenLogprob | int]:
         """As `VectorSampler.sample`, for draws with the `sampling` of the first."""
         if draws[0].sampling.is_greedy:
             return super().sample(logits, draws)
+        if isinstance(logits, Chosen):
+            _require_finite(logits)
+            return list(map(TokenLogprob, logits.tokens, logits.scores))
         probabilities = (logits.float() / draws[0].sampling.temperature).softmax(-1)
         tokens = _invert(probabilities, uniforms(draws).to(logits.device))
         logprobs = probabilities.gather(1, tokens[:, None])[:, 0].log()
         if not torch.isfinite(logprobs).all():
             raise FloatingPointError("the model's logits are not finite")
         return list(map(TokenLogprob, tokens.tolist(), logprobs.tolist()))
+
+
+def _require_finite(chosen: Chosen) -> None:
+    if not all(map(math.isfinite, chosen.scores)):
+        raise FloatingPointError("the model's logits are not finite")
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

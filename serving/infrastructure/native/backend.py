@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.application.ports import Likeliest, SequenceSlice
+from serving.application.ports import Chosen, Plain, SequenceSlice
 from serving.infrastructure.native.description import RotaryTable, describe
 from serving.infrastructure.native.library import Batch, Level, Scratch, best_level, load
 from serving.infrastructure.native.weights import PANEL, PackedWeights, padded
@@ -92,8 +92,8 @@ class NativeBackend:
         key, value = (dim + 8, dim + 4) if self._int8_cache else (2 * dim, 2 * dim)
         return BLOCK * heads * key, BLOCK * heads * value
 
-    def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Likeliest:
-        """Logits [n, vocab_size] fp32; `Likeliest` when that is enough for all slices."""
+    def execute(self, batch: Sequence[SequenceSlice]) -> Tensor | Chosen:
+        """Logits [n, vocab_size] fp32; `Chosen` when all tokens are plain, or some are drawn."""
         passes = 1 + batch[0].ahead
         first_rows = [0, *accumulate(len(slice.tokens) for slice in batch)]
         wanted = [
@@ -114,18 +114,40 @@ class NativeBackend:
         )
         rope = self._rotary.up_to(max(slice.start + len(slice.tokens) + slice.ahead for slice in batch))
         step.rope = rope.data_ptr()
-        only_best = all(slice.likeliest_suffices or not slice.num_logits for slice in batch)
-        logits = None if only_best else torch.empty(len(wanted), self._weights.model.head.outputs, dtype=torch.float32)
+        all_plain = all(slice.plain or not slice.num_logits for slice in batch)
+        draws = self._draw(batch)
+        logits = None
+        if draws or not all_plain:
+            logits = torch.empty(len(wanted), self._weights.model.head.outputs, dtype=torch.float32)
         step.logits = None if logits is None else logits.data_ptr()
         self._library.step(self._weights.model, self._scratch, step)
         del numbers  # until here the kernels read it
-        if logits is None:
-            best_at, best = (
-                found[: passes * len(wanted)].reshape(passes, -1).T.ravel().tolist()
-                for found in (self._best_at, self._best)
-            )
-            return Likeliest(best_at, best)
-        return logits[:, : self.vocab_size]
+        if not (draws or all_plain):
+            return logits[:, : self.vocab_size]
+        tokens, scores = (
+            found[: passes * len(wanted)].reshape(passes, -1).T.ravel().tolist()
+            for found in (self._best_at, self._best)
+        )
+        if all_plain:
+            return Chosen(tokens, scores)
+        drawn = [token if hot else None for token, hot in zip(tokens, draws[0].tolist(), strict=True)]
+        return Chosen(drawn, scores, logits[:, : self.vocab_size])
+
+    def _draw(self, batch: Sequence[SequenceSlice]) -> list[np.ndarray]:
+        """Let the kernels draw plain tokens; temperatures (0: not drawn), seeds and positions of all rows that are asked for, which
+        they read, and nothing where none is drawn."""
+        step = self._batch
+        if not any(slice.plain and slice.plain.temperature for slice in batch):
+            step.temperature = step.seed = step.position = None
+            return []
+        rows = [(slice.plain or Plain(), further) for slice in batch for further in range(slice.num_logits)]
+        numbers = [
+            np.array([plain.temperature for plain, _ in rows], np.float32),
+            np.array([plain.seed % 2**64 for plain, _ in rows], np.uint64),
+            np.array([plain.position + further for plain, further in rows], np.int64),
+        ]
+        step.temperature, step.seed, step.position = (array.ctypes.data for array in numbers)
+        return numbers
 
     def _point_to(self, **lists: Iterable[int]) -> array:
         """Let fields of the batch point to these numbers, all in one piece of memory: conversions are dear."""

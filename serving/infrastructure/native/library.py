@@ -145,5 +145,5 @@ class Batch(ctypes.Structure):
     _fields_ = [
         *((name, c_int32) for name in ("tokens", "sequences", "wanted", "threads", "passes")),
         *((name, c_void_p) for name in ("token", "first_row", "start", "tables", "table_at", "wanted_row")),
-        *((name, c_void_p) for name in ("rope", "logits", "best", "best_at")),
+        *((name, c_void_p) for name in ("rope", "logits", "temperature", "seed", "position", "best", "best_at")),
     ]

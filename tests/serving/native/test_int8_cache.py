@@ -12,7 +12,7 @@ from transformers.masking_utils import sdpa_mask
 
 from lifecycle.errors import LifecycleError
 from lifecycle.model.int8 import quantise_rows
-from serving.application.ports import SequenceSlice
+from serving.application.ports import Plain, SequenceSlice
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native.backend import NativeBackend
@@ -81,11 +81,11 @@ def test_tokens_ahead_are_those_of_single_steps():
     last = [[7]] * len(LENGTHS)
     for step in range(20):
         batch = [
-            SequenceSlice(str(i), last[i][-1:], length + step, blocks[i], 1, True) for i, length in enumerate(LENGTHS)
+            SequenceSlice(str(i), last[i][-1:], length + step, blocks[i], 1, Plain()) for i, length in enumerate(LENGTHS)
         ]
         found = single.execute(batch).tokens
         last = [[*tokens_, token] for tokens_, token in zip(last, found, strict=True)]
-    batch = [SequenceSlice(str(i), [7], length, blocks[i], 1, True, 19) for i, length in enumerate(LENGTHS)]
+    batch = [SequenceSlice(str(i), [7], length, blocks[i], 1, Plain(), 19) for i, length in enumerate(LENGTHS)]
     assert ahead.execute(batch).tokens == [token for tokens_ in last for token in tokens_[1:]]
 
 

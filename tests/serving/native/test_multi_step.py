@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from serving.application.engine import EngineLoop
-from serving.application.ports import SequenceSlice
+from serving.application.ports import Plain, SequenceSlice
 from serving.domain.config import SchedulerConfig
 from serving.domain.events import Finished
 from serving.domain.plan import StepReport
 from serving.domain.request import Request, SamplingParams
 from serving.infrastructure.native.backend import NativeBackend
-from serving.infrastructure.sampler import VectorSampler
+from serving.infrastructure.sampler import RolloutSampler, VectorSampler
 
 from .models import CONFIGS, VOCAB, build
 
@@ -30,11 +30,9 @@ def native(**knobs) -> NativeBackend:
 
 
 @contextmanager
-def running(seconds, *, num_blocks=64, observer=None, **knobs):
+def running(seconds, *, num_blocks=64, observer=None, sampler=VectorSampler, **knobs):
     config = SchedulerConfig(multi_step_seconds=seconds, **{"max_num_seqs": 6, **knobs})
-    engine = EngineLoop(
-        native(num_blocks=num_blocks), VectorSampler(), config, context_length=256, observer=observer
-    )
+    engine = EngineLoop(native(num_blocks=num_blocks), sampler(), config, context_length=256, observer=observer)
     with closing(engine.start()):
         yield engine
 
@@ -80,17 +78,17 @@ def test_tokens_ahead_are_those_of_single_steps(threads):
     tables = [[3, 9, 4], [7, 1, 0], [2, 5, 6]]
     prompts = [[1, 2, 3], list(range(30)), [50]]
     first = backend.execute(
-        [SequenceSlice(str(i), p, 0, tables[i], 1, True) for i, p in enumerate(prompts)]
+        [SequenceSlice(str(i), p, 0, tables[i], 1, Plain()) for i, p in enumerate(prompts)]
     ).tokens
     single, last = [[token] for token in first], first
     for step in range(40):
         slices = [
-            SequenceSlice(str(i), [last[i]], len(p) + step, tables[i], 1, True) for i, p in enumerate(prompts)
+            SequenceSlice(str(i), [last[i]], len(p) + step, tables[i], 1, Plain()) for i, p in enumerate(prompts)
         ]
         last = backend.execute(slices).tokens
         for tokens, token in zip(single, last, strict=True):
             tokens.append(token)
-    slices = [SequenceSlice(str(i), [first[i]], len(p), tables[i], 1, True, 39) for i, p in enumerate(prompts)]
+    slices = [SequenceSlice(str(i), [first[i]], len(p), tables[i], 1, Plain(), 39) for i, p in enumerate(prompts)]
     ahead = backend.execute(slices).tokens
     assert [ahead[i * 40 : (i + 1) * 40] for i in range(3)] == [tokens[1:] for tokens in single]
 
@@ -119,6 +117,15 @@ def test_a_stop_token_ends_an_answer_in_the_middle_of_a_step():
     assert any(step.passes > 1 for step in steps)
 
 
+@pytest.mark.parametrize("sampler", [VectorSampler, RolloutSampler])
+def test_drawn_answers_are_the_same_in_fewer_steps(sampler):
+    asked = requests(temperature=0.8)
+    plain, single, _ = answers(0.0, asked, sampler=sampler)
+    found, steps, _ = answers(LONG, asked, sampler=sampler)
+    assert found == plain
+    assert len(steps) < len(single)
+
+
 def test_nobody_is_further_ahead_of_a_reader_than_was_asked():
     asked = [replace(one, ahead=4) for one in requests(3, max_tokens=60)]
     plain, _, _ = answers(0.0, requests(3, max_tokens=60))
@@ -126,8 +133,8 @@ def test_nobody_is_further_ahead_of_a_reader_than_was_asked():
     assert found == plain and max(step.passes for step in steps) == 4
 
 
-@pytest.mark.parametrize("other", [{"temperature": 1.0}, {"logprobs": 1}, {"frequency_penalty": 0.5}])
-def test_whoever_is_not_simply_greedy_keeps_all_at_one_token_a_step(other):
+@pytest.mark.parametrize("other", [{"temperature": 1.0, "top_p": 0.9}, {"logprobs": 1}, {"frequency_penalty": 0.5}])
+def test_whoever_is_not_plain_keeps_all_at_one_token_a_step(other):
     asked = [*requests(2, max_tokens=30), Request("other", (5, 6), SamplingParams(max_tokens=30, seed=1, **other))]
     plain, _, _ = answers(0.0, asked)
     found, steps, _ = answers(LONG, asked)
@@ -143,12 +150,16 @@ def test_nobody_loses_memory_to_tokens_ahead():
     assert steps[-1].preemptions <= single[-1].preemptions
 
 
-def test_one_token_a_step_while_somebody_waits():
-    """Who waits joins as soon as there is room, which single steps notice."""
-    _, steps, _ = answers(LONG, requests(6, max_tokens=40), max_num_seqs=2)
-    assert any(step.passes > 1 for step in steps)
+def test_one_token_a_step_while_somebody_could_join():
+    """Who waits and has no memory joins as soon as there is some, which single steps notice; where no place is free nobody can."""
+    _, steps, _ = answers(LONG, requests(6, max_tokens=40), num_blocks=6)
+    assert any(before.waiting and before.running < 6 for before in steps)
     for before, step in zip(steps, steps[1:], strict=False):
-        assert step.passes == 1 or not before.waiting
+        assert step.passes == 1 or not before.waiting or before.running == 6
+    plain, single, _ = answers(0.0, requests(6, max_tokens=40), max_num_seqs=2)
+    found, steps, _ = answers(LONG, requests(6, max_tokens=40), max_num_seqs=2)
+    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in plain]
+    assert any(step.passes > 1 and step.waiting for step in steps) and len(steps) < len(single)
 
 
 def test_a_request_that_arrives_during_a_long_step_is_answered():

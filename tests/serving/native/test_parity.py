@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from serving.application.ports import SequenceSlice
+from serving.application.ports import Plain, SequenceSlice
 from serving.infrastructure.native.backend import NativeBackend
 from serving.infrastructure.native.library import levels_here
 
@@ -66,9 +66,9 @@ def test_logits_are_no_further_from_fp32_than_those_of_transformers_in_bf16(name
         got = backend.execute(slices(step, sequences, blocks))
         expected = torch.cat([exact[i][a:b] for i, a, b in step])
         errors.append(got - expected)
-        likeliest = backend.execute(slices(step, sequences, blocks, likeliest_suffices=True))
+        likeliest = backend.execute(slices(step, sequences, blocks, plain=Plain()))
         assert likeliest.tokens == got.argmax(-1).tolist()
-        assert likeliest.logits == got.amax(-1).tolist()
+        assert likeliest.scores == got.amax(-1).tolist()
     assert rms(errors) <= allowed, f"{rms(errors):.4f} where transformers in bf16 is {allowed:.4f} off"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from serving.application.ports import SequenceSlice
+from serving.application.ports import Plain, SequenceSlice
 from serving.infrastructure.native.backend import NativeBackend
 from serving.infrastructure.native.library import levels_here
 
@@ -45,8 +45,8 @@ def test_the_likeliest_is_that_of_all_logits(how, level):
         tokens = torch.randint(VOCAB, (rows,), generator=generator).tolist()
         prompt = SequenceSlice("a", tokens, 0, [3, 5], rows)
         logits = backend.execute([prompt])
-        found = backend.execute([SequenceSlice("a", tokens, 0, [3, 5], rows, likeliest_suffices=True)])
+        found = backend.execute([SequenceSlice("a", tokens, 0, [3, 5], rows, plain=Plain())])
         best = logits.max(-1).values
         first = [(row == top).nonzero()[0].item() for row, top in zip(logits, best, strict=True)]
         assert found.tokens == first
-        assert found.logits == best.tolist()
+        assert found.scores == best.tolist()

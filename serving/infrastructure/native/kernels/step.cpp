@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "attention.h"
+#include "draw.h"
 #include "linear.h"
 #include "parallel.h"
 #include "screen.h"
@@ -56,7 +57,7 @@ struct Scratch {  // rows of the longest step
 
 struct Batch {
     int32_t tokens, sequences, wanted, threads;
-    int32_t passes;            // more than 1, of decodes alone: each goes on with its likeliest token
+    int32_t passes;            // more than 1, of decodes alone: each goes on with the token that was chosen
     int32_t* token;            // [tokens]
     const int32_t* first_row;  // [sequences + 1]
     int32_t* start;            // [sequences] position of a sequence's first token here
@@ -65,7 +66,10 @@ struct Batch {
     const int32_t* wanted_row; // [wanted] rows whose logits are asked for
     const float* rope;         // [positions][D]: cosines, then sines
     float* logits;             // [wanted][head.outputs], or null when the likeliest tokens are enough
-    float* best;               // [passes][wanted]
+    const float* temperature;  // [wanted]: tokens are drawn, the likeliest where it is 0; null: nothing is drawn. Takes the logits apart
+    const uint64_t* seed;      // [wanted]
+    const int64_t* position;   // [wanted] in the answer, of what the first pass chooses
+    float* best;               // [passes][wanted] logits, of what was drawn log-probabilities
     int32_t* best_at;
 };
 
@@ -94,6 +98,7 @@ struct Worker {
             embed();
             for (int i = 0; i < model.layers; i++) layer(model.layer[i]);
             head();
+            if (batch.temperature) draw_tokens(pass);
             if (!thread) choose(pass);
         }
     }
@@ -203,12 +208,27 @@ struct Worker {
                         tile<Bf16, 1>(model.head, input, row, panel, nullptr, likeliest);
     }
 
-    // The likeliest of what the threads found, and the next pass's input.
+    bool drawn(int row) const { return batch.temperature && batch.temperature[row] > 0; }
+
+    void draw_tokens(int pass) {
+        int rows = batch.wanted;
+        for_own_rows(rows, [&](int row) {
+            if (!drawn(row)) return;
+            float* logits = batch.logits + int64_t(row) * model.head.outputs;
+            Drawn one = draw(logits, model.vocabulary, batch.temperature[row], uniform(batch.seed[row], batch.position[row] + pass));
+            batch.best[int64_t(pass) * rows + row] = one.logprob;
+            batch.best_at[int64_t(pass) * rows + row] = one.token;
+        });
+        meet(7);
+    }
+
+    // The likeliest of what the threads found where nothing was drawn, and the next pass's input.
     void choose(int pass) {
         int rows = batch.wanted;
         float* best = batch.best + int64_t(pass) * rows;
         int32_t* best_at = batch.best_at + int64_t(pass) * rows;
         for (int r = 0; r < rows; r++) {
+            if (drawn(r)) continue;
             best[r] = -INFINITY;
             best_at[r] = 0;
             for (int t = 0; t < team.threads; t++) {
