@@ -32,7 +32,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from lifecycle.hardware import choose_dtype
+from lifecycle.hardware import choose_arithmetic
 from lifecycle.model.checkpoint import written_out
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.model.presets import ModelConfig
@@ -152,7 +152,7 @@ def theirs(config: ModelConfig, task: Task) -> dict[str, float]:
             num_train_epochs=1,
             per_device_train_batch_size=max(1, round(task.batch * len(rows) / task.tokens)),
             train_sampling_strategy="group_by_length",
-            bf16=choose_dtype("auto", CPU) is torch.bfloat16,
+            bf16=choose_arithmetic("auto", CPU) is torch.bfloat16,
             use_cpu=True,
             max_grad_norm=1.0,
             logging_strategy="no",
@@ -194,7 +194,7 @@ def compare(shape: str, stage: str, task: Task, turns: int) -> dict[str, float |
     for turn in range(turns):
         for name in list(contenders)[:: 1 if turn % 2 else -1]:
             runs[name].append(contenders[name](SHAPES[shape], task))
-        peaks.append(matmul_flops(choose_dtype("auto", CPU)))
+        peaks.append(matmul_flops(choose_arithmetic("auto", CPU)))
     found = {name: medians(measured) for name, measured in runs.items()}
     peak, flops = float(np.median(peaks)), found["ours"]["flops"]
     ratios = [one["tokens/s"] / other["tokens/s"] for one, other in zip(runs["ours"], runs["trainer"], strict=True)]
@@ -212,7 +212,7 @@ def compare(shape: str, stage: str, task: Task, turns: int) -> dict[str, float |
 
 def report(results: list[dict[str, float | str]], turns: int, json_file: Path | None) -> None:
     """Publish what is measured so far."""
-    dtype = str(choose_dtype("auto", CPU)).removeprefix("torch.")
+    dtype = str(choose_arithmetic("auto", CPU)).removeprefix("torch.")
     text = f"""{markdown(results)}
 Per second of CPU time on one thread. Medians of {turns} turns, turn about; the ratio is the median of each turn's. Arithmetic in
 {dtype}, Muon and AdamW for both, batches of about {BATCH["pretrain"]:,} tokens (SFT {BATCH["sft"]:,}). The Trainer groups rows by length. MFU is the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import time
 from functools import cache
@@ -38,7 +39,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A name of `DTYPES`, or "auto": bf16 where the hardware multiplies it and fp32 where it is emulated.
+    """What to hold weights in: a name of `DTYPES`, or "auto", bf16 where the hardware multiplies it and fp32 where it is emulated.
 
     Raises LifecycleError for another name.
     """
@@ -48,9 +49,32 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def choose_arithmetic(name: str, device: torch.device) -> torch.dtype:
+    """What to train in: a name of `DTYPES`, or "auto", bf16 where products are faster in it and fp32 elsewhere.
+
+    Training holds its weights in fp32 anyway and multiplies large matrices, so speed alone decides. A CPU with AVX512-BF16
+    and no AMX may multiply bf16 half as fast as fp32. Raises LifecycleError for another name.
+    """
+    dtype = choose_dtype(name, device)
+    slower = name == "auto" and device.type == "cpu" and dtype is torch.bfloat16 and not _cpu_prefers_bf16()
+    return torch.float32 if slower else dtype
+
+
 @cache
 def _cpu_has_bf16() -> bool:
     return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
+
+
+@cache
+def _cpu_prefers_bf16(size: int = 512, tries: int = 5) -> bool:
+    shortest = dict.fromkeys((torch.bfloat16, torch.float32), math.inf)
+    for _ in range(tries):  # in turns, the best of each, in time of this thread alone: a busy machine must not decide otherwise
+        for dtype in shortest:
+            a = torch.ones(size, size, dtype=dtype)
+            started = time.thread_time()
+            torch.mm(a, a)
+            shortest[dtype] = min(shortest[dtype], time.thread_time() - started)
+    return shortest[torch.bfloat16] < shortest[torch.float32]
 
 
 def keep_memory() -> None:

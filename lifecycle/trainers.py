@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from lifecycle import adapters, versions
 from lifecycle.costs import CostMeter
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.hardware import choose_arithmetic, choose_device
 from lifecycle.registry import ModelRegistry, ModelVersion
 from lifecycle.training.processes import processes
 from lifecycle.training.resume import Interruption, between_steps
@@ -36,7 +36,7 @@ def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[s
         "output_dir": str(workspace / "checkpoints"),
         "seed": seed,
         "data_seed": seed,
-        "bf16": choose_dtype(dtype, choose_device("auto")) is torch.bfloat16,
+        "bf16": choose_arithmetic(dtype, choose_device("auto")) is torch.bfloat16,
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": False,  # TRL's default computes every forward twice to save memory that we have
         "report_to": [],

@@ -15,7 +15,7 @@ class FeedbackConfig:
     seed: int = 0
     """Decides the order of the data."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where this machine is faster in it."""
     save_every: int = 10
     """Steps between two checkpoints to resume from."""
     least: int = 8

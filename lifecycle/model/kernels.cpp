@@ -172,3 +172,10 @@ EXPORT void cross_entropy(number* logits, const int64_t* targets, float* nats, i
         row[target] = exponential(wanted - largest) / sum - 1;
     }
 }
+
+// y: n rows of `width`, row i of them row index[i] of x, whose rows are `stride` apart, zeros where the index is `rows`, of which x has as many
+EXPORT void pick(number* y, const int64_t* index, const number* x, int64_t n, int64_t rows, int64_t width, int64_t stride, int threads) {
+    ROWS for (int64_t i = 0; i < n; i++)
+        if (index[i] < rows) memcpy(y + i * width, x + index[i] * stride, width * sizeof(number));
+        else memset(y + i * width, 0, width * sizeof(number));
+}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lifecycle.model import kernels
+
 WASTE = 0.1
 """Most padding in a rectangle, as a part of it, before its sides are rounded up."""
 
@@ -93,6 +95,11 @@ class _Pick(torch.autograd.Function):
 
 
 def _rows_or_zeros(x: Tensor, index: Tensor) -> Tensor:
+    if kernels.can_run(x):
+        x = x if x.stride(1) == 1 else x.contiguous()
+        y = x.new_empty(len(index), x.shape[1])
+        kernels.run("pick", y, index.contiguous(), x, *y.shape[:1], *x.shape, x.stride(0))
+        return y
     return torch.cat((x, x.new_zeros(1, x.shape[1]))).index_select(0, index)
 
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.hardware import choose_arithmetic, choose_device
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.model.presets import ModelConfig
@@ -25,7 +25,7 @@ TOKENS = 4096
 def flops_per_second(config: PretrainConfig, seconds: float = 2.0) -> float:
     """Floating-point operations of training, as `ModelConfig.flops_per_token` counts them, in a second of steps."""
     device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
+    dtype = choose_arithmetic(config.dtype, device)
     shape = probed(config.model)
     model = Decoder(shape, config.seed).to(device)
     optimizer = MuonAdamW(model, lr=config.lr, matrix_lr=config.matrix_lr)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.hardware import choose_arithmetic, choose_device
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.induction import wire_induction
 from lifecycle.model.optimizer import MuonAdamW
@@ -42,7 +42,7 @@ def train(
     Raises LifecycleError when the first loss is not that of an untrained model, or a later one is not finite.
     """
     device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
+    dtype = choose_arithmetic(config.dtype, device)
     model = untrained(config).to(device)
     checkpoints = Checkpoints(workspace)
     if config.sharded and processes().count > 1:

@@ -16,7 +16,7 @@ class RLHFConfig:
     seed: int = 0
     """Decides the order of the data and the sampled answers."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where this machine is faster in it."""
     save_every: int = 50
     """Steps between two checkpoints to resume from."""
     pair_answers: int = 6

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from trl.trainer.utils import FusedCausalLMOutput
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype
+from lifecycle.hardware import choose_arithmetic, choose_device
 from lifecycle.model.decoder import IGNORE, TOKEN_STEP, Trunk
 from lifecycle.model.fused import LOSS_ROWS
 from lifecycle.model.presets import ModelConfig
@@ -39,7 +39,7 @@ def leave_padding_out(*models: PreTrainedModel, dtype: str, temperature: float =
         return
     for model in models:
         if (trunk := _trunk(model)) is not None:
-            flat = _Flat(trunk, choose_dtype(dtype, device) is torch.bfloat16, temperature)
+            flat = _Flat(trunk, choose_arithmetic(dtype, device) is torch.bfloat16, temperature)
             flattened = flat.classify if type(model) is LlamaForSequenceClassification else flat.log_probs
             model.forward = _where_it_fits(flattened, model, trunk.cos.shape[0])
 

@@ -51,7 +51,7 @@ class SeeConfig:
     warmup: float = 0.03
     """Part of each phase during which the learning rate rises from zero."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where this machine is faster in it."""
     save_every: int = 200
     """Steps between two checkpoints to resume from."""
 

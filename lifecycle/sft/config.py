@@ -36,7 +36,7 @@ class SFTConfig:
     lora_alpha: int = 32
     """Scale of the adapters: alpha / rank."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where the hardware multiplies it."""
+    """Arithmetic: "fp32", "bf16" (autocast), or "auto": bf16 where this machine is faster in it."""
     save_every: int = 250
     """Steps between two checkpoints to resume from."""
 

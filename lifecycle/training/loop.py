@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype, is_out_of_memory, keep_memory, peak_flops
+from lifecycle.hardware import choose_arithmetic, choose_device, is_out_of_memory, keep_memory, peak_flops
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training.batches import Batch, Batching, Documents, Position, batches
@@ -89,7 +89,7 @@ def train(
     """
     keep_memory()
     device = choose_device(schedule.device)
-    dtype = choose_dtype(schedule.dtype, device)
+    dtype = choose_arithmetic(schedule.dtype, device)
     together = processes()
     peak = peak_flops(device, dtype) * together.count
     progress = checkpoints.restore(model, optimizer)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lifecycle.errors import LifecycleError
-from lifecycle.hardware import choose_device, choose_dtype, keep_memory
+from lifecycle.hardware import choose_arithmetic, choose_device, keep_memory
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training.batches import Position
 from lifecycle.training.resume import Checkpoints, Progress, between_steps
@@ -70,7 +70,7 @@ def train(
     keep_memory()
     workspace.mkdir(parents=True, exist_ok=True)
     device = choose_device("auto")
-    dtype = choose_dtype(pace.dtype, device)
+    dtype = choose_arithmetic(pace.dtype, device)
     model.to(device)
     optimizer = MuonAdamW(
         model, lr=pace.lr, matrix_lr=pace.matrix_lr, pace=lambda name: pace.decoder if name.startswith("decoder.") else 1.0

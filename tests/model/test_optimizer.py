@@ -82,7 +82,7 @@ def test_batched_muon_is_torchs_muon():
     shapes = [(8, 8), (24, 8), (8, 24), (8, 8)]
     ours = [torch.randn(shape).requires_grad_() for shape in shapes]
     theirs = [weight.detach().clone().requires_grad_() for weight in ours]
-    pair = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
+    pair = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, ns_steps=4)
     for _ in range(5):
         for mine, other in zip(ours, theirs, strict=True):
             mine.grad = torch.randn_like(mine)
@@ -95,7 +95,7 @@ def test_batched_muon_is_torchs_muon():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_update_is_orthogonal_in_the_numbers_that_the_hardware_multiplies(monkeypatch, dtype):
-    monkeypatch.setattr(optimizers, "choose_dtype", lambda name, device: dtype)
+    monkeypatch.setattr(optimizers, "choose_arithmetic", lambda name, device: dtype)
     torch.manual_seed(0)
     for update in optimizers.orthogonal(torch.randn(3, 16, 48), torch.randn(2, 48, 16)):
         assert update.dtype is dtype

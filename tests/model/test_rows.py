@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifecycle.model import kernels
 from lifecycle.model.decoder import IGNORE, Decoder
-from lifecycle.model.rows import LENGTH_STEP, ROW_COUNTS, Rows
+from lifecycle.model.rows import LENGTH_STEP, ROW_COUNTS, Rows, inverse, pick
 
 from .test_decoder import small
 
@@ -64,3 +65,18 @@ def test_groups_hold_every_token_once_in_few_shapes(lengths):
     x = torch.randn(sum(lengths), 2, 3)
     parts = x.split([group.tokens for group in rows.groups])
     assert all(torch.equal(group.collect(group.spread(part)), part) for group, part in zip(rows.groups, parts, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["whole", "some of wider rows", "turned"])
+def test_kernels_pick_the_rows_that_torch_picks(monkeypatch, dtype, layout):
+    x = torch.randn(9, 6).to(dtype)
+    x = {"whole": x, "some of wider rows": torch.cat((x, x), 1)[:, 3:9], "turned": torch.randn(6, 9).to(dtype).t()}[layout]
+    x.requires_grad_()
+    index = torch.tensor([3, 9, 0, 8, 9, 1])  # 9: nobody's
+    found = []
+    for can_run in (kernels.can_run, lambda *tensors: False):
+        monkeypatch.setattr(kernels, "can_run", can_run)
+        y = pick(x, index, inverse(index, 9))
+        found.append((y, *torch.autograd.grad(y.float().square().sum(), x)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
