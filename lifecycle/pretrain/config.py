@@ -24,7 +24,7 @@ class PretrainConfig:
     """Decides the initial weights and the order of the data."""
     start: str = "induction"
     """Initial weights: "random", or with a circuit in the first layers that looks things up in the context."""
-    tokens: int = 6_500_000
+    tokens: int = 4_600_000
     """Training budget in tokens. More than the data has means more epochs."""
     batch_tokens: int = 1024
     """Most tokens of an optimizer step: whole documents."""
@@ -55,7 +55,7 @@ class PretrainConfig:
     grad_clip: float = 1.0
     """Longest gradient; longer ones are scaled down to it."""
     dtype: str = "auto"
-    """Arithmetic: "fp32", "bf16" (autocast; weights stay fp32), or "auto": bf16 where the hardware multiplies it."""
+    """Arithmetic: "fp32", "bf16" (autocast; weights stay fp32), or "auto": bf16 where this machine is faster in it."""
     device: str = "auto"
     """"cpu", "cuda", or "auto": a GPU when there is one."""
     sharded: bool = False

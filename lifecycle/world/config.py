@@ -13,9 +13,9 @@ class WorldConfig:
 
     seed: int = 0
     """Same seed, same texts, same hash."""
-    documents: int = 45_300
+    documents: int = 32_700
     """Pretraining documents."""
-    conversations: int = 22_000
+    conversations: int = 12_500
     """SFT conversations."""
     prompts: int = 1_200
     """Prompts with verifiers: what preference pairs are sampled for, and what GRPO trains on; as many pairs of the world's own."""

@@ -39,19 +39,19 @@ NOT_INTRODUCED = 1
 SHORTEST = 4
 """Sentences of the shortest story about which questions are asked afterwards."""
 SHARES = {
-    "questions": 0.30,
+    "questions": 0.28,
     "summary": 0.10,
     "request": 0.15,
-    "sums": 0.16,
+    "sums": 0.20,
     "numbers": 0.05,
     "tools": 0.05,
     "talk": 0.06,
     "dialogue": 0.04,
     "extraction": 0.03,
-    "retelling": 0.06,
+    "retelling": 0.04,
 }
 SUMS_AT_FIRST = 0.55
-"""Share of sums in the first documents; it falls to what `SHARES` says over the first third. A model learns them all at once or
+"""Share of sums in the first documents; it falls to what `SHARES` says over the first half. A model learns them all at once or
 not at all, after some 400,000 tokens that are dense in them."""
 
 
@@ -110,7 +110,7 @@ def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: 
 
 def _kind(told: float, rng: random.Random) -> str:
     """What the next document is, when the part `told` of all that follow the introductions is there."""
-    sums = max(SHARES["sums"], SUMS_AT_FIRST - 3 * told * (SUMS_AT_FIRST - SHARES["sums"]))
+    sums = max(SHARES["sums"], SUMS_AT_FIRST - 2 * told * (SUMS_AT_FIRST - SHARES["sums"]))
     if rng.random() < sums:
         return "sums"
     others = {kind: share for kind, share in SHARES.items() if kind != "sums"}
