@@ -13,7 +13,7 @@ from serving.application.engine import EngineLoop
 from serving.application.ports import TokenStream
 from serving.domain.errors import ServingError
 from serving.domain.events import Finished, TokensGenerated
-from serving.domain.request import Request, SamplingParams
+from serving.domain.request import GREEDY_BELOW, Request, SamplingParams
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native.weights import check_numbers
@@ -68,7 +68,7 @@ class EngineRollouts:
                 stop_token_ids=stops,
                 keep_stop_token=True,
                 seed=(seed << 32) + place,
-                logprobs=None if temperature else 0,  # what is drawn comes with its log-probability
+                logprobs=0 if temperature < GREEDY_BELOW else None,  # what is drawn comes with its log-probability
             )
             return Request(f"rollout-{next(self._numbers)}", tuple(prompt), sampling)
 

@@ -29,8 +29,8 @@ def can_run(*tensors: Tensor) -> bool:
 
 
 def run(name: str, *arguments: Tensor | int | float) -> None:
-    """Call a function of kernels.cpp with torch's number of threads; tensors are passed as they lie in memory, which is without gaps
-    but for those between the rows of a matrix, if the function is told of them.
+    """Call a function of kernels.cpp with torch's number of threads; tensors are passed as they lie in memory, without gaps. One that has
+    gaps, of which the function is told, is passed by its address, `data_ptr()`.
 
     The first argument's dtype says for which numbers.
     """
@@ -39,7 +39,7 @@ def run(name: str, *arguments: Tensor | int | float) -> None:
 
 def _as_c(argument: Tensor | int | float) -> ctypes._SimpleCData:
     if isinstance(argument, Tensor):
-        assert argument.is_contiguous() or (argument.dim() == 2 and argument.stride(1) == 1)
+        assert argument.is_contiguous()
         return ctypes.c_void_p(argument.data_ptr())
     return ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_int64(argument)
 

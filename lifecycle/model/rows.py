@@ -98,7 +98,7 @@ def _rows_or_zeros(x: Tensor, index: Tensor) -> Tensor:
     if kernels.can_run(x):
         x = x if x.stride(1) == 1 else x.contiguous()
         y = x.new_empty(len(index), x.shape[1])
-        kernels.run("pick", y, index.contiguous(), x, *y.shape[:1], *x.shape, x.stride(0))
+        kernels.run("pick", y, index, x.data_ptr(), len(index), *x.shape, x.stride(0))
         return y
     return torch.cat((x, x.new_zeros(1, x.shape[1]))).index_select(0, index)
 

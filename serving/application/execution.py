@@ -10,15 +10,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from serving.application.constraints import Constraints
-from serving.application.ports import Draw, ModelBackend, Plain, Sampler, SequenceSlice
+from serving.application.ports import Draw, ModelBackend, Sampler, SequenceSlice
 from serving.domain.errors import GrammarTooComplex
 from serving.domain.events import Event, PromptScored, TokenLogprob
 from serving.domain.scheduler import Scheduler, Work
 from serving.domain.sequence import Sequence as Running
 
 log = logging.getLogger(__name__)
-
-LIKELIEST = Plain()
 
 
 class Outcome(NamedTuple):
@@ -101,8 +99,8 @@ class StepRunner:
             tokens = sequence.tokens[start : start + count]
             table = self._scheduler.pool.table(sequence.id)
             sampling = sequence.request.sampling
-            if samples:
-                draw = Draw(sampling, sequence.seed, sequence.generated, sequence.tokens)
+            draw = Draw(sampling, sequence.seed, sequence.generated, sequence.tokens) if samples else None
+            if draw:
                 own = [draw, *(draw.after(drafts[:before]) for before in range(1, len(drafts) + 1))]
                 draws += own if sampling.grammar is None else self._constrained(sequence, own, drafts)
                 tokens += drafts
@@ -120,7 +118,7 @@ class StepRunner:
                     start,
                     table,
                     wanted,
-                    plain=self._plain(sequence) if samples else None,
+                    plain=draw.plain if draw else None,
                     ahead=ahead,
                     adapter=sequence.request.adapter,
                     media=sequence.request.media,
@@ -147,13 +145,6 @@ class StepRunner:
                 events.append(PromptScored(item.sequence.id, tuple(islice(scores, len(unscored)))))
                 item.sequence.scored = unscored.stop
         return events + self._scheduler.complete(work, sampled.tokens)
-
-    @staticmethod
-    def _plain(sequence: Running) -> Plain | None:
-        sampling = sequence.request.sampling
-        if not sampling.is_plain:
-            return None
-        return LIKELIEST if sampling.is_greedy else Plain(sampling.temperature, sequence.seed, sequence.generated)
 
     def _constrained(self, sequence: Running, draws: list[Draw], drafts: Sequence[int]) -> list[Draw]:
         masks = self._constraints.masks(sequence, drafts)

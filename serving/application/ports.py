@@ -270,6 +270,9 @@ class Plain:
     position: int = 0
 
 
+LIKELIEST = Plain()
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceSlice:
     """One sequence's share of a packed step: `tokens` at positions `start`, `start + 1`, ...
@@ -356,6 +359,13 @@ class Draw:
     position: int  # how many tokens were generated before
     tokens: Sequence[int] = ()  # prompt and answer so far, for penalties; the last `position` of them are the answer
     allowed: bytes | None = None  # a bit per token of the vocabulary, lowest first; None: all
+
+    @property
+    def plain(self) -> Plain | None:
+        """How a backend may make this choice itself; None where more than a temperature decides on it."""
+        if not self.sampling.is_plain:
+            return None
+        return LIKELIEST if self.sampling.is_greedy else Plain(self.sampling.temperature, self.seed, self.position)
 
     def after(self, more: Sequence[int]) -> Draw:
         """The same request's choice when `more` tokens have been generated; what is allowed then is not known here."""

@@ -45,8 +45,9 @@ class SchedulerConfig:
     """The engine is unhealthy when work waited this long and no step finished."""
 
     multi_step_seconds: float = 0.016
-    """While nobody could join and all take the likeliest token or draw from all of them, the model generates tokens for so long before the engine looks around
-    again, where the backend can; a request that arrives meanwhile waits. 0: one token at a time."""
+    """While nobody could join and all take the likeliest token or draw from all of them, the model generates tokens for
+    so long before the engine looks around again, where the backend can; a request that arrives meanwhile waits. 0: one
+    token at a time."""
     num_speculative_tokens: int = 4
     """With speculative decoding: most tokens guessed ahead for one sequence and checked in one step."""
     speculative_max_seqs: int = 2

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from serving.application.ports import Draw, ModelBackend, Opening, Plain, Sampler, SequenceSlice
+from serving.application.ports import LIKELIEST, Draw, ModelBackend, Opening, Sampler, SequenceSlice
 from serving.domain.blocks import BlockChain, BlockPool
 
 
@@ -106,7 +106,7 @@ class DraftModel:
         return self._slice(opening, guess[-1:], position, 1)
 
     def _slice(self, opening: Opening, tokens: Sequence[int], start: int, num_logits: int) -> SequenceSlice:
-        plain = Plain() if opening.draw.sampling.likeliest_suffices and not self._wider else None
+        plain = LIKELIEST if opening.draw.sampling.likeliest_suffices and not self._wider else None
         return SequenceSlice(opening.id, tokens, start, self._pool.table(opening.id), num_logits, plain)
 
     def _most(self, opening: Opening) -> int:

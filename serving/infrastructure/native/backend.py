@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.application.ports import Chosen, Plain, SequenceSlice
+from serving.application.ports import LIKELIEST, Chosen, SequenceSlice
 from serving.infrastructure.native.description import RotaryTable, describe
 from serving.infrastructure.native.library import Batch, Level, Scratch, best_level, load
 from serving.infrastructure.native.weights import PANEL, PackedWeights, padded
@@ -140,7 +140,7 @@ class NativeBackend:
         if not any(slice.plain and slice.plain.temperature for slice in batch):
             step.temperature = step.seed = step.position = None
             return []
-        rows = [(slice.plain or Plain(), further) for slice in batch for further in range(slice.num_logits)]
+        rows = [(slice.plain or LIKELIEST, further) for slice in batch for further in range(slice.num_logits)]
         numbers = [
             np.array([plain.temperature for plain, _ in rows], np.float32),
             np.array([plain.seed % 2**64 for plain, _ in rows], np.uint64),
