@@ -56,8 +56,21 @@ def choose_arithmetic(name: str, device: torch.device) -> torch.dtype:
     and no AMX may multiply bf16 half as fast as fp32. Raises LifecycleError for another name.
     """
     dtype = choose_dtype(name, device)
-    slower = name == "auto" and device.type == "cpu" and dtype is torch.bfloat16 and not _cpu_prefers_bf16()
-    return torch.float32 if slower else dtype
+    if name != "auto" or device.type != "cpu":
+        return dtype
+    return _agreed[-1] if _agreed else _faster_on_cpu(dtype)
+
+
+def agree_on_arithmetic(dtype: torch.dtype) -> None:
+    """From now on this is what "auto" trains in on a CPU: processes that share a step must not each measure for themselves."""
+    _agreed[:] = [dtype]
+
+
+_agreed: list[torch.dtype] = []
+
+
+def _faster_on_cpu(held: torch.dtype) -> torch.dtype:
+    return torch.float32 if held is torch.bfloat16 and not _cpu_prefers_bf16() else held
 
 
 @cache

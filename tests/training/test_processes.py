@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +25,9 @@ WORKER = TESTS / "training" / "worker.py"
 
 def start(root: Path, stage: str, *settings: str) -> subprocess.CompletedProcess:
     """Run a stage in two processes, on a registry at `root`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(WORKER), str(root), stage, *settings]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -79,6 +75,14 @@ def test_interrupted_in_one_process_all_stop_at_that_step_and_go_on_from_there(t
     assert torch.load(workspace / "resume.pt")["progress"]["step"] == 4
     assert not ModelRegistry(root).versions("pretrain")
     assert close(finish(root, "pretrain", *settings), alone(tmp_path / "one", "pretrain", *settings))
+
+
+@pytest.mark.parametrize(("faster_in_bf16", "dtype"), [(0, "torch.bfloat16"), (1, "torch.float32")])
+def test_all_multiply_in_what_the_leader_has_found_faster(tmp_path, faster_in_bf16, dtype):
+    """In another arithmetic the weights of one would drift away from the rest."""
+    done = start(tmp_path, "arithmetic", str(faster_in_bf16))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == [dtype, dtype]
 
 
 def test_two_processes_fine_tune_like_one(tmp_path):
