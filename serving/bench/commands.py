@@ -16,8 +16,10 @@ from serving.bench.options import (
     FILE,
     Shown,
     Workload,
+    drawn_by,
     metric_options,
     read_recording,
+    sampling_options,
     traffic_options,
     workload_options,
 )
@@ -38,6 +40,7 @@ def bench() -> None:
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other knob of the engine.")
 @click.option("--record", type=FILE, help="Also write what the engine did, for lifecycle timeline.")
 @click.option("--json", "json_file", type=FILE, help="Also write the figures here.")
+@sampling_options
 @workload_options
 def throughput(
     model: str,
@@ -47,7 +50,7 @@ def throughput(
     backend: str | None,
     policy: str | None,
     dtype: str | None,
-    **workload: Any,
+    **options: Any,
 ) -> None:
     """Tokens per second of an engine that always has enough to do; all requests arrive at once.
 
@@ -59,16 +62,17 @@ def throughput(
     knobs = {"backend": backend, "policy": policy, "dtype": dtype}
     given = {key: value for key, value in knobs.items() if value is not None}
     config = override(ServingConfig(), {**given, **parse_assignments(assignments)})
-    jobs = list(Workload(**workload).jobs(Traffic(), default_count=32))
+    sampling = drawn_by(options)
+    jobs = list(Workload(**options).jobs(Traffic(), default_count=32))
     directory = checkpoint(model)
     with progress_bar(sum(job.output_tokens for job in jobs), "token") as advance:
-        found = run(directory, config, jobs, record=record, progress=advance).throughput()
+        found = run(directory, config, jobs, sampling=sampling, record=record, progress=advance).throughput()
     click.echo(
         f"{found['output_tokens_per_s']:.1f} output tokens/s, {found['total_tokens_per_s']:.1f} with prompts, "
         f"{found['requests_per_s']:.2f} requests/s ({len(jobs)} requests in {found['elapsed_time']:.2f} s)"
     )
     click.echo(breakdown(found["parts"]))
-    engine = {"model": model, "policy": config.policy, **given}
+    engine = {"model": model, "policy": config.policy, **given, **sampling}
     emit({"benchmark": "throughput", **engine, "machine": machine(), **found}, json_file)
 
 
@@ -84,6 +88,7 @@ def breakdown(parts: Mapping[str, float]) -> str:
 @click.option("--api-key", envvar="LIFECYCLE_API_KEY", help="Also LIFECYCLE_API_KEY.")
 @click.option("--max-concurrency", type=click.IntRange(min=1), help="Most requests in flight.")
 @click.option("--json", "json_file", type=FILE, help="Also write the figures here.")
+@sampling_options
 @workload_options
 @traffic_options
 @metric_options
@@ -98,7 +103,7 @@ def bench_serve(
     goodput: tuple[str, ...],
     percentile_metrics: str,
     metric_percentiles: str,
-    **workload: Any,
+    **options: Any,
 ) -> None:
     """Latency of a running server: streams completions over HTTP, arriving as --request-rate says.
 
@@ -108,8 +113,9 @@ def bench_serve(
 
     shown = Shown.read(goodput, percentile_metrics, metric_percentiles)
     traffic = None if request_rate is None else Traffic(rate=request_rate, burstiness=burstiness)
-    jobs = list(Workload(**workload).jobs(traffic, default_count=100))
-    server = Server(base_url.rstrip("/"), api_key, model)
+    sampling = drawn_by(options)
+    jobs = list(Workload(**options).jobs(traffic, default_count=100))
+    server = Server(base_url.rstrip("/"), api_key, model, sampling)
     name = server.check()
     with progress_bar(len(jobs), "request") as advance:
         exchanges = drive(server, jobs, max_concurrency=max_concurrency, progress=lambda _: advance(1))
@@ -120,7 +126,7 @@ def bench_serve(
     print_latencies(figures, shown)
     if errors:
         click.echo(f"{len(errors)} of {len(jobs)} requests failed, the first with: {errors[0]}", err=True)
-    load = {"model": name, "request_rate": request_rate, "max_concurrency": max_concurrency}
+    load = {"model": name, "request_rate": request_rate, "max_concurrency": max_concurrency, **sampling}
     emit({"benchmark": "serve", **load, "failed": len(errors), **figures}, json_file)
 
 

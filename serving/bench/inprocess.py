@@ -51,12 +51,13 @@ def run(
     config: ServingConfig,
     jobs: Sequence[Job],
     *,
+    sampling: Mapping[str, float] | None = None,
     record: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Run:
     """Load a checkpoint, warm it up with one short request, and let jobs arrive when they are due, and all be answered.
 
-    Stop tokens are ignored: every answer is as long as its job says. `record` is written after the run; `progress` is
+    Stop tokens are ignored: every answer is as long as its job says. `sampling`: fields of `SamplingParams`, greedy by default. `record` is written after the run; `progress` is
     called with how many more tokens there are. Raises LifecycleError when the model or a job does not fit.
     """
     from serving.composition import build_engine, open_recorder  # imports torch
@@ -65,11 +66,11 @@ def run(
     config = replace(config, queue_limit=max(config.queue_limit, len(jobs)))
     served = build_engine(directory, config, observer=recorder)
     with closing(served.engine) as engine:
-        _wait(engine, [engine.submit(_request(WARM_UP, 0.0))], None)
+        _wait(engine, [engine.submit(_request(WARM_UP, 0.0, sampling or {}))], None)
         recorder.clear()
         before = engine.stats().parts
         started = time.monotonic()
-        streams = _submit(engine, jobs, started)
+        streams = _submit(engine, jobs, started, sampling or {})
         _wait(engine, streams, progress)
         seconds = time.monotonic() - started
         after = engine.stats()
@@ -84,9 +85,9 @@ def run(
     return Run(seconds, recorder.recording(config, num_blocks), parts)
 
 
-def _submit(engine: Any, jobs: Sequence[Job], started: float) -> list[TokenStream]:
+def _submit(engine: Any, jobs: Sequence[Job], started: float, sampling: Mapping[str, float]) -> list[TokenStream]:
     """In order of arrival. Those that are there from the beginning are there before the first step."""
-    requests = [_request(job, started) for job in jobs]
+    requests = [_request(job, started, sampling) for job in jobs]
     engine.pause()
     try:
         streams = [engine.submit(request) for request in requests if request.arrival <= started]
@@ -99,11 +100,11 @@ def _submit(engine: Any, jobs: Sequence[Job], started: float) -> list[TokenStrea
     return streams
 
 
-def _request(job: Job, started: float) -> Request:
+def _request(job: Job, started: float, sampling: Mapping[str, float]) -> Request:
     return Request(
         f"bench-{job.number}",
         job.tokens(),
-        SamplingParams(temperature=0.0, max_tokens=job.output_tokens),
+        SamplingParams(**{"temperature": 0.0, "seed": job.number + 1, **sampling}, max_tokens=job.output_tokens),
         arrival=started + job.arrival,
         priority=job.priority,
         tenant=job.tenant,

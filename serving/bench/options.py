@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -47,6 +47,13 @@ _TRAFFIC = (
     click.option("--request-rate", type=POSITIVE, help="Requests per second; inf: all at once."),
     click.option("--burstiness", type=POSITIVE, default=1.0, help="1: Poisson arrivals; less: burstier."),
 )
+_SAMPLING = (
+    click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0: the likeliest token."),
+    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw among the likeliest tokens of this share."),
+    click.option("--top-k", type=LENGTH, help="Draw among so many of the likeliest tokens."),
+    click.option("--min-p", type=click.FloatRange(0, 1), help="Least probability, as a share of the likeliest token's."),
+)
+SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 _METRICS = (
     click.option("--goodput", multiple=True, metavar="METRIC:MS", help="A promise to keep, such as ttft:200."),
     click.option("--percentile-metrics", default="ttft,tpot,itl", show_default=True, help=f"Of {', '.join(METRICS)}."),
@@ -65,10 +72,17 @@ def _add(options: tuple[Callable, ...]) -> Callable[[Callable], Callable]:
 
 workload_options = _add(_WORKLOAD)
 """Adds what `Workload` reads."""
+sampling_options = _add(_SAMPLING)
+"""Adds what `drawn_by` reads."""
 traffic_options = _add(_TRAFFIC)
 """Adds `request_rate` and `burstiness`."""
 metric_options = _add(_METRICS)
 """Adds what `Shown.read` reads."""
+
+
+def drawn_by(options: dict[str, Any]) -> dict[str, float]:
+    """How tokens are chosen, taken out of a command's options."""
+    return {name: value for name in SAMPLING if (value := options.pop(name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from lifecycle.errors import LifecycleError
+from serving.application.engine import EngineLoop
 from serving.application.recording import Recording, RequestRecord, StepRecord, WorkRecord
 from serving.bench.commands import bench, timeline
 from serving.bench.options import Shown
@@ -116,6 +117,24 @@ def test_a_server_is_measured_over_http(server):
     assert 12 * 4 <= found["total_output_tokens"] <= 12 * 8
     assert 0 < found["p50_ttft_ms"] <= found["p99_ttft_ms"]
     assert found["mean_tpot_ms"] > 0
+
+
+def test_tokens_may_be_drawn(checkpoint, server, monkeypatch):
+    """In this process and over HTTP; what is not said is left to the model, but for the temperature."""
+    asked = []
+    submit = EngineLoop.submit
+    monkeypatch.setattr(EngineLoop, "submit", lambda self, request: asked.append(request.sampling) or submit(self, request))
+    size = ["--num-prompts", 3, "--input-len", 20, "--output-len", 6]
+    drawn = figures(bench, "throughput", "--model", checkpoint, *SMALL, *size, "--temperature", 0.8, "--top-k", 5)
+    assert (drawn["temperature"], drawn["top_k"], drawn["total_output_tokens"]) == (0.8, 5, 18) and "top_p" not in drawn
+    assert {(one.temperature, one.top_k, one.top_p) for one in asked} == {(0.8, 5, 1.0)} and len({one.seed for one in asked}) == 4
+    asked.clear()
+    drawn = figures(bench, "serve", "--base-url", server.url, *size, "--temperature", 1, "--min-p", 0.1, "--top-p", 0.9)
+    assert drawn["completed"] == 3 and drawn["min_p"] == 0.1
+    assert {(one.temperature, one.min_p, one.top_p) for one in asked} == {(1.0, 0.1, 0.9)}
+    asked.clear()
+    figures(bench, "serve", "--base-url", server.url, *size)
+    assert {one.is_greedy for one in asked} == {True}
 
 
 def test_requests_that_the_server_refuses_are_said(server):
