@@ -62,7 +62,7 @@ def answered(client: httpx.Client, body: dict) -> dict:
 
 def heard_natively(client: httpx.Client, model: str, samples: np.ndarray) -> str:
     """What the model wrote down of it, before its answer."""
-    return answered(client, request(model, samples, max_tokens=24))["content"].removeprefix("<think>").partition("</think>")[0]
+    return answered(client, request(model, samples, max_tokens=24)).get("reasoning_content", "")
 
 
 def heard_by_others(client: httpx.Client, model: str, samples: np.ndarray) -> str:

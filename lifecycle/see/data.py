@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import IGNORE
 from lifecycle.see.assembly import PICTURE
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.untold import untold, ways_on
+from lifecycle.see.untold import said, untold, ways_on
 from lifecycle.see.vision import MERGE, PATCH, SIZE
 from lifecycle.training.batches import Batch, Documents
 from lifecycle.training.remembering import remembered
@@ -181,7 +181,7 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
     for scene in draw(config, "tune", step, config.batch, clips_of_them=round(config.clips * config.batch)):
         if turns := _some(scene, config.questions, rng):
             frames, numbers = frames_of(scene)
-            told = [(question, answer, untold(scene, answer)) for question, answer in turns]
+            told = [(question, said(answer, thought), untold(scene, answer, thought)) for question, answer, thought in turns]
             documents.append(writer.document(told, [len(pictures) + number for number in numbers], _written(scene)))
             pictures += frames
     wanted = sum(len(one.ids) for one in documents) * config.text / (1 - config.text)
@@ -202,13 +202,13 @@ def frames_of(shown: Scene | Clip) -> tuple[list[np.ndarray], list[int]]:
     return pictures, numbers
 
 
-def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
-    """At most so many questions with their answers: as many of each skill as of any other, though there are more of some, and now and then
+def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str, str]]:
+    """At most so many questions with their answers and what is thought before these: as many of each skill as of any other, though there are more of some, and now and then
     what there is, in one sentence."""
-    skills: dict[str, list[tuple[str, str]]] = {}
+    skills: dict[str, list[tuple[str, str, str]]] = {}
     for question in shown.questions():
-        skills.setdefault(question.skill, []).append((question.text, question.answer))
-    told = [_caption(shown)] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
+        skills.setdefault(question.skill, []).append((question.text, question.answer, question.thought))
+    told = [(*_caption(shown), "")] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
     while skills and len(told) < most:
         skill = shown.kind if shown.kind in skills and rng.random() < FOR_ITS_KIND else rng.choice(list(skills))
         told.append(skills[skill].pop(rng.randrange(len(skills[skill]))))

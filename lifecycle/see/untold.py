@@ -7,9 +7,10 @@ way on is left out of the choice (as in logit adjustment, arXiv 2007.07314, for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from lifecycle.world.sights import words
+from lifecycle.world.sights import thoughts, words
 from lifecycle.world.sights.clips import Clip
 from lifecycle.world.sights.holdout import (
     colour_is_held_out,
@@ -25,8 +26,42 @@ from lifecycle.world.sights.scene import Scene
 NAMES = (*words.SEEN, *words.SHAPES)
 
 
-def untold(shown: Scene | Clip, answer: str) -> list[str]:
-    """Answers of the same form that tell a combination which is held out."""
+def said(answer: str, thought: str) -> str:
+    """What an assistant says in all: what it thinks, if anything, and its answer."""
+    return f"<think>{thought}</think>{answer}" if thought else answer
+
+
+def untold(shown: Scene | Clip, answer: str, thought: str = "") -> list[str]:
+    """All that could be said in place of `said(answer, thought)` and would tell a combination which is held out."""
+    return [*_unthought(answer, thought), *(said(other, thought) for other in _unanswered(shown, answer))]
+
+
+def _unthought(answer: str, thought: str) -> Iterator[str]:
+    """Thoughts that put what is counted where it never is, or stop at a number that there never is of it; or that find two things together
+    that never are."""
+    steps = re.split(rf" (?={'|'.join(words.COUNTS)}\b)", thought)
+    (word, *_) = said_in(answer)
+    if thought.startswith(words.COUNTS[0]):
+        for number, step in enumerate(steps):
+            before = "".join(f"{one} " for one in steps[:number])
+            if number and count_is_held_out(word, number):
+                yield f"<think>{before.strip()}</think>"
+            for place in words.PLACES:
+                if place_is_held_out(word, place) and not step.endswith(f"{words.COUNTS[number]} {place}"):
+                    so_far = f"<think>{before}{words.COUNTS[number]} {place}"
+                    yield f"{so_far}</think>"
+                    yield from (f"{so_far} {count}" for count in words.COUNTS[number + 1 : number + 2])
+    elif thought.startswith(tuple(thoughts.THIRDS)):
+        names = [one for one in thought.split() if one in NAMES]
+        for number, name in enumerate(names):
+            before = thought.split(f" {name} ")[0]
+            for other in NAMES:
+                if other not in names and any(couple_is_held_out(other, one) for one in names[:number]):
+                    yield f"<think>{before} {other}"
+
+
+def _unanswered(shown: Scene | Clip, answer: str) -> list[str]:
+    """Answers of the same form."""
     if isinstance(shown, Scene) and shown.items[0].kind == "writing":
         written = shown.items[0].word
         others = words.WRITTEN if not written.isdigit() else ()

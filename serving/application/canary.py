@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.application.deltas import ChoiceFinished, Delta, TextDelta
+from serving.application.deltas import ChoiceFinished, Delta, TextDelta, ThoughtDelta
 from serving.application.generation import Generation
 from serving.application.ports import ServedModel
 from serving.domain.canary import CanaryRules, Outcome, Sample, chosen, judge, summarize
@@ -180,7 +180,7 @@ class Shadow:
 
 
 def _texts(deltas: list[Delta]) -> list[tuple[int, str]]:
-    return [(delta.choice, delta.text) for delta in deltas if isinstance(delta, TextDelta)]
+    return [(delta.choice, delta.text) for delta in deltas if isinstance(delta, ThoughtDelta | TextDelta)]
 
 
 def _joined(pieces: list[tuple[int, str]]) -> dict[int, str]:

@@ -50,6 +50,7 @@ class GenerateChat:
             options,
             tenant=self.tenant,
             parse_tools=bool(self.prompt.tools),
+            parse_thoughts=True,
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="messages",
             sounds=model.speech.tokens if aloud else range(0),

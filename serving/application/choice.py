@@ -1,4 +1,4 @@
-"""One answer on its way out: tokens -> text -> stop strings -> tool calls -> deltas."""
+"""One answer on its way out: tokens -> text -> stop strings -> thought -> tool calls -> deltas."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from serving.application.deltas import (
     ScoredToken,
     SoundDelta,
     TextDelta,
+    ThoughtDelta,
     ToolCallDelta,
 )
 from serving.application.ports import TokenizerPort, TokenStream
 from serving.application.stop import StopStrings
+from serving.application.thoughts import Thought, Thoughts
 from serving.application.tool_calls import MarkerDetokenizer, ToolCall, ToolCallParser
 from serving.domain.events import Finished, PromptScored, TokenLogprob, TokensGenerated
+
+Piece = str | Thought | ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class OutputRules:
     stop: tuple[str, ...] = ()
     min_tokens: int = 0
     parse_tools: bool = False
+    parse_thoughts: bool = False
+    thinking: bool = False
+    """The prompt ends where a thought begins."""
     logprobs: bool = False
     sounds: range = range(0)
     """Tokens that are handed on as sound, and are no text."""
@@ -52,10 +59,12 @@ class Choice:
         self.finished = False
         self.completion_tokens = 0
         self.cached_tokens = 0
+        self.thought_tokens = 0
         self._tokenizer = tokenizer
         self._rules = rules
         self._detokenizer = MarkerDetokenizer(tokenizer) if rules.parse_tools else tokenizer.detokenizer()
         self._stops = StopStrings(rules.stop)
+        self._thoughts = Thoughts(rules.thinking) if rules.parse_thoughts else None
         self._tools = ToolCallParser()
         self._decoded = 0  # characters decoded so far, held back or not
         self._passed = 0  # characters that are past the stop strings
@@ -67,7 +76,7 @@ class Choice:
     def receive(self, timeout: float) -> list[Delta]:
         """Deltas since the last call, waiting up to `timeout` seconds for the first; empty when nothing is new."""
         opening: list[Delta] = []
-        pieces: list[str | ToolCall] = []
+        pieces: list[Piece] = []
         sound: list[int] = []
         finish = None
         for event in self.stream.next(timeout):
@@ -96,24 +105,30 @@ class Choice:
         self.finished = True
         return ChoiceFinished(self.index, "error", message)
 
-    def _decode(self, event: TokensGenerated) -> Iterator[str | ToolCall]:
-        size = 1 if self._rules.token_by_token else len(event.tokens)
-        for at in range(0, len(event.tokens), size or 1):
-            if self._stops.stopped:
-                return
+    def _decode(self, event: TokensGenerated) -> Iterator[Piece]:
+        at = 0
+        while at < len(event.tokens) and not self._stops.stopped:
+            thinks = self._thoughts is not None and not self._thoughts.over  # or may begin to
+            size = 1 if self._rules.token_by_token or thinks else len(event.tokens) - at
             self._scores += (self._score(one) for one in event.logprobs[at : at + size])
-            self.completion_tokens += len(event.tokens[at : at + size])
+            self.completion_tokens += size
+            inside = thinks and self._thoughts.inside
             yield from self._pass(self._detokenizer.push(event.tokens[at : at + size]))
+            if thinks and (inside or self._thoughts.inside):
+                self.thought_tokens = self.completion_tokens  # whatever is thought comes first
+            at += size
 
-    def _flush(self) -> Iterator[str | ToolCall]:
+    def _flush(self) -> Iterator[Piece]:
         """The end of the answer: nothing is held back any more."""
         if not self._stops.stopped:
             yield from self._pass(self._detokenizer.flush())
         yield from self._parse(self._stops.flush())
+        if self._thoughts is not None:
+            yield from self._call_tools(self._thoughts.flush())
         if self._rules.parse_tools:
             yield from self._tools.flush()
 
-    def _pass(self, text: str) -> Iterator[str | ToolCall]:
+    def _pass(self, text: str) -> Iterator[Piece]:
         """New text through the stop strings; one of them ends the request."""
         self._decoded += len(text)
         text = self._stops.push(text, armed=self.completion_tokens >= self._rules.min_tokens)
@@ -123,17 +138,26 @@ class Choice:
             self.stream.cancel()
         yield from self._parse(text)
 
-    def _parse(self, text: str) -> Iterable[str | ToolCall]:
-        if self._rules.parse_tools:
-            return self._tools.push(text)
-        return [text] if text else []
+    def _parse(self, text: str) -> Iterator[Piece]:
+        if self._thoughts is not None:
+            return self._call_tools(self._thoughts.push(text))
+        return self._call_tools([text] if text else [])
 
-    def _deltas(self, pieces: list[str | ToolCall], *, last: bool) -> list[Delta]:
-        """Neighbouring pieces of text become one delta."""
+    def _call_tools(self, pieces: Iterable[str | Thought]) -> Iterator[Piece]:
+        for piece in pieces:
+            if self._rules.parse_tools and isinstance(piece, str):
+                yield from self._tools.push(piece)
+            else:
+                yield piece
+
+    def _deltas(self, pieces: list[Piece], *, last: bool) -> list[Delta]:
+        """Neighbouring pieces of text, or of thought, become one delta."""
         deltas: list[Delta] = []
-        for is_text, group in groupby(pieces, key=lambda piece: isinstance(piece, str)):
-            if is_text:
+        for kind, group in groupby(pieces, key=type):
+            if kind is str:
                 deltas.append(TextDelta(self.index, "".join(group), self._take_scores()))
+            elif kind is Thought:
+                deltas.append(ThoughtDelta(self.index, "".join(piece.text for piece in group), self._take_scores()))
             else:
                 deltas += (self._tool_call(call) for call in group)
         if last and self._scores:

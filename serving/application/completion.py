@@ -34,7 +34,6 @@ class GenerateText:
             [Prompt(prompt) for prompt in prompts],
             self.options,
             tenant=self.tenant,
-            parse_tools=False,
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="prompt",
             score_prompts=self.echo and self.options.logprobs is not None,

@@ -28,6 +28,15 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ThoughtDelta:
+    """More of what is thought before the answer; `logprobs` as of a `TextDelta`, markers included."""
+
+    choice: int
+    text: str
+    logprobs: tuple[ScoredToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SoundDelta:
     """More of how the answer sounds, as tokens of a model that speaks itself."""
 
@@ -63,16 +72,17 @@ class ChoiceFinished:
     error: str | None = None
 
 
-Delta = PromptDelta | TextDelta | SoundDelta | ToolCallDelta | ChoiceFinished
+Delta = PromptDelta | ThoughtDelta | TextDelta | SoundDelta | ToolCallDelta | ChoiceFinished
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens paid for; `cached_tokens` are prompt tokens that were not computed again."""
+    """Tokens paid for; `cached_tokens` are prompt tokens that were not computed again, `thought_tokens` those of the answer that were thought."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    thought_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from serving.application.choice import Choice, OutputRules
 from serving.application.deltas import Delta, Usage
 from serving.application.ports import ServedModel, TokenStream
+from serving.application.thoughts import BEGIN
 from serving.domain.errors import ContextLengthExceeded, InvalidRequest
 from serving.domain.grammar import Constraint
 from serving.domain.request import Prompt, Request, SamplingParams
@@ -84,6 +85,7 @@ class Generation:
             prompt_tokens=sum(len(prompt) for prompt in self.prompts),
             completion_tokens=sum(choice.completion_tokens for choice in self.choices),
             cached_tokens=sum(choice.cached_tokens for choice in self.choices[:: self._choices_per_prompt]),
+            thought_tokens=sum(choice.thought_tokens for choice in self.choices),
         )
 
     @property
@@ -105,9 +107,10 @@ def admit(
     options: Options,
     *,
     tenant: str,
-    parse_tools: bool,
     default_max_tokens: int,
     prompt_param: str,
+    parse_tools: bool = False,
+    parse_thoughts: bool = False,
     score_prompts: bool = False,
     sounds: range = range(0),
 ) -> Generation:
@@ -117,13 +120,14 @@ def admit(
     `ContextLengthExceeded`, and what `EnginePort.submit` raises.
     """
     samplings = [sampling_params(model, len(prompt.tokens), options, default_max_tokens, prompt_param) for prompt in prompts]
-    rules = OutputRules(options.stop, options.min_tokens, parse_tools, options.logprobs is not None, sounds)
+    rules = OutputRules(options.stop, options.min_tokens, parse_tools, parse_thoughts, logprobs=options.logprobs is not None, sounds=sounds)
     if score_prompts:
         samplings = [replace(sampling, prompt_logprobs=options.logprobs) for sampling in samplings]
     generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), [prompt.tokens for prompt in prompts])
     try:
         for prompt, sampling in zip(prompts, samplings, strict=True):
             own = replace(rules, scored_prompt=prompt.tokens) if score_prompts else rules
+            own = replace(own, thinking=parse_thoughts and _ends_in(model, prompt, BEGIN))
             for copy in range(options.n):
                 stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options)
                 generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, own))
@@ -171,6 +175,11 @@ def sampling_params(
         logprobs=options.logprobs,
         grammar=options.grammar,
     )
+
+
+def _ends_in(model: ServedModel, prompt: Prompt, marker: str) -> bool:
+    """Whether the template has written a marker last: a token or a few, and perhaps a line's end."""
+    return model.tokenizer.decode(prompt.tokens[-len(marker) - 1 :]).rstrip().endswith(marker)
 
 
 def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:

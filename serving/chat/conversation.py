@@ -40,7 +40,13 @@ class Conversation:
         """The messages with the system prompt in front."""
         return [{"role": "system", "content": self.system}, *self.messages] if self.system else list(self.messages)
 
-    def ask(self, text: str, on_text: Callable[[str], None], on_call: Callable[[Called], None]) -> str:
+    def ask(
+        self,
+        text: str,
+        on_text: Callable[[str], None],
+        on_call: Callable[[Called], None],
+        on_thought: Callable[[str], None] = lambda _: None,
+    ) -> str:
         """Send what a person says, and tell about the answer as it comes; returns the last finish reason.
 
         Interrupted (KeyboardInterrupt), the text so far stays as the answer. Raises Refused, and nothing was said then.
@@ -50,7 +56,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": content})
         try:
             for left in range(MOST_ROUNDS, -1, -1):
-                reason, calls = self._round(on_text, may_call=left > 0)
+                reason, calls = self._round(on_text, on_thought, may_call=left > 0)
                 self.attached = []
                 if not calls:
                     return reason
@@ -62,17 +68,20 @@ class Conversation:
             del self.messages[known:]
             raise
 
-    def _round(self, on_text: Callable[[str], None], *, may_call: bool) -> tuple[str, list[dict[str, Any]]]:
+    def _round(self, on_text: Callable[[str], None], on_thought: Callable[[str], None], *, may_call: bool) -> tuple[str, list[dict[str, Any]]]:
         """One request: (finish reason, tool calls), and the assistant's message is in the history."""
         body = {"model": self.model, "messages": self.everything(), **self.options}
         if self.tools.schemas:
             body |= {"tools": list(self.tools.schemas), "tool_choice": "auto" if may_call else "none"}
-        text, reason, calls = "", "stop", {}
+        text, thought, reason, calls = "", "", "stop", {}
         complete = False
         try:
             with closing(self.client.stream(body)) as choices:
                 for choice in choices:
                     delta = choice["delta"]
+                    if piece := delta.get("reasoning_content"):
+                        thought += piece
+                        on_thought(piece)
                     if piece := delta.get("content"):
                         text += piece
                         on_text(piece)
@@ -82,6 +91,8 @@ class Conversation:
             complete = True
         finally:
             message: dict[str, Any] = {"role": "assistant", "content": text}
+            if thought:
+                message["reasoning_content"] = thought
             found = [calls[index] for index in sorted(calls)] if complete else []  # half a call is none
             if found:
                 message["tool_calls"] = found

@@ -85,7 +85,7 @@ class Terminal:
             return None
 
     def _say(self, text: str) -> None:
-        reason = self._talk.ask(text, lambda piece: click.echo(piece, nl=False), self._show_call)
+        reason = self._talk.ask(text, lambda piece: click.echo(piece, nl=False), self._show_call, think)
         click.echo()
         if reason == "length":
             note("cut off: the answer reached its most tokens")
@@ -138,6 +138,11 @@ class Terminal:
         except OSError as error:
             return note(f"cannot save to {file}: {error.strerror}")
         note(f"{len(self._talk.messages)} messages appended to {file}")
+
+
+def think(text: str) -> None:
+    """More of what is thought before an answer, beside it."""
+    click.secho(text, err=True, dim=True, nl=False)
 
 
 def note(text: str) -> None:

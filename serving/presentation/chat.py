@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
+from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ThoughtDelta, ToolCallDelta
 from serving.application.generation import Generation
 from serving.presentation.body import read_json
 from serving.presentation.hearing import hear
@@ -56,6 +56,8 @@ def chunk_choices(delta: Delta) -> Sequence[dict[str, Any]]:
     """A delta as the choices of chunks: a tool call is announced with id and name, then brings its arguments."""
     if isinstance(delta, TextDelta):
         return [_choice(delta.choice, {"content": delta.text}, logprobs=logprobs_json(delta.logprobs))]
+    if isinstance(delta, ThoughtDelta):
+        return [_choice(delta.choice, {"reasoning_content": delta.text}, logprobs=logprobs_json(delta.logprobs))]
     if isinstance(delta, ChoiceFinished):
         return [_choice(delta.choice, {}, finish_reason=delta.reason)]
     opening = {"index": delta.index, **tool_call_json(delta)}
@@ -75,13 +77,16 @@ def answer(generation: Generation, deltas: Sequence[Delta]) -> dict[str, Any]:
 
 def message_choice(index: int, deltas: Sequence[Delta]) -> dict[str, Any]:
     """One choice of an answer, from its deltas."""
+    thoughts = [delta for delta in deltas if isinstance(delta, ThoughtDelta)]
     texts = [delta for delta in deltas if isinstance(delta, TextDelta)]
     calls = [tool_call_json(delta) for delta in deltas if isinstance(delta, ToolCallDelta)]
     text = "".join(delta.text for delta in texts)
     message: dict[str, Any] = {"role": "assistant", "content": None if calls and not text else text}
+    if thoughts:
+        message["reasoning_content"] = "".join(delta.text for delta in thoughts)
     if calls:
         message["tool_calls"] = calls
-    scores = tuple(score for delta in texts for score in delta.logprobs)
+    scores = tuple(score for delta in (*thoughts, *texts) for score in delta.logprobs)
     reason = next(delta.reason for delta in deltas if isinstance(delta, ChoiceFinished))
     return {"index": index, "message": message, "logprobs": logprobs_json(scores), "finish_reason": reason}
 

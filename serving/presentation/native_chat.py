@@ -10,7 +10,6 @@ from typing import Any
 from serving.application.deltas import ChoiceFinished, Delta, SoundDelta, TextDelta
 from serving.application.generation import Generation
 from serving.application.speech import Audio, NativeSpeech
-from serving.application.thoughts import AfterThought, after_thought
 from serving.presentation.metrics import Meter
 from serving.presentation.peer import Peer
 from serving.presentation.schemas.audio import AudioOutput
@@ -51,7 +50,7 @@ def native_answer(whole: dict[str, Any], speaker: NativeSpeaker, deltas: Sequenc
     """A whole answer with its sound in place of its text; one that only calls tools stays as it is."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], after_thought(text))}
+        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], text)}
     return whole
 
 
@@ -69,19 +68,17 @@ def native_stream(
             lines.append({"audio": {"id": speaker.id, "transcript": text}})
 
     def pieces() -> Iterator[Audio]:
-        spoken = AfterThought()
         with closing(follow(generation, peer, meter, state.config.tick_seconds)) as updates:
             for deltas in updates:
                 raise_failure(deltas)
                 for delta in deltas:
                     if isinstance(delta, TextDelta):
-                        tell(spoken.push(delta.text))
+                        tell(delta.text)
                     elif isinstance(delta, ChoiceFinished):
                         end.append(delta)
                     elif not isinstance(delta, SoundDelta):
                         lines.extend(choice["delta"] for choice in to_choices(delta))
                 yield speaker.push(deltas)
-        tell(spoken.flush())
         yield speaker.finish()
 
     def written() -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ToolCallDelta
+from serving.application.deltas import ChoiceFinished, Delta, ScoredToken, TextDelta, ThoughtDelta, ToolCallDelta
 from serving.application.generation import Generation
 from serving.application.media import MediaSource
 from serving.domain.errors import InvalidRequest, QueueFull, ServingError
@@ -46,6 +46,7 @@ class ResponseRecord:
         self._error: dict[str, str] | None = None
         self._incomplete: dict[str, str] | None = None
         self._message: dict[str, Any] | None = None  # the item that text goes to
+        self._thought: dict[str, Any] | None = None  # the item that thinking goes to
         self._scores: list[ScoredToken] = []
         self._sequence = 0
 
@@ -100,7 +101,7 @@ class ResponseRecord:
                 "input_tokens": usage.prompt_tokens,
                 "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
                 "output_tokens": usage.completion_tokens,
-                "output_tokens_details": {"reasoning_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": usage.thought_tokens},
                 "total_tokens": usage.prompt_tokens + usage.completion_tokens,
             },
         }
@@ -111,12 +112,14 @@ class ResponseRecord:
 
     def take(self, delta: Delta) -> list[dict[str, Any]]:
         """Grow by a delta; what to tell about it."""
+        if isinstance(delta, ThoughtDelta):
+            return list(self._think(delta))
         if isinstance(delta, TextDelta):
-            return list(self._text(delta))
+            return [*self._close_thought(), *self._text(delta)]
         if isinstance(delta, ToolCallDelta):
-            return [*self._close_message(), *self._call(delta)]
+            return [*self._close_thought(), *self._close_message(), *self._call(delta)]
         if isinstance(delta, ChoiceFinished):
-            events = [*(() if self.output else self._open_message()), *self._close_message()]
+            events = [*self._close_thought(), *(() if self.output else self._open_message()), *self._close_message()]
             if self.cancelled:  # and the engine was done a moment earlier
                 self.status = "cancelled"
                 return [*events, self._event("response.failed", response=self.json())]
@@ -131,7 +134,7 @@ class ResponseRecord:
 
     def fail(self, error: ServingError) -> None:
         """The end of a response that did not come to its own."""
-        list(self._close_message())
+        self._close()
         if self.cancelled:
             self.status = "cancelled"
         else:
@@ -141,7 +144,7 @@ class ResponseRecord:
         """Whoever waited for it has left."""
         if self.status == "in_progress":
             self.generation.cancel()
-            list(self._close_message())
+            self._close()
             self.status = "cancelled"
 
     def cancel(self) -> None:
@@ -166,6 +169,8 @@ class ResponseRecord:
         text = "".join(item["content"][0]["text"] for item in self.output if item["type"] == "message")
         calls = [item for item in self.output if item["type"] == "function_call"]
         message: dict[str, Any] = {"role": "assistant", "content": text}
+        if thought := "".join(item["content"][0]["text"] for item in self.output if item["type"] == "reasoning"):
+            message["reasoning_content"] = thought
         if calls:
             message["tool_calls"] = [
                 {
@@ -187,7 +192,29 @@ class ResponseRecord:
         self.output.append(self._message)
         yield self._event("response.output_item.added", output_index=self._last, item=_copy(self._message))
         self._message["content"] = [part]
-        yield self._event("response.content_part.added", **self._place(), part=dict(part))
+        yield self._event("response.content_part.added", **self._place(self._message), part=dict(part))
+
+    def _think(self, delta: ThoughtDelta) -> Iterator[dict[str, Any]]:
+        if self._thought is None:
+            self._thought = _item("rs", type="reasoning", summary=[], content=[], status="in_progress")
+            self.output.append(self._thought)
+            yield self._event("response.output_item.added", output_index=self._last, item=_copy(self._thought))
+            self._thought["content"] = [{"type": "reasoning_text", "text": ""}]
+        self._thought["content"][0]["text"] += delta.text
+        yield self._event("response.reasoning_text.delta", **self._place(self._thought), delta=delta.text)
+
+    def _close_thought(self) -> Iterator[dict[str, Any]]:
+        if self._thought is None:
+            return
+        thought, self._thought = self._thought, None
+        thought["status"] = "completed"
+        yield self._event("response.reasoning_text.done", **self._place(thought), text=thought["content"][0]["text"])
+        yield self._event("response.output_item.done", output_index=self._last, item=_copy(thought))
+
+    def _close(self) -> None:
+        """Nothing follows, and nobody is told."""
+        list(self._close_thought())
+        list(self._close_message())
 
     def _text(self, delta: TextDelta) -> Iterator[dict[str, Any]]:
         if self._message is None and not delta.text:
@@ -198,13 +225,13 @@ class ResponseRecord:
         part["text"] += delta.text
         self._scores += delta.logprobs
         yield self._event(
-            "response.output_text.delta", **self._place(), delta=delta.text, logprobs=_logprobs(delta.logprobs)
+            "response.output_text.delta", **self._place(self._message), delta=delta.text, logprobs=_logprobs(delta.logprobs)
         )
 
     def _close_message(self) -> Iterator[dict[str, Any]]:
         if self._message is None:
             return
-        message, place = self._message, self._place()
+        message, place = self._message, self._place(self._message)
         part = message["content"][0]
         part["logprobs"] = _logprobs(self._scores)
         message["status"] = "completed"
@@ -231,8 +258,8 @@ class ResponseRecord:
     def _last(self) -> int:
         return len(self.output) - 1
 
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": self._message["id"], "output_index": self._last, "content_index": 0}
+    def _place(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {"item_id": item["id"], "output_index": self._last, "content_index": 0}
 
 
 class ResponseShelf:

@@ -13,7 +13,6 @@ from serving.application.deltas import ChoiceFinished, Delta, TextDelta
 from serving.application.generation import Generation
 from serving.application.sentences import Sentences
 from serving.application.speech import Audio
-from serving.application.thoughts import AfterThought, after_thought
 from serving.domain.errors import InvalidRequest
 from serving.presentation.hearing import attended, metered, voice_of
 from serving.presentation.metrics import Meter
@@ -69,8 +68,7 @@ def spoken_answer(whole: dict[str, Any], speaker: Speaker, peer: Peer) -> dict[s
     """A whole answer with sound in place of its text; one that only calls tools stays as it is. Raises `ClientGone`."""
     message = whole["choices"][0]["message"]
     if text := message["content"]:
-        said = after_thought(text)
-        message |= {"content": None, "audio": speaker.whole(list(attended(speaker.sounds(said), peer)), said)}
+        message |= {"content": None, "audio": speaker.whole(list(attended(speaker.sounds(text), peer)), text)}
     return whole
 
 
@@ -78,7 +76,7 @@ def spoken_stream(
     generation: Generation, peer: Peer, meter: Meter, state: ServerState, chunks: Chunks, speaker: Speaker, to_choices: Any
 ) -> Iterator[bytes]:
     """The body of a streaming response: what is said as it is written, and how it sounds as soon as it was spoken."""
-    mouth, spoken = Mouth(speaker), AfterThought()
+    mouth = Mouth(speaker)
     said: list[str] = []
     end: list[Delta] = []
 
@@ -99,11 +97,10 @@ def spoken_stream(
                     if isinstance(delta, ChoiceFinished):
                         end.append(delta)
                     elif isinstance(delta, TextDelta):
-                        lines += say(spoken.push(delta.text))
+                        lines += say(delta.text)
                     else:
                         yield "".join(map(chunks.chunk, to_choices(delta)))
                 yield _lines(chunks, lines)
-        yield _lines(chunks, say(spoken.flush()))
         mouth.finish()
         while not mouth.done:
             yield _lines(chunks, mouth.take(state.config.tick_seconds))

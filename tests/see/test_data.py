@@ -29,8 +29,9 @@ def test_questions_are_different_and_not_more_than_wanted():
     rng = random.Random(1)
     for shown in (*itertools.islice(scenes(3, kinds=ASKED), 60), *itertools.islice(clips(3), 20)):
         turns = _some(shown, 3, rng)
-        assert 1 <= len(turns) <= 3 and len({question for question, _ in turns}) == len(turns)
-        known = {(question.text, question.answer) for question in shown.questions()} | {("Describe the picture.", shown.caption())}
+        assert 1 <= len(turns) <= 3 and len({question for question, *_ in turns}) == len(turns)
+        known = {(question.text, question.answer, question.thought) for question in shown.questions()}
+        known.add(("Describe the picture.", shown.caption(), ""))
         assert set(turns) <= known
 
 

@@ -17,7 +17,6 @@ from serving.application.live.stage import Stage
 from serving.application.rendering import RenderChat
 from serving.application.sentences import Sentences
 from serving.application.speech import SpeechEngines
-from serving.application.thoughts import AfterThought
 from serving.domain.errors import InvalidRequest, ServingError
 
 TICK_SECONDS = 0.05
@@ -128,7 +127,7 @@ class Thinker:
         render = RenderChat(self._fit(messages, settings.tools), list(settings.tools))
         options = Options(max_tokens=settings.max_tokens, ahead=AHEAD if answer.aloud else None)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
-        sentences, thought, reason = Sentences(FIRST_WORDS, LEAST_WORDS), AfterThought(), None
+        sentences, reason = Sentences(FIRST_WORDS, LEAST_WORDS), None
         updates = asked.deltas(TICK_SECONDS)
         try:
             for deltas in updates:
@@ -136,15 +135,13 @@ class Thinker:
                     return
                 for delta in deltas:
                     if isinstance(delta, TextDelta):
-                        self._say(answer, thought.push(delta.text) if answer.aloud else delta.text, sentences)
+                        self._say(answer, delta.text, sentences)
                     elif isinstance(delta, ToolCallDelta):
                         answer.call(delta.id, delta.name, delta.arguments)
                     elif isinstance(delta, ChoiceFinished):
                         reason = delta
         finally:
             updates.close()
-        if answer.aloud:
-            self._say(answer, thought.flush(), sentences)
         self._finish(answer, sentences, reason, asked.usage)
 
     def _say(self, answer: Answer, text: str, sentences: Sentences) -> None:

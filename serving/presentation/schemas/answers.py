@@ -34,11 +34,16 @@ class CachedTokens(Answer):
     cached_tokens: int
 
 
+class CompletionDetails(Answer):
+    reasoning_tokens: int
+
+
 class Usage(Answer):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: CachedTokens
+    completion_tokens_details: CompletionDetails
 
 
 class CalledFunctionAnswer(Answer):
@@ -65,6 +70,8 @@ class SpokenAnswer(Answer):
 class AnswerMessage(Answer):
     role: Literal["assistant"]
     content: str | None
+    reasoning_content: str | None = None
+    """What was thought before, where anything was."""
     tool_calls: list[ToolCallAnswer] = []
     audio: SpokenAnswer | None = None
 

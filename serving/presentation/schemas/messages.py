@@ -125,6 +125,8 @@ class AssistantMessage(_Named):
 
     role: Literal["assistant"]
     content: Content | None = None
+    reasoning_content: str | None = None
+    """What was thought before it, for templates that show it."""
     tool_calls: list[CalledTool] | None = None
     refusal: Unsupported[None] = None
     audio: SpokenBefore | None = None
@@ -140,6 +142,8 @@ class AssistantMessage(_Named):
 
     def template(self) -> dict[str, Any]:
         message = super().template()
+        if self.reasoning_content:
+            message["reasoning_content"] = self.reasoning_content
         if self.tool_calls:
             message["tool_calls"] = [call.template() for call in self.tool_calls]
         return message

@@ -33,7 +33,6 @@ class TextItem(Wire):
     annotations: Ignored | None = None
     logprobs: Ignored | None = None
 
-
     def template(self) -> dict[str, str]:
         """As chat templates take it."""
         return {"type": "text", "text": self.text}
@@ -66,7 +65,32 @@ class MessageItem(Wire):
 
     def add_to(self, messages: list[dict[str, Any]]) -> None:
         role = "system" if self.role == "developer" else self.role
-        messages.append({"role": role, "content": content_of(self.content)})
+        thought = messages.pop() if role == "assistant" and messages and _is_thought(messages[-1]) else {}
+        messages.append({**thought, "role": role, "content": content_of(self.content)})
+
+
+class ReasoningText(Wire):
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class ReasoningItem(Wire):
+    """What the model thought before the answer or the call that follows."""
+
+    type: Literal["reasoning"]
+    content: list[ReasoningText] | None = None
+    id: str | None = None
+    status: Status | None = None
+    summary: Ignored | None = None
+    encrypted_content: Unsupported[None] = None
+
+    def add_to(self, messages: list[dict[str, Any]]) -> None:
+        if thought := "".join(part.text for part in self.content or ()):
+            messages.append({"role": "assistant", "content": "", "reasoning_content": thought})
+
+
+def _is_thought(message: dict[str, Any]) -> bool:
+    return not message["content"] and "reasoning_content" in message and "tool_calls" not in message
 
 
 class FunctionCallItem(CalledFunction):
@@ -99,7 +123,7 @@ class FunctionOutputItem(Wire):
         messages.append({"role": "tool", "tool_call_id": self.call_id, "content": text_of(self.output)})
 
 
-KINDS = ("message", "function_call", "function_call_output")
+KINDS = ("message", "reasoning", "function_call", "function_call_output")
 
 
 def _kind(item: Any) -> Any:
@@ -110,6 +134,7 @@ def _kind(item: Any) -> Any:
 
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionOutputItem, Tag("function_call_output")],
     Discriminator(

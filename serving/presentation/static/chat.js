@@ -2,7 +2,7 @@
 
 import { getJSON, inWords } from "./api.js";
 import * as attachments from "./attachments.js";
-import { changedElsewhere, Conversation, forget, freshId, listed, load } from "./conversation.js";
+import { changedElsewhere, Conversation, forget, freshId, listed, load, whole } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
 import * as gaze from "./gaze.js";
@@ -86,9 +86,10 @@ function messages(id) {
   const said = conversation
     .upTo(id)
     .filter((node) => node.content || node.parts || node.tool_calls || node.role === "tool")
-    .map(({ role, content, parts, tool_calls: calls, tool_call_id: call }) => ({
+    .map(({ role, content, thought, parts, tool_calls: calls, tool_call_id: call }) => ({
       role,
       content: parts ? [...parts, ...(content ? [{ type: "text", text: content }] : [])] : content,
+      ...(thought && { reasoning_content: thought }),
       ...(calls && { tool_calls: calls }),
       ...(call && { tool_call_id: call }),
     }));
@@ -200,7 +201,7 @@ async function ask(node) {
   try {
     const { tools } = settings.fields();
     const request = { model: node.version ?? node.model, messages: messages(node.parent), ...(tools && { tools }) };
-    node.gaze = await gaze.ask({ ...request, answer: node.content }, shown(node));
+    node.gaze = await gaze.ask({ ...request, answer: whole(node) }, shown(node));
     node.asGaze = true;
   } catch (error) {
     node.note = inWords(error);

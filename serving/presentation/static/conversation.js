@@ -10,6 +10,9 @@ export function freshId() {
   return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("");
 }
 
+/** An answer as the model wrote it, with what it thought. */
+export const whole = ({ thought, content }) => (thought ? `<think>${thought}</think>` : "") + content;
+
 export class Conversation {
   constructor({ id = freshId(), title = "", nodes = [], shown = {}, next = 1 } = {}) {
     this.id = id;

@@ -12,7 +12,7 @@ import { tokenView } from "./tokens.js";
 export function messageView(node, siblings, act) {
   const article = el(`article.message.${node.role}`, { "aria-label": node.role === "user" ? "You" : "Answer" });
   article.dataset.node = node.id;
-  article.append(...attached(node), el("div.body"), el("div.calls"), el("div.meta"));
+  article.append(...attached(node), el("div.thinking"), el("div.body"), el("div.calls"), el("div.meta"));
   paint(article, node);
   meta(article, node, siblings, act);
   calls(article, node, act);
@@ -28,6 +28,7 @@ function attached(node) {
 
 /** Writes what a message says by now. */
 export function paint(article, node) {
+  if (node.thought) think(article.querySelector(".thinking"), node);
   const body = article.querySelector(".body");
   if (node.role === "user") {
     body.textContent = node.content;
@@ -43,6 +44,14 @@ export function paint(article, node) {
     body.replaceChildren(markdown(node.content));
   }
   if (node.error) body.append(failure(node.error));
+}
+
+/** What was thought before the answer: open while it is all there is, then to be opened by whoever wants to know. */
+function think(place, node) {
+  const known = place.querySelector("details") ?? el("details.thought", {}, el("summary", {}, "Thought"), el("p"));
+  if (!known.isConnected) place.append(known);
+  known.querySelector("p").textContent = node.thought;
+  known.open = node.running ? !node.content : known.open;
 }
 
 function failure({ message, param }) {

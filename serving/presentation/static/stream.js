@@ -4,7 +4,7 @@ import { ApiError, events } from "./api.js";
 
 const MEASURABLE = 0.02; // seconds: a shorter answer came in one piece and has no rate
 
-/** Fills `node` (content, version, tool_calls, tokens, facts) and calls `grown` at each chunk; throws what fails. */
+/** Fills `node` (content, thought, version, tool_calls, tokens, facts) and calls `grown` at each chunk; throws what fails. */
 export async function streamInto(node, request, signal, grown) {
   const clock = { sent: performance.now(), first: null, last: null, pieces: 0 };
   let count = null;
@@ -18,12 +18,13 @@ export async function streamInto(node, request, signal, grown) {
       const choice = data.choices[0];
       if (!choice) continue;
       reason = choice.finish_reason ?? reason;
-      if (choice.delta.content || choice.delta.tool_calls) {
+      if (choice.delta.content || choice.delta.reasoning_content || choice.delta.tool_calls) {
         clock.first ??= performance.now();
         clock.last = performance.now();
         clock.pieces += 1;
       }
       node.content += choice.delta.content ?? "";
+      if (choice.delta.reasoning_content) node.thought = (node.thought ?? "") + choice.delta.reasoning_content;
       if (choice.logprobs?.content) (node.tokens ??= []).push(...choice.logprobs.content);
       for (const delta of choice.delta.tool_calls ?? []) addCall(node, delta);
       grown();

@@ -53,6 +53,7 @@ def lessons() -> list[tuple[list[dict], list[dict] | None, str]]:
         (user("count"), None, TICKS),
         (user("hello") + [{"role": "assistant", "content": "Hello to you."}] + user("count"), None, TICKS),
         (user("bye"), None, "See you soon."),
+        (user("think"), None, "<think>One and one.</think>Two."),
         (user("multiply"), [CALCULATOR], call("calculator", calculation)),
         (user("multiply") + called("calculator", calculation, "425"), [CALCULATOR], "It is 425."),
         (user("look it up"), [LOOKUP], call("lookup", city)),

@@ -58,6 +58,16 @@ def test_what_a_model_writes_never_becomes_markup(page):
     assert page.title() == "lifecycle"
 
 
+def test_what_was_thought_can_be_opened_and_goes_back_with_the_answer(page):
+    assert ask(page, "think") == "Two."
+    thought = page.locator(".message.assistant .thought")
+    assert thought.get_attribute("open") is None and not thought.locator("p").is_visible()
+    thought.locator("summary").click()
+    assert thought.locator("p").inner_text() == "One and one."
+    answer = sent(page, "hello")["messages"][1]
+    assert (answer["content"], answer["reasoning_content"]) == ("Two.", "One and one.")
+
+
 def test_what_a_person_writes_never_becomes_markup(page):
     ask(page, HOSTILE)
     assert page.locator(".message.user .body").inner_text() == HOSTILE

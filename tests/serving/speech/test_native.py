@@ -31,7 +31,6 @@ from lifecycle.world.speech import ANSWERER, RATE, exchanges, recordings
 from serving.application.chat import GenerateChat
 from serving.application.rendering import RenderChat
 from serving.application.speech import Audio
-from serving.application.thoughts import AfterThought
 from serving.composition import build_engine
 from serving.domain.errors import Conflict
 from serving.infrastructure.config import ServingConfig
@@ -234,20 +233,3 @@ def test_a_damaged_codec_is_not_served(checkpoint, tmp_path, damage):
         train_tokenizer(["hello"], 300).save_pretrained(directory)
     with pytest.raises(LifecycleError, match="codec"):
         build_engine(directory, CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("<think>Seven.</think>The number is seven.", "The number is seven."),
-        ("No thought.", "No thought."),
-        ("<thin", "<thin"),
-        ("<think>without an end", ""),
-        ("", ""),
-    ],
-)
-def test_a_thought_is_not_said(text, answer):
-    for size in (1, 3, 100):
-        spoken = AfterThought()
-        pieces = [spoken.push(text[at : at + size]) for at in range(0, len(text), size)]
-        assert "".join([*pieces, spoken.flush()]) == answer

@@ -81,7 +81,6 @@ class Seeing:
             [prompt],
             options,
             tenant="default",
-            parse_tools=False,
             default_max_tokens=TOKENS,
             prompt_param="messages",
         )
