@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ GROUNDED = ("object", "colour", "position", "relation", "anywhere", "anywhere", 
 ASKED = ("object", "count", "count", "colour", "position", "relation", "relation", "digits", "anywhere")
 """The same, about which questions are asked."""
 ASK_FOR_CAPTION = "Describe the picture."
+PIECES = re.compile(r"<[^<>]+>| ?\w+| ?[^\w\s<]+")
+"""What a tokenizer cuts a text into before it looks for pairs."""
 CAPTIONS, FOR_ITS_KIND = 0.1, 0.4
 """How often a picture is described, and how often a question is one of those for which the picture was composed."""
 
@@ -96,9 +99,13 @@ class Writer:
             asked = self._encode(("\n" if ids else "") + f"<|im_start|>user\n{before}{question}<|im_end|>\n<|im_start|>assistant\n")
             said = self._said(answer, read)
             start = len(ids) + len(asked)
-            left_out += [(start + place, token) for place, token in ways_on(said, [self._said(other, read) for other in others])]
+            left_out += [(start + place, token) for place, token in ways_on(said, [self._instead(other, read) for other in others])]
             ids, learnt, before = [*ids, *asked, *said], [*learnt, *[0] * len(asked), *[1] * len(said)], ""
         return Document(ids, learnt, shown, left_out)
+
+    def _instead(self, answer: str, read: str) -> list[int]:
+        """What `_said` finds, piece by piece: there are hundreds of such answers in a step, all of the same few words."""
+        return self._said(answer, read) if read else [token for piece in PIECES.findall(f"{answer}<|im_end|>") for token in self._encode(piece)]
 
     def _said(self, answer: str, read: str) -> list[int]:
         if not read:

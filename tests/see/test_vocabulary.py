@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -11,17 +12,28 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.see.data import Writer
+from lifecycle.see.untold import said, untold
 from lifecycle.see.vocabulary import knowing, with_words
 from lifecycle.training.batches import Batch
 from lifecycle.training.remembering import forgotten
 from lifecycle.world.corpus import documents
-from lifecycle.world.sights import words
+from lifecycle.world.sights import clips, scenes, words
 
 
 @pytest.fixture(scope="module")
 def known() -> PreTrainedTokenizerBase:
     """What the text world teaches."""
     return train_tokenizer((one.text for one in documents(1500, 8, random.Random(0))), 1536)
+
+
+def test_answers_in_place_of_others_are_the_same_piece_by_piece(known):
+    writer = Writer(with_words(known))
+    for shown in (*itertools.islice(scenes(5), 80), *itertools.islice(clips(5), 20)):
+        for question in shown.questions():
+            others = untold(shown, question.answer, question.thought)
+            for text in (said(question.answer, question.thought), *others[:5], *others[-5:]):
+                assert writer._instead(text, "") == writer._said(text, "")
 
 
 def ids(tokenizer, text: str) -> list[int]:
