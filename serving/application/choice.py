@@ -124,7 +124,7 @@ class Choice:
             yield from self._pass(self._detokenizer.flush())
         yield from self._parse(self._stops.flush())
         if self._thoughts is not None:
-            yield from self._call_tools(self._thoughts.flush())
+            yield from self._find_calls(self._thoughts.flush())
         if self._rules.parse_tools:
             yield from self._tools.flush()
 
@@ -140,10 +140,10 @@ class Choice:
 
     def _parse(self, text: str) -> Iterator[Piece]:
         if self._thoughts is not None:
-            return self._call_tools(self._thoughts.push(text))
-        return self._call_tools([text] if text else [])
+            return self._find_calls(self._thoughts.push(text))
+        return self._find_calls([text] if text else [])
 
-    def _call_tools(self, pieces: Iterable[str | Thought]) -> Iterator[Piece]:
+    def _find_calls(self, pieces: Iterable[str | Thought]) -> Iterator[Piece]:
         for piece in pieces:
             if self._rules.parse_tools and isinstance(piece, str):
                 yield from self._tools.push(piece)
