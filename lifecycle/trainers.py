@@ -18,7 +18,7 @@ from lifecycle.errors import LifecycleError
 from lifecycle.hardware import choose_arithmetic, choose_device
 from lifecycle.registry import ModelRegistry, ModelVersion
 from lifecycle.training.processes import processes
-from lifecycle.training.resume import Interruption, between_steps
+from lifecycle.training.resume import Interruption, between_steps, keep_arithmetic
 
 COSTS = "costs.json"
 
@@ -32,6 +32,7 @@ def share(batch: int, name: str) -> int:
 
 def arguments(workspace: Path, seed: int, dtype: str, save_every: int) -> dict[str, Any]:
     """Arguments that every TRL trainer of ours gets: no tracker, no hub, one checkpoint to resume from."""
+    keep_arithmetic(workspace)
     return {
         "output_dir": str(workspace / "checkpoints"),
         "seed": seed,

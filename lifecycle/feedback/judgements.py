@@ -92,7 +92,7 @@ def preferences(everything: Iterable[Feedback]) -> Preferences:
 
 
 def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]] | None:
-    """Messages as pairs hold them, role and text; None when a tool or anything but text is part of the conversation."""
+    """Messages as pairs hold them, role and text, and what was thought; None when a tool or anything but text is part of the conversation."""
     plain = []
     for message in messages:
         role = "system" if message["role"] == "developer" else message["role"]
@@ -101,7 +101,8 @@ def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, str]] |
             content = "".join(part["text"] for part in content)
         if role not in SPEAKERS or not isinstance(content, str) or message.get("tool_calls"):
             return None
-        plain.append({"role": role, "content": content})
+        thought = {"reasoning_content": message["reasoning_content"]} if message.get("reasoning_content") else {}
+        plain.append({"role": role, "content": content, **thought})
     return plain
 
 

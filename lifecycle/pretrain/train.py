@@ -41,10 +41,10 @@ def train(
     Goes on from the checkpoint in `workspace` when there is one. Ctrl-C saves one and raises KeyboardInterrupt.
     Raises LifecycleError when the first loss is not that of an untrained model, or a later one is not finite.
     """
+    checkpoints = Checkpoints(workspace)
     device = choose_device(config.device)
     dtype = choose_arithmetic(config.dtype, device)
     model = untrained(config).to(device)
-    checkpoints = Checkpoints(workspace)
     if config.sharded and processes().count > 1:
         shard(model)
     if config.compile:

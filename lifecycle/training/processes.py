@@ -68,8 +68,6 @@ class Together(Alone):
         import torch
         from torch import distributed
 
-        from lifecycle.hardware import agree_on_arithmetic, choose_arithmetic
-
         missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
             raise LifecycleError(
@@ -85,7 +83,6 @@ class Together(Alone):
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, timeout=PATIENCE)
             atexit.register(distributed.destroy_process_group)
-        agree_on_arithmetic(self.tell(choose_arithmetic("auto", torch.device("cpu"))))
         if not self.leads:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the end: one of them speaks
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from lifecycle.config import choose
+from lifecycle.hardware import DTYPES, agree_on_arithmetic, choose_arithmetic
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.optimizer import MuonAdamW
 from lifecycle.training import sharding
@@ -56,10 +58,22 @@ class Progress:
         }
 
 
+def keep_arithmetic(workspace: Path) -> None:
+    """Go on in the numbers that this run began in, in all of its processes: which are faster now, or elsewhere, must not change what is learnt."""
+    together, file = processes(), workspace / "arithmetic"
+    found = file.read_text() if file.exists() else str(choose_arithmetic("auto", torch.device("cpu"))).removeprefix("torch.")
+    name = together.tell(found)
+    if together.leads:
+        workspace.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    agree_on_arithmetic(choose("arithmetic", name, DTYPES))
+
+
 class Checkpoints:
-    """The one checkpoint and the log of a workspace. Of several processes the leader writes them, and all read them."""
+    """The one checkpoint and the log of a workspace, and what "auto" multiplies in there. Of several processes the leader writes them, and all read them."""
 
     def __init__(self, workspace: Path) -> None:
+        keep_arithmetic(workspace)
         self.state_file = workspace / "resume.pt"
         self.log_file = workspace / "training_log.jsonl"
 

@@ -69,13 +69,13 @@ def train(
     """
     keep_memory()
     workspace.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workspace)
     device = choose_device("auto")
     dtype = choose_arithmetic(pace.dtype, device)
     model.to(device)
     optimizer = MuonAdamW(
         model, lr=pace.lr, matrix_lr=pace.matrix_lr, pace=lambda name: pace.decoder if name.startswith("decoder.") else 1.0
     )
-    checkpoints = Checkpoints(workspace)
     progress = checkpoints.restore(model, optimizer)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     watched = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")

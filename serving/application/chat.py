@@ -9,8 +9,9 @@ from serving.application.generation import Generation, Options, admit
 from serving.application.ports import ServedModel
 from serving.application.rendering import RenderChat
 from serving.application.speech import NativeSpeech
+from serving.application.thoughts import BEGIN
 from serving.domain.errors import Conflict
-from serving.domain.grammar import Tool, ToolCallForm, ToolGrammar
+from serving.domain.grammar import Constraint, Tool, ToolCallForm, ToolGrammar
 
 DEFAULT_MAX_TOKENS = 1024
 
@@ -43,18 +44,26 @@ class GenerateChat:
         options = self._constrained(model.tokenizer.tool_call_form)
         if model.speech is not None and not aloud and not options.ignore_eos:
             options = replace(options, stop_token_ids=options.stop_token_ids | {model.speech.begin})
+        text = self.prompt.text(model)
         return admit(
             kind,
             model,
-            [self.prompt.prompt(model)],
+            [self.prompt.read(model, text)],
             options,
             tenant=self.tenant,
             parse_tools=bool(self.prompt.tools),
             parse_thoughts=True,
+            thinking=self._begins_thinking(text, options.grammar),
             default_max_tokens=DEFAULT_MAX_TOKENS,
             prompt_param="messages",
             sounds=model.speech.tokens if aloud else range(0),
         )
+
+    def _begins_thinking(self, text: str, grammar: Constraint | None) -> bool:
+        """Whether the template has begun a thought, which an answer that is held to a grammar could not end."""
+        free = grammar is None or (isinstance(grammar, ToolGrammar) and not grammar.forced and grammar.answer is None)
+        answers = self.prompt.add_generation_prompt or self.prompt.continue_final_message
+        return free and answers and text.rstrip().endswith(BEGIN)
 
     def _constrained(self, form: ToolCallForm) -> Options:
         """The options with a grammar for the calls. Who ignores the end of a text gets no grammar that has one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,7 @@ class Choice:
         self._tools = ToolCallParser()
         self._decoded = 0  # characters decoded so far, held back or not
         self._passed = 0  # characters that are past the stop strings
+        self._answer_at = 0  # where the answer begins, behind what is thought, in characters
         self._scores: deque[ScoredToken] = deque()
         self._calls = 0
         self._prompt_scores: list[TokenLogprob] = []
@@ -124,7 +126,7 @@ class Choice:
             yield from self._pass(self._detokenizer.flush())
         yield from self._parse(self._stops.flush())
         if self._thoughts is not None:
-            yield from self._find_calls(self._thoughts.flush())
+            yield from self._find_calls(self._split(self._thoughts.flush()))
         if self._rules.parse_tools:
             yield from self._tools.flush()
 
@@ -140,8 +142,16 @@ class Choice:
 
     def _parse(self, text: str) -> Iterator[Piece]:
         if self._thoughts is not None:
-            return self._find_calls(self._thoughts.push(text))
+            return self._find_calls(self._split(self._thoughts.push(text)))
         return self._find_calls([text] if text else [])
+
+    def _split(self, pieces: Iterator[str | Thought]) -> list[str | Thought]:
+        """Thought and answer, and where the one ends."""
+        thinks = not self._thoughts.over
+        found = list(pieces)
+        if thinks:
+            self._answer_at = self._passed - sum(len(piece) for piece in found if isinstance(piece, str))
+        return found
 
     def _find_calls(self, pieces: Iterable[str | Thought]) -> Iterator[Piece]:
         for piece in pieces:
@@ -154,14 +164,17 @@ class Choice:
         """Neighbouring pieces of text, or of thought, become one delta."""
         deltas: list[Delta] = []
         for kind, group in groupby(pieces, key=type):
+            if kind is Thought:
+                deltas.append(ThoughtDelta(self.index, "".join(piece.text for piece in group), self._take_scores(self._answer_at)))
+                continue
+            if marker := self._take_scores(self._answer_at):
+                deltas.append(ThoughtDelta(self.index, "", marker))
             if kind is str:
-                deltas.append(TextDelta(self.index, "".join(group), self._take_scores()))
-            elif kind is Thought:
-                deltas.append(ThoughtDelta(self.index, "".join(piece.text for piece in group), self._take_scores()))
+                deltas.append(TextDelta(self.index, "".join(group), self._take_scores(self._passed)))
             else:
                 deltas += (self._tool_call(call) for call in group)
         if last and self._scores:
-            deltas.append(TextDelta(self.index, "", self._take_scores(everything=True)))
+            deltas.append(TextDelta(self.index, "", self._take_scores(math.inf)))
         return deltas
 
     def _tool_call(self, call: ToolCall) -> ToolCallDelta:
@@ -191,9 +204,9 @@ class Choice:
         top = tuple((name((other,)), logprob) for other, logprob in token.top)
         return ScoredToken(name((token.token,)), token.logprob, self._decoded, top)
 
-    def _take_scores(self, *, everything: bool = False) -> tuple[ScoredToken, ...]:
-        """Scores of the tokens whose text begins in what has passed."""
+    def _take_scores(self, before: float) -> tuple[ScoredToken, ...]:
+        """Scores of the tokens whose text begins before that character."""
         taken = []
-        while self._scores and (everything or self._scores[0].offset < self._passed):
+        while self._scores and self._scores[0].offset < before:
             taken.append(self._scores.popleft())
         return tuple(taken)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from serving.application.choice import Choice, OutputRules
 from serving.application.deltas import Delta, Usage
 from serving.application.ports import ServedModel, TokenStream
-from serving.application.thoughts import BEGIN
 from serving.domain.errors import ContextLengthExceeded, InvalidRequest
 from serving.domain.grammar import Constraint
 from serving.domain.request import Prompt, Request, SamplingParams
@@ -111,6 +110,7 @@ def admit(
     prompt_param: str,
     parse_tools: bool = False,
     parse_thoughts: bool = False,
+    thinking: bool = False,
     score_prompts: bool = False,
     sounds: range = range(0),
 ) -> Generation:
@@ -120,14 +120,13 @@ def admit(
     `ContextLengthExceeded`, and what `EnginePort.submit` raises.
     """
     samplings = [sampling_params(model, len(prompt.tokens), options, default_max_tokens, prompt_param) for prompt in prompts]
-    rules = OutputRules(options.stop, options.min_tokens, parse_tools, parse_thoughts, logprobs=options.logprobs is not None, sounds=sounds)
+    rules = OutputRules(options.stop, options.min_tokens, parse_tools, parse_thoughts, thinking, options.logprobs is not None, sounds)
     if score_prompts:
         samplings = [replace(sampling, prompt_logprobs=options.logprobs) for sampling in samplings]
     generation = Generation(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()), [prompt.tokens for prompt in prompts])
     try:
         for prompt, sampling in zip(prompts, samplings, strict=True):
             own = replace(rules, scored_prompt=prompt.tokens) if score_prompts else rules
-            own = replace(own, thinking=parse_thoughts and _ends_in(model, prompt, BEGIN))
             for copy in range(options.n):
                 stream = _submit(generation, prompt, _reseed(sampling, copy), tenant, options)
                 generation.choices.append(Choice(len(generation.choices), stream, model.tokenizer, own))
@@ -175,11 +174,6 @@ def sampling_params(
         logprobs=options.logprobs,
         grammar=options.grammar,
     )
-
-
-def _ends_in(model: ServedModel, prompt: Prompt, marker: str) -> bool:
-    """Whether the template has written a marker last: a token or a few, and perhaps a line's end."""
-    return model.tokenizer.decode(prompt.tokens[-len(marker) - 1 :]).rstrip().endswith(marker)
 
 
 def _reseed(sampling: SamplingParams, copy: int) -> SamplingParams:

@@ -46,7 +46,10 @@ class RenderChat:
 
     def prompt(self, model: ServedModel) -> Prompt:
         """The same with its pictures. Raises `InvalidRequest(param="messages")` for what the model cannot be shown."""
-        text = self.text(model)
+        return self.read(model, self.text(model))
+
+    def read(self, model: ServedModel, text: str) -> Prompt:
+        """The prompt that the rendered text is."""
         if not self.media:
             return Prompt(tuple(model.tokenizer.encode_rendered(text)))
         media = pictures_of(self.media) if model.tokenizer.clips_as_pictures else self.media

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -85,7 +86,10 @@ class Terminal:
             return None
 
     def _say(self, text: str) -> None:
-        reason = self._talk.ask(text, lambda piece: click.echo(piece, nl=False), self._show_call, think)
+        aside = Aside()
+        write, show_call = aside.ended(lambda piece: click.echo(piece, nl=False)), aside.ended(self._show_call)
+        reason = self._talk.ask(text, write, show_call, aside.think)
+        aside.end()
         click.echo()
         if reason == "length":
             note("cut off: the answer reached its most tokens")
@@ -140,9 +144,31 @@ class Terminal:
         note(f"{len(self._talk.messages)} messages appended to {file}")
 
 
-def think(text: str) -> None:
-    """More of what is thought before an answer, beside it."""
-    click.secho(text, err=True, dim=True, nl=False)
+class Aside:
+    """What is thought before an answer, beside it, on lines of its own."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def think(self, text: str) -> None:
+        """More of it."""
+        click.secho(text, err=True, dim=True, nl=False)
+        self._begun = True
+
+    def end(self) -> None:
+        """Something else follows."""
+        if self._begun:
+            click.echo(err=True)
+        self._begun = False
+
+    def ended(self, do: Callable[[Any], None]) -> Callable[[Any], None]:
+        """`do`, once this has ended."""
+
+        def then(what: Any) -> None:
+            self.end()
+            do(what)
+
+        return then
 
 
 def note(text: str) -> None:

@@ -49,8 +49,9 @@ def tokens_of(deltas: Sequence[Delta]) -> list[int]:
 def native_answer(whole: dict[str, Any], speaker: NativeSpeaker, deltas: Sequence[Delta]) -> dict[str, Any]:
     """A whole answer with its sound in place of its text; one that only calls tools stays as it is."""
     message = whole["choices"][0]["message"]
-    if text := message["content"]:
-        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], text)}
+    text = message["content"]
+    if text or tokens_of(deltas):
+        message |= {"content": None, "audio": speaker.whole([speaker.push(deltas), speaker.finish()], text or "")}
     return whole
 
 

@@ -125,7 +125,7 @@ class ResponseRecord:
                 return [*events, self._event("response.failed", response=self.json())]
             if delta.reason == "length":
                 self.status, self._incomplete = "incomplete", {"reason": "max_output_tokens"}
-                if self.output and self.output[-1]["type"] == "message":
+                if self.output and self.output[-1]["type"] in ("message", "reasoning"):
                     self.output[-1]["status"] = "incomplete"
             else:
                 self.status = "completed"
@@ -195,11 +195,15 @@ class ResponseRecord:
         yield self._event("response.content_part.added", **self._place(self._message), part=dict(part))
 
     def _think(self, delta: ThoughtDelta) -> Iterator[dict[str, Any]]:
+        if not delta.text:
+            return  # likelihoods of a marker
         if self._thought is None:
             self._thought = _item("rs", type="reasoning", summary=[], content=[], status="in_progress")
             self.output.append(self._thought)
             yield self._event("response.output_item.added", output_index=self._last, item=_copy(self._thought))
-            self._thought["content"] = [{"type": "reasoning_text", "text": ""}]
+            part = {"type": "reasoning_text", "text": ""}
+            self._thought["content"] = [part]
+            yield self._event("response.content_part.added", **self._place(self._thought), part=dict(part))
         self._thought["content"][0]["text"] += delta.text
         yield self._event("response.reasoning_text.delta", **self._place(self._thought), delta=delta.text)
 
@@ -207,8 +211,10 @@ class ResponseRecord:
         if self._thought is None:
             return
         thought, self._thought = self._thought, None
+        part = thought["content"][0]
         thought["status"] = "completed"
-        yield self._event("response.reasoning_text.done", **self._place(thought), text=thought["content"][0]["text"])
+        yield self._event("response.reasoning_text.done", **self._place(thought), text=part["text"])
+        yield self._event("response.content_part.done", **self._place(thought), part=dict(part))
         yield self._event("response.output_item.done", output_index=self._last, item=_copy(thought))
 
     def _close(self) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from sft.tiny import Start
 
-from lifecycle import versions
+from lifecycle import hardware, trainers, versions
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from lifecycle.training.batches import Documents, collate
 from lifecycle.training.processes import Alone, Together
+from lifecycle.training.resume import Checkpoints
 
 from . import worker
 
@@ -83,6 +84,21 @@ def test_all_multiply_in_what_the_leader_has_found_faster(tmp_path, faster_in_bf
     done = start(tmp_path, "arithmetic", str(faster_in_bf16))
     assert done.returncode == 0, done.stderr[-3000:]
     assert [(tmp_path / rank).read_text() for rank in "01"] == [dtype, dtype]
+
+
+def test_a_run_goes_on_in_the_numbers_that_it_began_in(tmp_path, monkeypatch):
+    """Another training, which finds something else faster meanwhile, does not change it."""
+    faster = []
+    monkeypatch.setattr(hardware, "_agreed", [])
+    monkeypatch.setattr(hardware, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(hardware, "_cpu_prefers_bf16", lambda: faster[-1])
+    for prefers, workspace, dtype in ((True, "one", torch.bfloat16), (False, "two", torch.float32), (False, "one", torch.bfloat16)):
+        hardware._agreed.clear()  # as in another process
+        faster.append(prefers)
+        Checkpoints(tmp_path / workspace)
+        assert hardware.choose_arithmetic("auto", torch.device("cpu")) is dtype
+    assert trainers.arguments(tmp_path / "two", 0, "auto", 1)["bf16"] is False
+    assert trainers.arguments(tmp_path / "one", 0, "auto", 1)["bf16"] is True
 
 
 def test_two_processes_fine_tune_like_one(tmp_path):

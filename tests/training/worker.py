@@ -17,6 +17,7 @@ from lifecycle.config import override
 from lifecycle.model import tokenizer_stage
 from lifecycle.registry import DataRef, ModelRegistry
 from lifecycle.training.processes import processes
+from lifecycle.training.resume import keep_arithmetic
 
 
 def pretrain(registry, settings, on_step):
@@ -58,7 +59,7 @@ def arithmetic(root, rank):
     """Leave what this process trains in, in a file with its number; products are faster in bf16 in process `rank` alone."""
     own = os.environ["RANK"]
     hardware._cpu_has_bf16, hardware._cpu_prefers_bf16 = lambda: True, lambda: own == rank
-    processes()
+    keep_arithmetic(root)
     (root / own).write_text(str(hardware.choose_arithmetic("auto", torch.device("cpu"))))
 
 

@@ -11,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lifecycle.world.sights import thoughts, words
 from lifecycle.world.sights.items import Item
@@ -60,7 +60,7 @@ class Question:
     """Each a sequence of facts: a right answer names exactly these of the world's words, in this order."""
     chance: float
     """What someone reaches who knows the form of the answer and guesses the rest."""
-    thought: str = ""
+    thought: str = field(default="", compare=False)
     """What is found out before it is answered, where that takes more than one look."""
 
 

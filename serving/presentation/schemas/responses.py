@@ -86,7 +86,8 @@ class ReasoningItem(Wire):
 
     def add_to(self, messages: list[dict[str, Any]]) -> None:
         if thought := "".join(part.text for part in self.content or ()):
-            messages.append({"role": "assistant", "content": "", "reasoning_content": thought})
+            before = messages.pop()["reasoning_content"] if messages and _is_thought(messages[-1]) else ""
+            messages.append({"role": "assistant", "content": "", "reasoning_content": before + thought})
 
 
 def _is_thought(message: dict[str, Any]) -> bool:

@@ -85,7 +85,7 @@ function messages(id) {
   const system = $("system").value.trim();
   const said = conversation
     .upTo(id)
-    .filter((node) => node.content || node.parts || node.tool_calls || node.role === "tool")
+    .filter((node) => node.content || node.thought || node.parts || node.tool_calls || node.role === "tool")
     .map(({ role, content, thought, parts, tool_calls: calls, tool_call_id: call }) => ({
       role,
       content: parts ? [...parts, ...(content ? [{ type: "text", text: content }] : [])] : content,
@@ -174,7 +174,7 @@ const act = {
   async correct(node, text) {
     const here = conversation;
     if (running.length || text === node.content) return draw();
-    const better = here.add(node.parent, { ...fresh(node), content: text, corrected: true, facts: "corrected" });
+    const better = here.add(node.parent, { ...fresh(node), content: text, thought: node.thought, corrected: true, facts: "corrected" });
     draw();
     await keep(better, () => feedback.correction(messages(node.parent), node, text));
     here.save();

@@ -48,10 +48,17 @@ export function paint(article, node) {
 
 /** What was thought before the answer: open while it is all there is, then to be opened by whoever wants to know. */
 function think(place, node) {
-  const known = place.querySelector("details") ?? el("details.thought", {}, el("summary", {}, "Thought"), el("p"));
-  if (!known.isConnected) place.append(known);
-  known.querySelector("p").textContent = node.thought;
-  known.open = node.running ? !node.content : known.open;
+  const alone = !node.content && !node.tool_calls;
+  let shown = place.querySelector("details");
+  if (!shown) {
+    shown = el("details.thought", { open: alone }, el("summary", {}, "Thought"), el("p"));
+    shown.dataset.alone = alone;
+    place.append(shown);
+  }
+  shown.querySelector("p").textContent = node.thought;
+  if (shown.dataset.alone === "true" && !alone) {
+    shown.open = shown.dataset.alone = false;
+  }
 }
 
 function failure({ message, param }) {

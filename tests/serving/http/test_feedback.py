@@ -53,6 +53,13 @@ def client(store):
     return create_app(Catalog(scripted_model("hi")), feedback=store).test_client()
 
 
+def test_what_was_thought_before_is_kept(client, store):
+    before = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "Two.", "reasoning_content": "One and one."}]
+    assert give(client, kind="comparison", messages=[*before, *COMPARISON["messages"]]).status_code == 201
+    (row,) = preferences(store.all()).rows
+    assert row["prompt"] == [*before, *COMPARISON["messages"]]
+
+
 def give(client, **changes):
     base = COMPARISON if changes.get("kind") == "comparison" else THUMB
     return client.post(PATH, json={**base, **changes})

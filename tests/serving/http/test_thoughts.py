@@ -6,10 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_engine import Catalog, chunked, scripted_model
 
-from serving.application.deltas import TextDelta, ThoughtDelta
-from serving.application.generation import Options, admit
 from serving.application.thoughts import BEGIN, END, Thought, Thoughts
-from serving.domain.request import Prompt
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 
@@ -105,6 +102,16 @@ def test_every_token_keeps_its_likelihood(thinker):
     assert "".join(one.token for one in scored) == SAID
 
 
+def test_likelihoods_come_with_what_they_are_of(thinker):
+    chunks = [chunk.choices[0] for chunk in ask(thinker, "hi", logprobs=True, stream=True) if chunk.choices]
+    told = {True: "", False: ""}
+    for one in chunks:
+        told[getattr(one.delta, "reasoning_content", None) is not None] += "".join(score.token for score in (one.logprobs and one.logprobs.content) or ())
+    assert told == {True: SAID.removesuffix(ANSWER), False: ANSWER}
+    response = thinker.responses.create(model="parrot", input="hi", include=["message.output_text.logprobs"], top_logprobs=1)
+    assert "".join(one.token for one in response.output[1].content[0].logprobs) == ANSWER
+
+
 def test_a_completion_is_text_as_it_comes(thinker):
     assert thinker.completions.create(model="parrot", prompt="hi", max_tokens=100).choices[0].text == SAID
 
@@ -117,14 +124,33 @@ def test_a_response_has_an_item_for_it(thinker):
     assert response.usage.output_tokens_details.reasoning_tokens == len(SAID) - len(ANSWER)
 
 
+def test_a_response_that_is_cut_off_while_it_thinks(thinker):
+    response = thinker.responses.create(model="parrot", input="hi", max_output_tokens=len(BEGIN) + 3)
+    (thought,) = response.output
+    assert (response.status, thought.status, thought.content[0].text) == ("incomplete", "incomplete", THOUGHT[:3])
+
+
+def test_several_thoughts_in_a_row_are_one(thinker):
+    rendered = []
+    tokenizer = thinker.parrot.tokenizer
+    items = [{"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": text}]} for text in ("a", "b")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "render_text", lambda messages, *args, **fields: rendered.append(messages) or "hi")
+        thinker.responses.create(model="parrot", input=[*items, {"role": "assistant", "content": "c"}, {"role": "user", "content": "d"}])
+    assert rendered[-1][0] == {"role": "assistant", "content": "c", "reasoning_content": "ab"}
+
+
 def test_the_events_of_a_response_that_thinks(thinker):
     with thinker.responses.stream(model="parrot", input="hi") as stream:
         events = list(stream)
     kinds = list(dict.fromkeys(event.type.removeprefix("response.") for event in events))
     assert kinds == [
-        "created", "in_progress", "output_item.added", "reasoning_text.delta", "reasoning_text.done", "output_item.done",
-        "content_part.added", "output_text.delta", "output_text.done", "content_part.done", "completed",
+        "created", "in_progress", "output_item.added", "content_part.added", "reasoning_text.delta", "reasoning_text.done",
+        "content_part.done", "output_item.done", "output_text.delta", "output_text.done", "completed",
     ]  # fmt: skip
+    for kind in ("added", "done"):
+        parts = [event.part for event in events if event.type == f"response.content_part.{kind}"]
+        assert [part.type for part in parts] == ["reasoning_text", "output_text"]
     assert "".join(event.delta for event in events if event.type == "response.reasoning_text.delta") == THOUGHT
     (done,) = [event for event in events if event.type == "response.reasoning_text.done"]
     assert done.text == THOUGHT and done.output_index == 0
@@ -149,12 +175,20 @@ def test_what_was_thought_goes_back_to_the_template(monkeypatch, thinker, stored
     assert rendered[-1][1] == {"role": "assistant", "content": ANSWER, "reasoning_content": THOUGHT}
 
 
-@pytest.mark.parametrize(("prompt", "thinks"), [("a: <think>", True), ("a: <think>\n", True), ("a: <think></think>", False), ("a:", False)])
-def test_a_template_may_begin_the_thought(prompt, thinks):
-    model = scripted_model(f"{THOUGHT}{END}{ANSWER}", (3,))
-    asked = Prompt(tuple(model.tokenizer.encode(prompt)))
-    generation = admit("t", model, [asked], Options(), tenant="me", default_max_tokens=99, prompt_param="messages", parse_thoughts=True)
-    deltas = [delta for update in generation.updates(0.1) for delta in update]
-    thought = "".join(delta.text for delta in deltas if isinstance(delta, ThoughtDelta))
-    assert thought == (THOUGHT if thinks else "")
-    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == (ANSWER if thinks else f"{THOUGHT}{END}{ANSWER}")
+@pytest.mark.parametrize(
+    ("rendered", "fields", "thought", "text"),
+    [
+        ("user: hi\nassistant: <think>\n", {}, THOUGHT, ANSWER),
+        ("user: hi\nassistant: <think>\n\n</think>\n\n", {}, None, f"{THOUGHT}{END}{ANSWER}"),
+        ("user: I like <think>", {"extra_body": {"add_generation_prompt": False}}, None, f"{THOUGHT}{END}{ANSWER}"),
+        ("user: hi\nassistant: <think>\n", {"response_format": {"type": "json_object"}}, None, f"{THOUGHT}{END}{ANSWER}"),
+        ("user: hi\nassistant: <think>\n", {"tools": [TOOL]}, THOUGHT, ANSWER),
+        ("user: hi\nassistant: <think>\n", {"tools": [TOOL], "tool_choice": "required"}, None, f"{THOUGHT}{END}{ANSWER}"),
+    ],
+)
+def test_a_template_may_begin_the_thought(monkeypatch, thinker, rendered, fields, thought, text):
+    """Not where the answer is held to a grammar from its first token, and not by what a user writes."""
+    monkeypatch.setattr(thinker.parrot, "script", lambda request: f"{THOUGHT}{END}{ANSWER}")
+    monkeypatch.setattr(thinker.parrot.tokenizer, "render_text", lambda *args, **others: rendered)
+    message = ask(thinker, "hi", **fields).choices[0].message
+    assert (getattr(message, "reasoning_content", None), message.content) == (thought, text)
