@@ -20,7 +20,7 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 96_000
+    contrastive_pictures: int = 72_000
     """Pictures from which the tower learns which words are true of their parts."""
     contrastive_batch: int = 64
     """Pictures of a step of this."""
