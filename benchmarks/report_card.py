@@ -137,13 +137,13 @@ def render(measured: dict[str, Any]) -> str:
     summaries = _summaries(measured)
     most = max(len(one.seeds) for one in summaries)
     minutes, computing = (spent(measured, key) / 60 for key in ("wall_seconds", "cpu_seconds"))
-    processor = f", {computing:.1f} of them a processor's" if all("cpu_seconds" in cost for cost in measured["costs"]) else ""
+    processor = f" by the clock and {computing:.1f} of a processor" if all("cpu_seconds" in cost for cost in measured["costs"]) else ""
     targets = "".join(f"- {one}\n" for one in improvements(summaries))
     return (
         f"{to_markdown(summaries, LOWER_IS_BETTER)}\n{targets}\n"
         f"Preset `{measured['preset']}`, {most} seed{'s' * (most != 1)}, {summaries[0].n} held-out tasks a skill; in brackets the 95% "
         f"interval over tasks{' and the one over seeds' * (most > 1)}. One seed's training took {minutes:.1f} minutes"
-        f"{processor}, on {measured['machine']}, {measured['date']}.\n"
+        f"{processor}; the card was made on {measured['machine']}, {measured['date']}.\n"
     )
 
 

@@ -15,7 +15,7 @@ MOST_MESSAGE_BYTES = 16 * 2**20
 """Of one event; as in OpenAI's."""
 PING_SECONDS = 20
 SUBPROTOCOL = "realtime"
-MISSING = "this server neither hears nor speaks: pip install -e '.[voice]', then lifecycle voice setup, and start it again"
+MISSING = "this server neither hears nor speaks: pip install -c constraints.txt -e '.[voice]', then lifecycle voice setup, and start it again"
 
 
 def realtime_blueprint(state: ServerState, voice: Voice | None) -> Blueprint:
