@@ -30,11 +30,11 @@ class SeeConfig:
     """Peak learning rate of Muon in this."""
     align_pictures: int = 800
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 20_000
+    pictures: int = 17_500
     """Pictures and clips about which questions are asked while the language model learns."""
     batch: int = 8
     """Pictures and clips in an optimizer step of the last two phases."""
-    questions: int = 3
+    questions: int = 6
     """Most questions about a picture or a clip."""
     clips: float = 0.125
     """Part of them that are clips of eight pictures."""
