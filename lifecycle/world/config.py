@@ -32,7 +32,7 @@ class WorldConfig:
 
 PRESETS = {
     "tiny": WorldConfig(),
-    "laptop": WorldConfig(documents=125_500, conversations=32_000, prompts=2_400),
+    "laptop": WorldConfig(documents=76_700, conversations=14_000, prompts=2_400),
     "gpu": WorldConfig(documents=3_000_000, conversations=200_000, prompts=20_000, max_sentences=12),
     "cluster": WorldConfig(documents=6_000_000, conversations=400_000, prompts=40_000, max_sentences=12),
 }
