@@ -11,9 +11,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from lifecycle.evaluation.sights import Sight
-from lifecycle.world.verifiers import spoken
 
-MAX_NEW_TOKENS = 64
+MAX_NEW_TOKENS = 24
 BLANK = 128  # grey; black would be taken for padding
 
 
@@ -25,7 +24,7 @@ class SeeingAnswerer:
         self.processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
 
     def answer(self, sights: Sequence[Sight], *, blind: bool = False, batch_size: int = 50) -> list[str]:
-        """One greedy answer a task, in order, without what was thought; where `blind`, every picture is grey all over."""
+        """One greedy answer a task, in order; where `blind`, every picture is grey all over."""
         answers: list[str] = []
         for start in range(0, len(sights), batch_size):
             answers += self._some(sights[start : start + batch_size], blind)
@@ -47,4 +46,4 @@ class SeeingAnswerer:
         )
         generated = self.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
         told = generated[:, inputs["input_ids"].shape[1] :]
-        return [spoken(text) for text in self.processor.tokenizer.batch_decode(told, skip_special_tokens=True)]
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(told, skip_special_tokens=True)]

@@ -94,7 +94,7 @@ def freeze(directory: Path = DIRECTORY, tasks: dict[str, int] = TASKS, seed: int
     written = []
     for name in SETS:
         drawn = draw(name, tasks[name], seed)
-        rows = [{"question": _asked_of(question), "caption": shown.caption()} for shown, question in drawn]
+        rows = [{"question": asdict(question), "caption": shown.caption()} for shown, question in drawn]
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         frames = [frame for shown, _ in drawn for frame in pictures_of(shown)]
         Image.fromarray(fold(frames, COLUMNS[name])).save(directory / f"{name}.webp", **LOSSLESS)
@@ -143,13 +143,6 @@ def _shown(name: str, seed: int) -> Iterator[Scene | Clip]:
         return scenes(seed, "test", [name])
     streams = [scenes(seed, name, [kind]) for kind in SPLITS[name]]  # as many of each kind
     return itertools.chain.from_iterable(zip(*streams, strict=True))
-
-
-def _asked_of(question: Question) -> dict:
-    """What a set holds: how an answer is found is left to whoever is asked."""
-    told = asdict(question)
-    del told["thought"]
-    return told
 
 
 def _question(row: dict) -> Question:

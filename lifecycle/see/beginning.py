@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lifecycle.see.contrastive import NEVER, held_out_of
-from lifecycle.world.sights.grounded import NOTHING, TOPICS, UNSAID
+from lifecycle.world.sights.grounded import TOPICS, UNSAID
 
 STEPS, BATCH, LR, DECAY = 600, 1024, 3e-3, 0.03
 RIDGE = 1e-3
@@ -30,7 +29,7 @@ def projection(states: Tensor, parts: Tensor, words: Tensor, embeddings: Tensor,
     told = fit(states, parts, words, seed)  # [inputs, hidden_size]
     common = embeddings.mean(0)
     own = (embeddings - common).norm(dim=1).mean()
-    told *= AT_ONCE * own / (states[parts[:, 0] > NOTHING] @ told).norm(dim=1).mean()
+    told *= AT_ONCE * own / (states @ told).norm(dim=1).mean()
     gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
     always = torch.linalg.solve(gram, states.sum(0))  # with which every part's states make about 1
     return (told + torch.outer(always, common)).T
@@ -39,7 +38,6 @@ def projection(states: Tensor, parts: Tensor, words: Tensor, embeddings: Tensor,
 def fit(states: Tensor, parts: Tensor, words: Tensor, seed: int) -> Tensor:
     """A linear map [inputs, hidden_size] to vectors of which, in each topic, the true word's is the likeliest."""
     generator = torch.Generator().manual_seed(seed)
-    never = [held_out_of(topic, parts) for topic in TOPICS]
     topics = [_apart(some) for some in words.split([len(some) + 1 for some in TOPICS.values()])]
     weight = torch.zeros(states.shape[1], words.shape[1]).normal_(0.0, 0.1 * states.shape[1] ** -0.5, generator=generator).requires_grad_()
     sharpness = torch.zeros(len(topics), requires_grad=True)
@@ -52,8 +50,6 @@ def fit(states: Tensor, parts: Tensor, words: Tensor, seed: int) -> Tensor:
         loss = said.new_zeros(())
         for number, rows in enumerate(topics):
             logits = sharpness[number].exp() * (said @ rows.T)
-            if never[number] is not None:
-                logits = logits.masked_fill(never[number][some], NEVER)
             loss = loss + F.cross_entropy(logits, parts[some, number], ignore_index=UNSAID, reduction="sum") / BATCH
         optimizer.zero_grad()
         loss.backward()

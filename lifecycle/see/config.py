@@ -20,7 +20,7 @@ class SeeConfig:
     """Width of the vision tower; its feed-forward blocks are four times as wide."""
     num_heads: int = 4
     """Attention heads of the vision tower."""
-    contrastive_pictures: int = 72_000
+    contrastive_pictures: int = 96_000
     """Pictures from which the tower learns which words are true of their parts."""
     contrastive_batch: int = 64
     """Pictures of a step of this."""
@@ -30,11 +30,11 @@ class SeeConfig:
     """Peak learning rate of Muon in this."""
     align_pictures: int = 800
     """Pictures that are captioned while only the projection learns."""
-    pictures: int = 17_500
+    pictures: int = 20_000
     """Pictures and clips about which questions are asked while the language model learns."""
     batch: int = 8
     """Pictures and clips in an optimizer step of the last two phases."""
-    questions: int = 6
+    questions: int = 3
     """Most questions about a picture or a clip."""
     clips: float = 0.125
     """Part of them that are clips of eight pictures."""

@@ -10,7 +10,6 @@ a language that the language model reads already.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +17,8 @@ from torch.nn import functional as F
 
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.vision import MERGE, VisionTower, merge
-from lifecycle.world.sights import words
 from lifecycle.world.sights.grounded import NEAR, NOTHING, TOPICS, UNSAID
-from lifecycle.world.sights.holdout import colour_is_held_out, place_is_held_out
 
-TOPIC_NUMBERS = {topic: number for number, topic in enumerate(TOPICS)}
-NAME, COLUMN, ROW = (TOPIC_NUMBERS[topic] for topic in ("name", "column", "row"))
-NEVER = -1e4
-"""The logit of what is left out of a choice."""
 EMPTY = 0.15
 """Weight of a part that shows nothing."""
 EMPTY_PATCH = 0.05
@@ -60,8 +53,6 @@ class TwoTowers(nn.Module):
         total, accuracy = pixels.new_zeros(()), 0.0
         for number, (topic, logits) in enumerate(zip(TOPICS, said.split([len(some) + 1 for some in TOPICS.values()], -1), strict=True)):
             target = parts[..., number]
-            if (never := held_out_of(topic, parts)) is not None:
-                logits = logits.masked_fill(never, NEVER)
             total = total + WEIGHTS.get(topic, WEIGHT_OF_SIGNS) * _nats(logits, target, EMPTY)
             if topic == "name":
                 shown = target > NOTHING
@@ -70,32 +61,6 @@ class TwoTowers(nn.Module):
         for number, (topic, logits) in enumerate(zip(NEAR, seen.split([len(some) + 1 for some in NEAR.values()], -1), strict=True)):
             total = total + NEAR_WEIGHTS[topic] * _nats(logits, patches[..., number], EMPTY_PATCH)
         return total, accuracy
-
-
-def held_out_of(topic: str, parts: Tensor) -> Tensor | None:
-    """Which words of a topic would tell of a part what is held out: names that are never there, colours that the name never has.
-
-    parts: `about_parts`, [..., topics]. A mask [..., words of the topic and "nothing"], False for what is true; None where nothing is held out.
-    """
-    names, colours = _held_out()
-    if topic == "name":
-        column, row = parts[..., COLUMN], parts[..., ROW]
-        never = names[torch.where((column > NOTHING) & (row > NOTHING), 3 * row + column - 4, len(names) - 1)]
-    elif topic == "colour":
-        never = colours[parts[..., NAME].clamp(min=NOTHING)]
-    else:
-        return None
-    true = parts[..., TOPIC_NUMBERS[topic], None]
-    return (never.to(parts.device) & (torch.arange(never.shape[-1], device=parts.device) != true))
-
-
-@cache
-def _held_out() -> tuple[Tensor, Tensor]:
-    """Of names in each place and in none, [10, names + 1]; of colours on each name, [names + 1, colours + 1]."""
-    known = [name in words.SEEN or name in words.SHAPES for name in TOPICS["name"]]
-    names = [[False, *(one and place_is_held_out(name, place) for name, one in zip(TOPICS["name"], known, strict=True))] for place in words.PLACES]
-    colours = [[False, *(name in words.SHAPES and colour_is_held_out(name, colour) for colour in TOPICS["colour"])] for name in TOPICS["name"]]
-    return torch.tensor([*names, [False] * len(names[0])]), torch.tensor([[False] * len(colours[0]), *colours])
 
 
 def _nats(logits: Tensor, target: Tensor, empty: float) -> Tensor:
@@ -118,6 +83,6 @@ def words_of(embeddings: Tensor, encode: Callable[[str], list[int]], fading: flo
         rows.append(torch.zeros(embeddings.shape[1]))
         for word in some:
             tokens = embeddings[encode(word if place else f" {word}")]
-            vector = (fading ** torch.arange(len(tokens)) @ tokens).roll(max(0, place - 1))
+            vector = (fading ** torch.arange(len(tokens)) @ tokens).roll(max(0, place - 1) if fading < 1 else 0)
             rows.append(F.normalize(vector, dim=0))
     return torch.stack(rows)

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import IGNORE
 from lifecycle.see.assembly import PICTURE
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.untold import Other, others, said, ways_on
+from lifecycle.see.untold import untold, ways_on
 from lifecycle.see.vision import MERGE, PATCH, SIZE
 from lifecycle.training.batches import Batch, Documents
 from lifecycle.training.remembering import remembered
@@ -31,11 +31,8 @@ LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
 GROUNDED = ("object", "colour", "position", "relation", "anywhere", "anywhere", *["count"] * 3, *["digits"] * 4, *["crowd"] * 4)
 """Kinds of pictures for the tower, as often as they stand here."""
-ASKED = tuple(kind for kind, often in {"object": 2, "count": 4, "colour": 3, "position": 2, "relation": 2, "digits": 3, "crowd": 2}.items() for _ in range(often))
+ASKED = ("object", "count", "count", "colour", "position", "relation", "relation", "digits", "anywhere")
 """The same, about which questions are asked."""
-SPARSE = 0.25
-"""Part of the pictures with next to nothing in them that are asked about. Of many things some are where they never are in training, so
-training has few of many; but where there is only one, nobody has to look for it."""
 ASK_FOR_CAPTION = "Describe the picture."
 PIECES = re.compile(r"<[^<>]+>| ?\w+| ?[^\w\s<]+")
 """What a tokenizer cuts a text into before it looks for pairs."""
@@ -68,8 +65,8 @@ class Looked:
         return int((self.targets != IGNORE).sum())
 
 
-Turn = tuple[str, str, Sequence[Other]]
-"""A question, its answer, and what could be said in its place; what is held out is not counted as wrong."""
+Turn = tuple[str, str, Sequence[str]]
+"""A question, its answer, and other answers that are not counted as wrong."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +95,11 @@ class Writer:
         learnt: list[int] = []
         left_out: list[tuple[int, int]] = []
         before = PICTURE * len(shown)
-        for question, answer, instead in turns:
+        for question, answer, others in turns:
             asked = self._encode(("\n" if ids else "") + f"<|im_start|>user\n{before}{question}<|im_end|>\n<|im_start|>assistant\n")
             said = self._said(answer, read)
             start = len(ids) + len(asked)
-            never, could = (ways_on(said, [self._instead(other, read) for other, told in instead if told == held_out]) for held_out in (True, False))
-            left_out += [(start + place, token) for place, token in never if (place, token) not in could]
+            left_out += [(start + place, token) for place, token in ways_on(said, [self._instead(other, read) for other in others])]
             ids, learnt, before = [*ids, *asked, *said], [*learnt, *[0] * len(asked), *[1] * len(said)], ""
         return Document(ids, learnt, shown, left_out)
 
@@ -164,31 +160,17 @@ class Grounded:
 
 def grounded(config: SeeConfig, step: int) -> Grounded:
     """Step `step` of the contrastive phase."""
-    shown = draw(config, "contrast", step, config.contrastive_batch, GROUNDED, sparse=1.0)
+    shown = draw(config, "contrast", step, config.contrastive_batch, GROUNDED)
     side = SIZE // PATCH
     parts, patches = (np.stack([about(scene, n, SIZE) for scene in shown]) for about, n in ((about_parts, side // MERGE), (about_patches, side)))
     return Grounded(torch.from_numpy(np.stack([scene.render() for scene in shown])), torch.from_numpy(parts), torch.from_numpy(patches))
 
 
-def draw(
-    config: SeeConfig, phase: str, step: int, count: int, kinds: Sequence[str] = ASKED, clips_of_them: int = 0, sparse: float = SPARSE
-) -> list[Scene | Clip]:
-    """The pictures of these kinds and the clips of one step of a phase; of those with next to nothing in them `sparse`."""
+def draw(config: SeeConfig, phase: str, step: int, count: int, kinds: Sequence[str] = ASKED, clips_of_them: int = 0) -> list[Scene | Clip]:
+    """The pictures of these kinds and the clips of one step of a phase."""
     seed = random.Random(f"see {phase} {config.seed} {step}").getrandbits(48)
-    rng = random.Random(f"sparse {seed}")
-    kept = [(one for one in stream if not is_sparse(one) or rng.random() < sparse) for stream in (scenes(seed, kinds=kinds), clips(seed))]
-    return [one for stream, number in zip(kept, (count - clips_of_them, clips_of_them), strict=True) for one in itertools.islice(stream, number)]
-
-
-def is_sparse(shown: Scene | Clip) -> bool:
-    """Whether there is no more to see than its kind has to have, and so nothing to be told apart."""
-    if isinstance(shown, Clip):
-        number = len({actor.item.word for actor in shown.actors})
-        return number == 1 if shown.kind == "video_direction" else number == len(shown.actors)
-    if shown.items[0].kind == "writing":
-        return len(shown.items[0].word) == 1
-    number = len({item.word for item in shown.items})
-    return number <= (2 if shown.kind == "relation" else 1)
+    pictures = itertools.islice(scenes(seed, kinds=kinds), count - clips_of_them)
+    return [*pictures, *itertools.islice(clips(seed), clips_of_them)]
 
 
 def captioned(config: SeeConfig, writer: Writer, step: int) -> Looked:
@@ -206,7 +188,7 @@ def asked(config: SeeConfig, writer: Writer, texts: Documents | None, step: int)
     for scene in draw(config, "tune", step, config.batch, clips_of_them=round(config.clips * config.batch)):
         if turns := _some(scene, config.questions, rng):
             frames, numbers = frames_of(scene)
-            told = [(question, said(answer, thought), others(scene, answer, thought)) for question, answer, thought in turns]
+            told = [(question, answer, untold(scene, answer)) for question, answer in turns]
             documents.append(writer.document(told, [len(pictures) + number for number in numbers], _written(scene)))
             pictures += frames
     wanted = sum(len(one.ids) for one in documents) * config.text / (1 - config.text)
@@ -227,19 +209,18 @@ def frames_of(shown: Scene | Clip) -> tuple[list[np.ndarray], list[int]]:
     return pictures, numbers
 
 
-def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str, str]]:
-    """At most so many questions with their answers and what is thought before these: as many of each skill as of any other, though there are more of some; and now and then,
-    last, so that nothing can be read off it, what there is, in one sentence."""
-    skills: dict[str, list[tuple[str, str, str]]] = {}
+def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
+    """At most so many questions with their answers: as many of each skill as of any other, though there are more of some, and now and then
+    what there is, in one sentence."""
+    skills: dict[str, list[tuple[str, str]]] = {}
     for question in shown.questions():
-        skills.setdefault(question.skill, []).append((question.text, question.answer, question.thought))
-    last = [(*_caption(shown), "")] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
-    told: list[tuple[str, str, str]] = []
-    while skills and len(told) + len(last) < most:
+        skills.setdefault(question.skill, []).append((question.text, question.answer))
+    told = [_caption(shown)] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
+    while skills and len(told) < most:
         skill = shown.kind if shown.kind in skills and rng.random() < FOR_ITS_KIND else rng.choice(list(skills))
         told.append(skills[skill].pop(rng.randrange(len(skills[skill]))))
         skills = {name: some for name, some in skills.items() if some}
-    return told + last
+    return told
 
 
 def _caption(scene: Scene) -> tuple[str, str]:

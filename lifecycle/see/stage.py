@@ -23,7 +23,7 @@ from lifecycle.see import data
 from lifecycle.see.assembly import Seer, acquainted, language_model, save, tokenizer_of
 from lifecycle.see.beginning import projection
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.contrastive import NEVER, TwoTowers, words_of
+from lifecycle.see.contrastive import TwoTowers, words_of
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.vision import VisionTower, merge, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
@@ -36,6 +36,8 @@ from lifecycle.world.sights.provenance import code_hash
 NAME, ENCODER = "see", "encoder"
 FITTED, FADING = 4000, 0.5
 """Pictures from which the projection starts, and how loud a token of a word is beside the one before."""
+NEVER = -1e4
+"""The logit of what is left out of a choice."""
 WORDS = "words.safetensors"
 """Of an encoder: the words it learnt with, and what turns a part of a picture into their space."""
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")

@@ -83,18 +83,18 @@ def _ends_so(ending: dict[str, str], world: World) -> bool:
 
 def _text(check: Check, answer: str) -> bool:
     """Exactly the right words, after whatever was thought and but for a full stop."""
-    return spoken(answer).rstrip(".") == check["text"]
+    return _spoken(answer).rstrip(".") == check["text"]
 
 
 def _json(check: Check, answer: str) -> bool:
     """A JSON object with exactly the right fields."""
     try:
-        return json.loads(spoken(answer)) == check["value"]
+        return json.loads(_spoken(answer)) == check["value"]
     except ValueError:
         return False
 
 
-def spoken(answer: str) -> str:
+def _spoken(answer: str) -> str:
     """What is said after what is thought."""
     return answer.rpartition("</think>")[2].strip()
 

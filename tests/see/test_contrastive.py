@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 
 from lifecycle.see import SeeConfig
-from lifecycle.see.contrastive import COLUMN, NAME, ROW, TwoTowers, held_out_of, words_of
+from lifecycle.see.contrastive import TwoTowers, words_of
 from lifecycle.see.data import grounded
 from lifecycle.see.vision import TOKENS, pixels
-from lifecycle.world.sights import scenes, words
-from lifecycle.world.sights.grounded import TOPICS, UNSAID, about_parts
-from lifecycle.world.sights.holdout import colour_is_held_out, place_is_held_out
+from lifecycle.world.sights.grounded import TOPICS, UNSAID
 
 CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, contrastive_batch=6)
 
@@ -27,7 +24,7 @@ def towers() -> TwoTowers:
 def test_a_word_begins_as_the_language_models_own():
     embeddings = torch.randn(256, 16, generator=torch.Generator().manual_seed(1))
     table = words_of(embeddings, lambda text: list(text.encode()))
-    assert table.shape == (sum(len(some) + 1 for some in TOPICS.values()), 16)
+    assert table.shape == (sum(len(words) + 1 for words in TOPICS.values()), 16)
     name = table[1 + TOPICS["name"].index("cat")]
     torch.testing.assert_close(name, torch.nn.functional.normalize(embeddings[list(b" cat")].mean(0), dim=0))
     assert not table[0].any()
@@ -65,20 +62,3 @@ def test_a_step_follows_from_its_number():
     one, same, other = grounded(CONFIG, 3), grounded(CONFIG, 3), grounded(CONFIG, 4)
     assert torch.equal(one.pictures, same.pictures) and torch.equal(one.parts, same.parts) and torch.equal(one.patches, same.patches)
     assert not torch.equal(one.pictures, other.pictures)
-
-
-def test_what_is_held_out_is_not_taught_to_be_wrong():
-    """Names where they never are, shapes in colours that they never have; and never what is true."""
-    parts = torch.from_numpy(np.concatenate([about_parts(scene, 4, 64) for scene in itertools.islice(scenes(12), 200)]))
-    rows, columns = ("top", "middle", "bottom"), ("left", "middle", "right")
-    known = (parts[:, NAME] > 0) & (parts[:, ROW] > 0)
-    names, colours = held_out_of("name", parts), held_out_of("colour", parts)
-    for at in known.nonzero()[::7, 0].tolist():
-        row, column = rows[parts[at, ROW] - 1], columns[parts[at, COLUMN] - 1]
-        place = " ".join(word for word in (row, column) if word != "middle") or "middle"
-        never = {name for name, held in zip(TOPICS["name"], names[at, 1:].tolist(), strict=True) if held}
-        true = TOPICS["name"][parts[at, NAME] - 1]
-        assert never == {name for name in (*words.SEEN, *words.SHAPES) if place_is_held_out(name, place)} - {true}
-        held = {colour for colour, one in zip(TOPICS["colour"], colours[at, 1:].tolist(), strict=True) if one}
-        assert held == ({colour for colour in words.COLOURS if colour_is_held_out(true, colour)} if true in words.SHAPES else set())
-    assert not names[:, 0].any() and not names[~known].any() and held_out_of("row", parts) is None

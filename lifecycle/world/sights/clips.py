@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lifecycle.config import choose
-from lifecycle.world.sights import thoughts, words
+from lifecycle.world.sights import words
 from lifecycle.world.sights.holdout import count_is_held_out, event_is_held_out
 from lifecycle.world.sights.items import Item
 from lifecycle.world.sights.questions import Question, described, ended, moved, phrase
@@ -259,13 +259,11 @@ def _numbers(actors: Sequence[Actor], rng: random.Random) -> Iterator[Question]:
     if _counted(actors):
         word = actors[0].item.word
         for when, number in (("beginning", 0), ("end", LENGTH - 1)):
-            there = [item for actor in actors if (item := actor.in_frame(number))]
-            count = len(there)
+            count = sum(actor.in_frame(number) is not None for actor in actors)
             say = words.COUNTS[count - 1]
             accepted = {order for named in (say, str(count)) for order in itertools.chain(itertools.permutations((word, named)), [(named,)])}
             text = phrase("number at", rng, many=words.plural(word), when=when)
-            answer = f"At the {when} the number of {words.plural(word)} is {say}."
-            yield Question("video_change", text, answer, _tidy(accepted), 1 / MOST, thoughts.counting(there))
+            yield Question("video_change", text, f"At the {when} the number of {words.plural(word)} is {say}.", _tidy(accepted), 1 / MOST)
 
 
 def _tidy(accepted: Any) -> tuple[tuple[str, ...], ...]:

@@ -11,9 +11,9 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lifecycle.world.sights import thoughts, words
+from lifecycle.world.sights import words
 from lifecycle.world.sights.items import Item
 from lifecycle.world.vocabulary import COLOURS, NUMBERS, PEOPLE, PLACES
 
@@ -60,8 +60,6 @@ class Question:
     """Each a sequence of facts: a right answer names exactly these of the world's words, in this order."""
     chance: float
     """What someone reaches who knows the form of the answer and guesses the rest."""
-    thought: str = field(default="", compare=False)
-    """What is found out before it is answered, where that takes more than one look."""
 
 
 def correct(question: Question, answer: str) -> bool:
@@ -172,8 +170,7 @@ def _counts(items: Items, rng: random.Random) -> Iterator[Question]:
             say = words.COUNTS[number - 1]
             answer = f"The number of {words.plural(word)} is {say}."
             accepted = [(word, say), (say, word), (say,), (word, str(number)), (str(number), word), (str(number),)]
-            thought = thoughts.counting(item for item in items if item.word == word)
-            yield Question("count", phrase("count", rng, many=words.plural(word)), answer, tuple(accepted), 1 / len(words.COUNTS), thought)
+            yield Question("count", phrase("count", rng, many=words.plural(word)), answer, tuple(accepted), 1 / len(words.COUNTS))
 
 
 def _colours(items: Items, rng: random.Random) -> Iterator[Question]:
@@ -206,13 +203,13 @@ def _relations(items: Items, rng: random.Random) -> Iterator[Question]:
         for side in sides_of(one, other):
             yield _side(one, other, side, rng)
             if len(items) > 2 and _only(one, other, side, items):
-                yield _beside(one, other, side, items, rng)
+                yield _beside(one, other, side, len(items), rng)
         if one.extent >= LARGER * other.extent:
             first, second = rng.sample((one.word, other.word), 2)
             accepted = ((one.word, "larger"), (one.word,), (one.word, "larger", other.word), (other.word, "smaller"),
                         ("larger", one.word))  # fmt: skip
-            text, thought = phrase("larger", rng, one=first, other=second), thoughts.sizing([one, other] if first == one.word else [other, one])
-            yield Question("relation", text, f"Larger is the {one.word}.", accepted, 1 / 2, thought)
+            text = phrase("larger", rng, one=first, other=second)
+            yield Question("relation", text, f"Larger is the {one.word}.", accepted, 1 / 2)
 
 
 def _stated(one: Item, other: Item, side: str) -> tuple[tuple[str, ...], ...]:
@@ -226,17 +223,13 @@ def _side(one: Item, other: Item, side: str, rng: random.Random) -> Question:
     text = phrase("side", rng, one=one.word, other=other.word, this=this.removesuffix(" of"), that=that)
     found = side.split()[0]
     accepted = (*_stated(one, other, side), (found,), (one.word, found))
-    return Question("relation", text, f"The {one.word} is {side} the {other.word}.", accepted, 1 / 2, thoughts.placing((one, other), _along(side)))
+    return Question("relation", text, f"The {one.word} is {side} the {other.word}.", accepted, 1 / 2)
 
 
-def _beside(one: Item, other: Item, side: str, items: Items, rng: random.Random) -> Question:
+def _beside(one: Item, other: Item, side: str, number: int, rng: random.Random) -> Question:
     text = phrase("beside", rng, this=side, other=other.word)
-    answer, thought = f"{side.capitalize()} the {other.word} is the {one.word}.", thoughts.placing(thoughts.in_reading_order(items), _along(side))
-    return Question("relation", text, answer, (*_stated(one, other, side), (one.word,)), 1 / (len(items) - 1), thought)
-
-
-def _along(side: str) -> str:
-    return "columns" if side in SIDES[0] else "rows"
+    answer = f"{side.capitalize()} the {other.word} is the {one.word}."
+    return Question("relation", text, answer, (*_stated(one, other, side), (one.word,)), 1 / (number - 1))
 
 
 def _only(one: Item, other: Item, side: str, items: Items) -> bool:
