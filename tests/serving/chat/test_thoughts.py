@@ -1,12 +1,11 @@
 """What is thought stands beside the answer in a terminal, on lines of its own, and goes back with it."""
 
-from scripted_engine import Catalog, scripted_model
-
 from serving.chat.client import ChatClient
 from serving.chat.conversation import Conversation
 from serving.chat.terminal import Terminal
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
+from tests.serving.http.scripted_engine import Catalog, scripted_model
 
 
 def test_a_thought_is_no_part_of_what_can_be_piped(capsys):
