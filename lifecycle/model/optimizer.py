@@ -87,14 +87,16 @@ def _by_gram(x: Tensor, steps: int) -> Tensor:
     are together is found from x x^T alone, [n, rows, rows]. The squares of small singular values take fp32.
     """
     a, b, c = COEFFICIENTS
-    gram, all_steps = x @ x.mT, None
+    gram = x @ x.mT
+    whole, rest = 1.0, None  # so far all steps multiply by whole * I + rest
     for step in range(steps):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal(dim1=1, dim2=2).add_(a)
-        all_steps = factor if all_steps is None else factor @ all_steps
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # and a * I
+        rest = factor if rest is None else torch.baddbmm(whole * factor + a * rest, factor, rest)
+        whole *= a
         if step < steps - 1:
-            gram = factor @ gram @ factor  # all of these commute
-    return all_steps @ x
+            half = torch.baddbmm(gram, factor, gram, beta=a)
+            gram = torch.baddbmm(half, half, factor, beta=a)  # all of these commute
+    return torch.baddbmm(x, rest, x, beta=whole)
 
 
 def _is_tall(stack: Tensor) -> bool:
