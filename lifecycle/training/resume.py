@@ -63,7 +63,7 @@ def keep_arithmetic(workspace: Path) -> None:
     together, file = processes(), workspace / "arithmetic"
     found = file.read_text() if file.exists() else str(choose_arithmetic("auto", torch.device("cpu"))).removeprefix("torch.")
     name = together.tell(found)
-    if together.leads:
+    if together.leads and not file.exists():
         workspace.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
     agree_on_arithmetic(choose("arithmetic", name, DTYPES))
