@@ -1,4 +1,4 @@
-"""A model that knows more tokens than it did: new rows behind those that it has, which stay what they are."""
+"""A model that knows more tokens than it did: new rows behind those of the tokens that it knows, which stay what they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from lifecycle.model.decoder import Decoder
 
 MULTIPLE = 64
 """The vocabulary is filled up to a multiple of this: products with odd sizes are slow."""
+
+
+@torch.no_grad()
+def fitted(decoder: Decoder, tokens: int) -> Decoder:
+    """The same model without rows that stand for no token: a vocabulary may be planned larger than what there was to learn."""
+    if tokens >= decoder.config.vocab_size:
+        return decoder
+    smaller = Decoder(replace(decoder.config, vocab_size=tokens))
+    for name, weight in smaller.named_parameters():
+        weight.copy_(decoder.get_parameter(name)[: len(weight)])
+    return smaller.train(decoder.training)
 
 
 @torch.no_grad()

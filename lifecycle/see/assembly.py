@@ -25,6 +25,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from lifecycle.errors import LifecycleError
 from lifecycle.model.checkpoint import load_checkpoint
 from lifecycle.model.decoder import Decoder
+from lifecycle.model.widening import fitted
 from lifecycle.see.config import SeeConfig
 from lifecycle.see.vision import MERGE, SIZE, TOKENS, VisionTower, merge, vision_config
 from lifecycle.see.vocabulary import knowing, remade, with_words
@@ -80,7 +81,8 @@ def language_model(directory: Path) -> tuple[Decoder, PreTrainedTokenizerBase]:
 
     Raises LifecycleError for another architecture, and for a tokenizer without the reserved tokens.
     """
-    return acquainted(load_checkpoint(directory), tokenizer_of(directory))
+    tokenizer = tokenizer_of(directory)
+    return acquainted(fitted(load_checkpoint(directory), len(tokenizer)), tokenizer)
 
 
 def acquainted(decoder: Decoder, tokenizer: PreTrainedTokenizerBase) -> tuple[Decoder, PreTrainedTokenizerBase]:

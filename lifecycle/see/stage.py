@@ -18,6 +18,7 @@ from lifecycle.costs import CostMeter
 from lifecycle.hardware import choose_device
 from lifecycle.model.checkpoint import load_checkpoint
 from lifecycle.model.decoder import IGNORE, Decoder
+from lifecycle.model.widening import fitted
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.see import data
 from lifecycle.see.assembly import Seer, acquainted, language_model, save, tokenizer_of
@@ -67,7 +68,8 @@ def run(
         return published
     workspace = registry.workspace(NAME, work, [parent, encoder])
     meter = CostMeter()
-    before, known = load_checkpoint(Path(parent.path)), tokenizer_of(Path(parent.path))
+    known = tokenizer_of(Path(parent.path))
+    before = fitted(load_checkpoint(Path(parent.path)), len(known))
     decoder, tokenizer = acquainted(before, known)
     longest = min(LONGEST_TEXT, decoder.config.context_length)
     texts = as_documents(tokenize(conversations, known), longest) if config.text else None

@@ -17,6 +17,7 @@ from lifecycle.model.checkpoint import load_checkpoint, save_checkpoint
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.tokenizer import load_tokenizer
+from lifecycle.model.widening import fitted
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.speak import data as speech
@@ -61,7 +62,8 @@ def run(
         return published
     workspace = registry.workspace(NAME, work, [parent, codec_version])
     meter = CostMeter()
-    tokenizer, before = load_tokenizer(Path(parent.path)), load_checkpoint(Path(parent.path))
+    tokenizer = load_tokenizer(Path(parent.path))
+    before = fitted(load_checkpoint(Path(parent.path)), len(tokenizer))
     longest = min(LONGEST_TEXT, before.config.context_length)
     texts = as_documents(tokenize(conversations, tokenizer), longest) if config.text else None
     codec = load_codec(Path(codec_version.path))

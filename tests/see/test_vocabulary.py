@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lifecycle.model.decoder import Decoder
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import train_tokenizer
+from lifecycle.model.widening import fitted
 from lifecycle.see.data import Writer
 from lifecycle.see.untold import untold
 from lifecycle.see.vocabulary import knowing, with_words
@@ -70,6 +71,20 @@ def test_known_tokens_have_the_logits_that_they_had_and_plurals_are_like_their_s
     rows = torch.nn.functional.normalize(rows - rows[: len(known)].mean(0), dim=1)
     (one,), (many,), (other,) = (ids(tokenizer, f" {word}") for word in ("snowman", "snowmans", "octopus"))
     assert rows[one] @ rows[many] > 0.8 > 0.5 > rows[one] @ rows[other]
+
+
+@torch.inference_mode()
+def test_rows_that_stand_for_no_token_are_left_out(known):
+    planned = ModelConfig(vocab_size=len(known) + 1000, hidden_size=32, num_layers=2, num_heads=2, num_kv_heads=2, intermediate_size=48)
+    before = Decoder(planned)
+    right = fitted(before, len(known))
+    tokenizer = with_words(known)
+    wider = knowing(right, tokenizer, len(known))
+    text = torch.tensor([ids(known, "Ben was in the kitchen.")])
+    assert len(tokenizer) <= wider.config.vocab_size < planned.vocab_size
+    for model in (right, wider):
+        torch.testing.assert_close(model(text)[..., : len(known)], before(text)[..., : len(known)], rtol=0, atol=1e-6)
+    assert fitted(right, len(known)) is right
 
 
 @torch.inference_mode()
