@@ -1,4 +1,4 @@
-# make demo        from nothing to a served model (SMOKE=1: ask it three questions, then stop)
+# make demo        from nothing to a served model (SMOKE=1: ask it six questions, then stop)
 # make test        unit tests, then every notebook
 # make test-fast   the quick unit tests
 PYTHON ?= python3

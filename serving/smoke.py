@@ -1,7 +1,7 @@
-"""Ask a freshly trained model three questions over HTTP and judge its answers: `python -m serving.smoke`.
+"""Ask a freshly trained model six questions over HTTP and judge its answers: `python -m serving.smoke`.
 
-Starts `lifecycle serve production`, prints question and answer, stops the server, and exits 0 only if each answer is
-right for the world that the model was trained on.
+Starts `lifecycle serve production`, prints question and answer, stops the server, and exits 0 only if most answers are
+right for the world that the model was trained on. A small model may have any single one wrong; one that learnt nothing has all.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import urllib.request
 from lifecycle.world.examples import EXAMPLES
 from lifecycle.world.verifiers import verify
 
-QUESTIONS = EXAMPLES[:3]
+QUESTIONS, ENOUGH = EXAMPLES[:6], 4
+"""What is asked, and how many answers have to be right."""
 PATIENCE = 120.0
 """Seconds that a server gets until it is healthy."""
 
 
 def main() -> int:
-    """Exit code: 0 when every answer is right."""
+    """Exit code: 0 when enough answers are right."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--model", default="production")
@@ -33,7 +34,9 @@ def main() -> int:
     server = subprocess.Popen(command)
     try:
         wait_until_healthy(base, server)
-        return 0 if all([ask(base, arguments.model, example) for example in QUESTIONS]) else 1
+        right = sum(ask(base, arguments.model, example) for example in QUESTIONS)
+        print(f"{right} of {len(QUESTIONS)} right, {ENOUGH} are enough", flush=True)
+        return 0 if right >= ENOUGH else 1
     finally:
         server.terminate()
         server.wait(30)
