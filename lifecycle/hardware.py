@@ -81,12 +81,17 @@ def _cpu_has_bf16() -> bool:
 @cache
 def _cpu_prefers_bf16(size: int = 512, tries: int = 5) -> bool:
     shortest = dict.fromkeys((torch.bfloat16, torch.float32), math.inf)
-    for _ in range(tries):  # in turns, the best of each, in time of this thread alone: a busy machine must not decide otherwise
-        for dtype in shortest:
-            a = torch.ones(size, size, dtype=dtype)
-            started = time.thread_time()
-            torch.mm(a, a)
-            shortest[dtype] = min(shortest[dtype], time.thread_time() - started)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one that waits for others is busy, too: on a machine with more to do products would take any time
+    try:
+        for _ in range(tries):  # in turns, the best of each, in time of this thread alone
+            for dtype in shortest:
+                a = torch.ones(size, size, dtype=dtype)
+                started = time.thread_time()
+                torch.mm(a, a)
+                shortest[dtype] = min(shortest[dtype], time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     return shortest[torch.bfloat16] < shortest[torch.float32]
 
 

@@ -31,7 +31,9 @@ def test_what_was_asked_for_is_not_measured(has_bf16, monkeypatch):
 @pytest.mark.parametrize(("slow", "prefers"), [(torch.bfloat16, False), (torch.float32, True)])
 def test_the_products_decide(monkeypatch, slow, prefers):
     timed = clock_by_products(monkeypatch, slow)
+    threads = torch.get_num_threads()
     assert hardware._cpu_prefers_bf16.__wrapped__(size=8) is prefers
+    assert torch.get_num_threads() == threads
     assert set(timed) == {torch.bfloat16, torch.float32}
 
 
