@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ def publish(
 ) -> ModelVersion:
     """Let `write` fill a hidden directory, then give it the next number of `draft.name`.
 
-    Any number of processes may do this at once. Where `root` is the mirror of a `remote` one, it is in there first. Whatever `write` raises passes through and leaves nothing behind; a
+    Any number of processes may do this at once; of those that did the same work, as `draft.fingerprint` says, the first one publishes. Where `root` is the mirror of a `remote` one, it is in there first. Whatever `write` raises passes through and leaves nothing behind; a
     full disk becomes a LifecycleError.
     """
     check_free(root, draft.name)
@@ -35,7 +36,7 @@ def publish(
             raise LifecycleError(f'nothing to publish as "{draft.name}": the directory was left empty')
         settle(content)
         with exclusive(root):
-            number = _commit(root, content, replace(draft, files=files), card, remote)
+            number = _published(root, draft) or _commit(root, content, replace(draft, files=files), card, remote)
     return read_version(root, draft.name, number)
 
 
@@ -43,6 +44,15 @@ def check_free(root: Path, name: str) -> None:
     """Raise LifecycleError when `name` is an alias: one word must never mean two things."""
     if name in (aliases := read_aliases(root)):
         raise LifecycleError(f'"{name}" is an alias of {aliases[name]}: choose another name for the version')
+
+
+def _published(root: Path, draft: Manifest) -> int | None:
+    """The version of the same work, which another process has published meanwhile."""
+    for number in reversed(numbers(root).get(draft.name, [])) if draft.fingerprint else ():
+        with suppress(LifecycleError):  # one that cannot be read is in nobody's way
+            if read_version(root, draft.name, number).manifest.fingerprint == draft.fingerprint:
+                return number
+    return None
 
 
 def _commit(root: Path, content: Path, draft: Manifest, card: str, remote: RemoteRegistry | None) -> int:

@@ -161,7 +161,7 @@ class ModelRegistry:
         return problems(version.path, version.manifest.files) + list(chain.broken_links(self.root, version))
 
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
-        """The newest version of `name` with that fingerprint: the work is already done, and nothing is left to resume from."""
+        """The version of `name` with that fingerprint: the work is already done, and nothing is left to resume from."""
         matching = (version for version in reversed(self.versions(name)) if version.manifest.fingerprint == fingerprint)
         if (found := next(matching, None)) is not None:
             workspaces.discard_finished(self.root, fingerprint)

@@ -115,10 +115,10 @@ def test_whoever_may_read_the_registry_may_read_the_weights(registry: ModelRegis
     assert modes == {stat.S_IMODE(version.path.stat().st_mode) & 0o666}
 
 
-def test_find_returns_the_newest_version_with_a_fingerprint(registry: ModelRegistry, write) -> None:
+def test_find_returns_the_version_with_a_fingerprint(registry: ModelRegistry, write) -> None:
     for mark in ("a", "b", "a", "c"):
         registry.publish("sft", write, fingerprint=mark)
-    assert registry.find("sft", "a").ref == "sft/3"
+    assert registry.find("sft", "a").ref == "sft/1" and registry.find("sft", "c").ref == "sft/3"
     assert registry.find("sft", "d") is None and registry.find("rlhf", "a") is None
 
 
@@ -199,3 +199,17 @@ def test_the_latest_is_the_one_with_the_highest_number_whatever_the_clock_says(r
     second = registry.publish("sft", write)
     assert second.manifest.created.startswith("2001") and registry.resolve("sft@latest").ref == second.ref == "sft/2"
     assert registry.latest("sft").ref == "sft/2"
+
+
+def test_of_two_that_do_the_same_work_at_once_the_first_publishes(registry):
+    def write(directory, text):
+        (directory / "weights").write_text(text)
+
+    def slower(directory):
+        registry.publish("sft", lambda other: write(other, "first"), fingerprint="a" * 64)
+        registry.publish("sft", lambda other: write(other, "other work"), fingerprint="b" * 64)
+        write(directory, "second")
+
+    late = registry.publish("sft", slower, fingerprint="a" * 64)
+    assert late.ref == "sft/1" and (late.path / "weights").read_text() == "first"
+    assert [version.ref for version in registry.versions("sft")] == ["sft/1", "sft/2"]
