@@ -3,7 +3,8 @@
     lifecycle see --preset tiny
     python benchmarks/seeing.py [REF]      # by default see@latest
 
-Writes benchmarks/seeing.{json,md}, a table in the README and a sheet of pictures with the version's answers, docs/images/seeing.webp.
+Writes benchmarks/seeing.{json,md} for the preset `tiny` and benchmarks/seeing_PRESET.{json,md} for another one, the README's table of all that were
+measured, and a sheet of pictures with the version's answers, docs/images/seeing.webp.
 
 Every question is asked twice, once with the picture and once with a grey one: what is answered then is known without looking.
 The skills of text are those of the report card, of the version and of the language model that it was made from. Some tasks are also asked as anybody
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import signal
@@ -27,7 +29,7 @@ from pathlib import Path
 
 import openai
 from PIL import Image, ImageDraw
-from results import markdown, publish, show_in_readme
+from results import HERE, markdown, publish, show_in_readme
 
 from lifecycle.evaluation.card import report, seeing_rows
 from lifecycle.evaluation.seeing import SeeingAnswerer
@@ -36,6 +38,7 @@ from lifecycle.registry import ModelRegistry
 from lifecycle.world.sights import SKILLS, correct
 from lifecycle.world.sights.films import encode
 
+PRESETS = ("tiny", "laptop", "gpu")
 SHEET = Path(__file__).parents[1] / "docs" / "images" / "seeing.webp"
 SIDE, LINES = 160, 62  # pixels of a picture in the sheet, and of what is said under it
 A_SKILL = 2  # pictures of it in the sheet
@@ -77,10 +80,28 @@ def main(ref: str = "see@latest") -> None:
     streamed = streamed_shares(registry, version.ref)
     table += f"\nAsked by the official OpenAI client, the answers streamed:\n\n{markdown(streamed)}\n"
     figures = {"sights": sights, "texts": texts, "streamed": streamed, "cpu_seconds": cost, "config": version.manifest.config}
-    publish("seeing", figures, "Learning to see", table)
-    show_in_readme("seeing", "seeing", f"{markdown(sights)}\n")
+    publish("seeing", figures, f"Learning to see: `{version.manifest.preset}`", table, HERE / f"{name(version.manifest.preset)}.json")
+    show_in_readme("seeing", "seeing", f"{markdown(side_by_side())}\n")
     tasks = [task for skill in SKILLS for task in load(skill, A_SKILL)]
     answered(tasks, SeeingAnswerer(version.path).answer(tasks)).save(SHEET, quality=80, method=6)
+
+
+def name(preset: str) -> str:
+    """Of a preset's files."""
+    return "seeing" if preset == PRESETS[0] else f"seeing_{preset}"
+
+
+def side_by_side() -> list[dict[str, str]]:
+    """The sets, what each preset that was measured reaches in them, what the last of them knows without looking, and what guessing reaches."""
+    files = {preset: HERE / f"{name(preset)}.json" for preset in PRESETS}
+    measured = {preset: {row["set"]: row for row in json.loads(file.read_text())["sights"]} for preset, file in files.items() if file.exists()}
+    last = list(measured.values())[-1]
+    return [
+        {"set": one}
+        | {f"`{preset}`": f"{rows[one]['with the picture']} ({rows[one]['95%']})" for preset, rows in measured.items()}
+        | {key: row[key] for key in ("with a grey one", "chance", "tasks")}
+        for one, row in last.items()
+    ]
 
 
 def streamed_shares(registry: ModelRegistry, ref: str) -> list[dict[str, str]]:
