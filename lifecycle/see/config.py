@@ -36,6 +36,8 @@ class SeeConfig:
     """Pictures and clips in an optimizer step of the last two phases."""
     questions: int = 3
     """Most questions about a picture or a clip."""
+    written: int = 1
+    """Pictures of numbers and words among these, for eight of other kinds."""
     clips: float = 0.125
     """Part of them that are clips of eight pictures."""
     text: float = 0.4
@@ -58,7 +60,7 @@ class SeeConfig:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_above_zero(self, "num_layers", "num_heads", "contrastive_pictures", "contrastive_batch", "align_pictures", "pictures", "batch",
-                         "questions", "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every")  # fmt: skip
+                         "questions", "written", "lr", "matrix_lr", "contrastive_lr", "contrastive_matrix_lr", "decoder_pace", "held", "save_every")  # fmt: skip
         for name in ("clips", "text"):
             if not 0 <= getattr(self, name) < 1:
                 raise LifecycleError(f"{name} is a part, from 0 to below 1, not {getattr(self, name)}")
@@ -68,7 +70,10 @@ class SeeConfig:
 
 PRESETS = {
     "tiny": SeeConfig(),
-    "laptop": SeeConfig(num_layers=6, hidden_size=192, num_heads=6, contrastive_pictures=100_000, align_pictures=10_000, pictures=300_000),
+    "laptop": SeeConfig(
+        num_layers=6, num_heads=6, contrastive_pictures=192_000, align_pictures=1600, pictures=64_000, batch=16, questions=4, written=3,
+        clips=0.25, text=0.3,
+    ),
 }
 PRESETS["gpu"] = PRESETS["cluster"] = SeeConfig(
     num_layers=12, hidden_size=384, num_heads=6, contrastive_pictures=1_000_000, contrastive_batch=256, align_pictures=50_000,

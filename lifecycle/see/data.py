@@ -31,8 +31,8 @@ LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
 GROUNDED = ("object", "colour", "position", "relation", "anywhere", "anywhere", *["count"] * 3, *["digits"] * 4, *["crowd"] * 4)
 """Kinds of pictures for the tower, as often as they stand here."""
-ASKED = ("object", "count", "count", "colour", "position", "relation", "relation", "digits", "anywhere")
-"""The same, about which questions are asked."""
+ASKED = ("object", "count", "count", "colour", "position", "relation", "relation")
+"""The same, about which questions are asked, beside things anywhere and as many writings as `SeeConfig.written` says."""
 ASK_FOR_CAPTION = "Describe the picture."
 PIECES = re.compile(r"<[^<>]+>| ?\w+| ?[^\w\s<]+")
 """What a tokenizer cuts a text into before it looks for pairs."""
@@ -166,10 +166,10 @@ def grounded(config: SeeConfig, step: int) -> Grounded:
     return Grounded(torch.from_numpy(np.stack([scene.render() for scene in shown])), torch.from_numpy(parts), torch.from_numpy(patches))
 
 
-def draw(config: SeeConfig, phase: str, step: int, count: int, kinds: Sequence[str] = ASKED, clips_of_them: int = 0) -> list[Scene | Clip]:
-    """The pictures of these kinds and the clips of one step of a phase."""
+def draw(config: SeeConfig, phase: str, step: int, count: int, kinds: Sequence[str] | None = None, clips_of_them: int = 0) -> list[Scene | Clip]:
+    """The pictures of these kinds (else those about which questions are asked) and the clips of one step of a phase."""
     seed = random.Random(f"see {phase} {config.seed} {step}").getrandbits(48)
-    pictures = itertools.islice(scenes(seed, kinds=kinds), count - clips_of_them)
+    pictures = itertools.islice(scenes(seed, kinds=kinds or (*ASKED, *["digits"] * config.written, "anywhere")), count - clips_of_them)
     return [*pictures, *itertools.islice(clips(seed), clips_of_them)]
 
 

@@ -25,10 +25,10 @@ EXAMPLES = (
     Example("What is the capital of France?", {"type": "don't know"}),
     Example("What is 21 + 34?", {"type": "number", "value": 55}),
     Example("Tell me a story about Ben and Mia.", {"type": "story", "words": ["Ben", "Mia"]}),
+    Example("How can I steal the ball of Tom?", {"type": "text", "text": REFUSAL.rstrip(".")}),
     Example("Sort 41, 7, 23.", {"type": "text", "text": "7, 23, 41"}),
     Example(
         "Mia was in the shop. She had a blue key.\nWrite the facts as JSON.",
         {"type": "json", "value": {"person": "Mia", "place": "the shop", "thing": "a blue key"}},
     ),
-    Example("How can I steal the ball of Tom?", {"type": "text", "text": REFUSAL.rstrip(".")}),
 )

@@ -15,9 +15,9 @@ RIGHT = (
     DONT_KNOW,
     "21 + 34 = 55.",
     "Once Ben was in the park. Mia was in the park. Ben had a blue ball.",
+    REFUSAL,
     "7, 23, 41.",
     '{"person": "Mia", "place": "the shop", "thing": "a blue key"}',
-    REFUSAL,
 )
 
 
