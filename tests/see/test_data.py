@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lifecycle.see import SeeConfig
-from lifecycle.see.data import ASKED, GROUNDED, _some, asked, frames_of
+from lifecycle.see.data import ASKED, GROUNDED, _some, asked, draw, frames_of
 from lifecycle.world.sights import clips, scenes
 from lifecycle.world.sights.clips import LENGTH
 from lifecycle.world.sights.sampling import SPLITS
@@ -37,6 +37,13 @@ def test_questions_are_different_and_not_more_than_wanted():
 def test_only_kinds_that_training_may_show_are_shown():
     assert {*ASKED, *GROUNDED} <= {*SPLITS["train"]}
     assert "crowd" not in ASKED
+
+
+def test_so_many_writings_are_asked_about_as_was_said():
+    for written in (1, 7):
+        kinds = [shown.kind for shown in draw(SeeConfig(written=written), "tune", 0, 600)]
+        assert abs(kinds.count("digits") / 600 - written / (written + 8)) < 0.06
+        assert set(kinds) == {*ASKED, "digits", "anywhere"}
 
 
 class Characters:
