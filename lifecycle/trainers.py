@@ -90,10 +90,11 @@ def _last_checkpoint(directory: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
-def train(trainer: Trainer, meter: CostMeter) -> list[dict[str, Any]]:
+def train(trainer: Trainer, meter: CostMeter, rate: str = "lr") -> list[dict[str, Any]]:
     """Run a trainer to its end and return its log; goes on from the last checkpoint in its output directory.
 
-    Ctrl-C saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError when the loss is not finite.
+    `rate`: what its learning rate is called in the settings. Ctrl-C saves a checkpoint and raises KeyboardInterrupt. Raises LifecycleError
+    when the loss is not finite.
     """
     with between_steps() as interrupted, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,7 +113,7 @@ def train(trainer: Trainer, meter: CostMeter) -> list[dict[str, Any]]:
     lost = next((entry for entry in history if not _finite(entry)), None)
     if lost or not all(weight.isfinite().all() for weight in trainer.model.parameters()):
         what = f"the loss is {lost['loss']} at step {lost['step']}" if lost else "the weights are not finite after the last step"
-        raise LifecycleError(f"{what}; nothing was published: try a lower --set lr=")
+        raise LifecycleError(f"{what}; nothing was published: try a lower --set {rate}=")
     return history
 
 

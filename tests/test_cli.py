@@ -114,6 +114,12 @@ def test_stages_out_of_order_are_refused(registry, stage, wants):
     assert line.endswith(f"use --parent {wants}@latest")
 
 
+def test_what_answers_nothing_gets_no_card(registry):
+    words = ["One day Ben was in the park."] * 3
+    tokenizer_stage(TokenizerConfig(vocab_size=300), registry, words, DataRef("test", "0"))
+    assert 'tokenizer/1 is of stage "tokenizer" and answers nothing' in refused("report", "tokenizer/1")
+
+
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(registry, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation.card import ReportCard, regressions, report
 from lifecycle.registry import AliasMove, ModelRegistry, ModelVersion
-from lifecycle.registry.aliases import CANDIDATE
+from lifecycle.registry.aliases import CANDIDATE, previous
 from lifecycle.world.examples import EXAMPLES
 
 STAGE = "deploy"
@@ -57,7 +57,7 @@ def roll_back(registry: ModelRegistry, alias: str, reason: str) -> AliasMove:
 
     Raises LifecycleError when there is none, or when it is damaged; then the alias stays.
     """
-    current, before = registry.aliases().get(alias), previous(registry, alias)
+    current, before = registry.aliases().get(alias), previous(registry.alias_moves(), alias)
     if before is None:
         raise LifecycleError(
             f'"{alias}" has pointed to nothing but {current or "nothing"}, so there is nothing to go back to: '
@@ -67,22 +67,6 @@ def roll_back(registry: ModelRegistry, alias: str, reason: str) -> AliasMove:
     if registry.aliases().get(CANDIDATE) == current:
         registry.set_alias(CANDIDATE, before, f"{alias} rolled back: {reason}")
     return move
-
-
-def previous(registry: ModelRegistry, alias: str) -> str | None:
-    """Where the alias pointed before it came to where it is.
-
-    What was rolled back is never gone back to: a move back takes the move that it undoes out of the account.
-    """
-    way: list[str] = []
-    for move in registry.alias_moves():
-        if move.alias != alias or way[-1:] == [move.target]:
-            continue
-        if len(way) > 1 and way[-2] == move.target:
-            way.pop()
-        else:
-            way.append(move.target)
-    return way[-2] if len(way) > 1 else None
 
 
 def parity(version: ModelVersion) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from lifecycle.errors import LifecycleError
+
 ANSWERING = ("import", "pretrain", "sft", "adapter", "rlhf-dpo", "rlhf-kto", "rlhf", "see", "speak", "deploy")
 """Stages whose versions write; others hold a tokenizer, data, a judge, or a part of a model."""
 
@@ -36,7 +38,7 @@ def report(
 
     names = sets.skills([name.strip() for name in skills.split(",") if name.strip()]) if skills else None
     registry = ModelRegistry()
-    versions = [registry.load(ref) for ref in refs] or chain(registry)
+    versions = [answering(registry.load(ref)) for ref in refs] or chain(registry)
     say = lambda line: click.echo(line, err=True)  # noqa: E731
     card = run(versions, skills=names, limit=limit, development=development, samples=samples, progress=say)
     click.echo(card.to_markdown(), nl=False)
@@ -71,6 +73,13 @@ def evaluate(url: str, model: str, skills: str, file: Path | None, limit: int | 
     click.echo(choices.to_markdown(results), nl=False)
     if json_file:
         json_file.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+
+
+def answering(version):
+    """The version; raises LifecycleError for one that does not write."""
+    if version.manifest.stage not in ANSWERING:
+        raise LifecycleError(f"{version.ref} is of stage \"{version.manifest.stage}\" and answers nothing: name a version of {', '.join(ANSWERING)}")
+    return version
 
 
 def chain(registry, ref: str = "production") -> list:

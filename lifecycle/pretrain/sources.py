@@ -39,7 +39,7 @@ def text_files(path: str | Path) -> Corpus:
     documents: list[str] = []
     for file in files:
         text = _read(file)
-        digest.update(text.encode())
+        digest.update(text.encode() + b"\0")  # a document ends with its file
         documents += [section for document in text.split(END_OF_TEXT) for section in _sections(document.strip())]
     reference = DataRef(f"text:{path.name}", digest.hexdigest(), {"files": len(files), "documents": len(documents)})
     return *_split(Dataset.from_dict({"text": documents}), str(path)), reference
@@ -68,7 +68,7 @@ def hub(name: str, subset: str | None = None, *, characters: int) -> Corpus:
     digest = hashlib.sha256()
     for batch in documents.iter(1000):
         for text in batch["text"]:
-            digest.update(text.encode())
+            digest.update(text.encode() + b"\0")
     identity = f"hf:{name}:{subset}" if subset else f"hf:{name}"
     return (
         train,

@@ -11,6 +11,7 @@ import getpass
 import json
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,22 @@ def new_move(alias: str, source: str | None, target: str, reason: str) -> AliasM
 
 def read_aliases(root: Path) -> dict[str, str]:
     return {move.alias: move.target for move in read_moves(root)}
+
+
+def previous(moves: Sequence[AliasMove], alias: str) -> str | None:
+    """Where the alias pointed before it came to where it is.
+
+    What was rolled back is never gone back to: a move back takes the move that it undoes out of the account.
+    """
+    way: list[str] = []
+    for move in moves:
+        if move.alias != alias or way[-1:] == [move.target]:
+            continue
+        if len(way) > 1 and way[-2] == move.target:
+            way.pop()
+        else:
+            way.append(move.target)
+    return way[-2] if len(way) > 1 else None
 
 
 def append_move(root: Path, alias: str, target: str, reason: str) -> AliasMove:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.errors import LifecycleError
-from lifecycle.registry.aliases import read_aliases
+from lifecycle.registry.aliases import previous, read_aliases, read_moves
 from lifecycle.registry.manifest import ModelVersion, read_version
 from lifecycle.registry.references import numbers
 from lifecycle.registry.staging import abandoned, discard, exclusive
@@ -25,7 +25,7 @@ class Garbage:
 
 
 def collect(root: Path, keep: int, dry_run: bool) -> Garbage:
-    """Remove what is neither aliased, nor among the newest `keep` of its name, nor an ancestor of such a version.
+    """Remove what is neither aliased, nor what an alias would go back to, nor among the newest `keep` of its name, nor an ancestor of such a version.
 
     Parents of unfinished work count as needed. `keep` is at least 1, so a number is never given out twice.
     """
@@ -55,7 +55,9 @@ def _all(root: Path) -> Iterator[ModelVersion]:
 
 def _needed(root: Path, versions: Mapping[str, ModelVersion], keep: int) -> set[str]:
     newest = [f"{name}/{number}" for name, found in numbers(root).items() for number in found[-keep:]]
-    waiting = [*newest, *read_aliases(root).values(), *held_refs(root)]
+    moves = read_moves(root)
+    aliased = [ref for alias in {move.alias for move in moves} for ref in (previous(moves, alias), read_aliases(root)[alias]) if ref]
+    waiting = [*newest, *aliased, *held_refs(root)]
     needed: set[str] = set()
     while waiting:
         ref = waiting.pop()

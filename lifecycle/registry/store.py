@@ -248,6 +248,7 @@ class ModelRegistry:
 
         def copy(target: Path) -> None:
             for file, origin in files.items():
+                (target / file).parent.mkdir(exist_ok=True)
                 shutil.copyfile(origin, target / file)
 
         data = DataRef(f"imported:{source or directory}", content, detail or {})

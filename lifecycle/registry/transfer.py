@@ -17,6 +17,8 @@ from lifecycle.registry.manifest import MANIFEST, FileRecord, ModelVersion
 
 KEPT = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+PARTS = ("codec",)
+"""Directories inside a checkpoint that belong to it: a codec, of a model that hears and speaks."""
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 UPSTREAM_CARD = "README.upstream.md"
@@ -57,6 +59,7 @@ def checkpoint_files(directory: Path) -> dict[str, Path]:
         raise LifecycleError(f"cannot import {directory}: it has neither {WEIGHTS} nor {INDEX}")
     _check_weights(present)
     taken = {name: path for name, path in present.items() if _wanted(path)}
+    taken |= {f"{part}/{path.name}": path for part in PARTS for path in sorted((directory / part).glob("*")) if path.is_file() and _wanted(path)}
     if CARD in present and MANIFEST not in present:  # the card of one of our own versions is written anew
         taken[UPSTREAM_CARD] = present[CARD]
     return taken

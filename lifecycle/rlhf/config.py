@@ -73,9 +73,9 @@ class RLHFConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        check_above_zero(self, "pairs_per_prompt", "reward_steps", "reward_batch", "dpo_batch",
-                         "grpo_prompts", "grpo_tokens", "rehearsal_batch", "save_every")  # fmt: skip
-        for name, known in (("rollouts", CHOICES), ("algorithm", ("grpo", "rloo")), ("on_runaway", ("stop", "warn"))):
+        check_above_zero(self, "pairs_per_prompt", "reward_steps", "reward_batch", "reward_lr", "dpo_batch", "dpo_lr", "grpo_lr",
+                         "grpo_prompts", "grpo_temperature", "grpo_tokens", "rehearsal_batch", "save_every")  # fmt: skip
+        for name, known in (("dtype", ("auto", "fp32", "bf16")), ("rollouts", CHOICES), ("algorithm", ("grpo", "rloo")), ("on_runaway", ("stop", "warn"))):
             if (chosen := getattr(self, name)) not in known:
                 raise LifecycleError(f'unknown {name} "{chosen}": choose one of {", ".join(known)}')
         for name, off in (("kl_limit", "is no limit"), ("length_limit", "is no limit"), ("rehearsal_weight", "leaves it out")):

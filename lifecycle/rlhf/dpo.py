@@ -42,7 +42,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         processing_class=tokenizer,
     )
     leave_padding_out(model, *references, dtype=config.dtype)
-    history = trainers.train(trainer, meter)
+    history = trainers.train(trainer, meter, "dpo_lr")
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),
         "pair_accuracy": trainers.last(history, "rewards/accuracies"),

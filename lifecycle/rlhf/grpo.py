@@ -96,7 +96,7 @@ def run(
     references = [] if trainer.ref_model is None else [trainer.ref_model]
     leave_padding_out(model, judge, *references, dtype=config.dtype, temperature=config.grpo_temperature)
     with closing(engine):
-        history = trainers.train(trainer, meter)
+        history = trainers.train(trainer, meter, "grpo_lr")
     watch.restore(model)
     metrics = {
         "verified": mean_of_last(history, "rewards/verifier_reward/mean"),

@@ -58,7 +58,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         optimizers=(MuonAdamW(model, lr=config.reward_lr, matrix_lr=5 * config.reward_lr), None),
     )
     leave_padding_out(model, dtype=config.dtype)
-    history = trainers.train(trainer, meter)
+    history = trainers.train(trainer, meter, "reward_lr")
     measured = trainer.evaluate()
     sure = calibration(margins(model, tokenizer, list(held_out)))
     return trainers.publish(
@@ -83,14 +83,19 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
 
 
 def split(pairs: Dataset) -> tuple[Dataset, Dataset]:
-    """(held out, rest): no prompt is in both, so a score that knows a prompt by heart gains nothing."""
+    """(held out, rest): no prompt is in both, so a score that knows a prompt by heart gains nothing.
+
+    A prompt with more pairs than are to be held out is learnt from, unless there are no others.
+    """
     prompts = [json.dumps(row) for row in pairs["prompt"]]
-    wanted, kept, count = max(1, min(HELD_OUT_PAIRS, len(pairs) // 5)), set(), 0
-    for prompt, pairs_of_it in Counter(prompts).items():
+    wanted, kept, count, pairs_of = max(1, min(HELD_OUT_PAIRS, len(pairs) // 5)), set(), 0, Counter(prompts)
+    for prompt, number in pairs_of.items():
         if count >= wanted:
             break
-        kept.add(prompt)
-        count += pairs_of_it
+        if number <= wanted:
+            kept.add(prompt)
+            count += number
+    kept = kept or {min(pairs_of, key=pairs_of.__getitem__)}
     held_out = [number for number, prompt in enumerate(prompts) if prompt in kept]
     rest = [number for number, prompt in enumerate(prompts) if prompt not in kept]
     return pairs.select(held_out), pairs.select(rest)

@@ -148,7 +148,7 @@ def contrast(towers: TwoTowers, config: SeeConfig, workspace: Path) -> tuple[lis
         return Step(loss, accuracy, shown.parts[..., 0].numel())
 
     steps = -(-config.contrastive_pictures // config.contrastive_batch)
-    pace = replace(_pace(config), lr=config.contrastive_lr, matrix_lr=config.contrastive_matrix_lr)
+    pace = replace(_pace(config), lr=config.contrastive_lr, matrix_lr=config.contrastive_matrix_lr, prefix="contrastive_")
     progress, history = train("contrast", towers, steps, config.contrastive_batch, step_of, pace, workspace)
     return history, _cost(progress)
 

@@ -45,6 +45,8 @@ class Pace:
     """Steps between two checkpoints."""
     decoder: float = 1.0
     """How many times these rates are those of the part that is called `decoder`."""
+    prefix: str = ""
+    """What the names of both rates begin with in the settings."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def train(
             if not math.isfinite(loss) or not math.isfinite(length):
                 raise LifecycleError(
                     f"the loss is {loss} at step {progress.step + 1} of {name}; nothing was published: try a lower rate, for example "
-                    f"--set lr={pace.lr / 3:.1g} --set matrix_lr={pace.matrix_lr / 3:.1g}"
+                    f"--set {pace.prefix}lr={pace.lr / 3:.1g} --set {pace.prefix}matrix_lr={pace.matrix_lr / 3:.1g}"
                 )
             optimizer.step()
             optimizer.zero_grad()

@@ -121,5 +121,6 @@ class Constraints:
 
 def _go_on(mask: bytes, stops: frozenset[int]) -> bytes:
     """No stop token, unless nothing else is allowed: `min_tokens` cannot make a grammar longer than it is."""
-    going_on = int.from_bytes(mask, "little") & ~sum(1 << token for token in stops)
+    known = {token for token in stops if token < 8 * len(mask)}  # whoever asks may name tokens that there are not
+    going_on = int.from_bytes(mask, "little") & ~sum(1 << token for token in known)
     return going_on.to_bytes(len(mask), "little") if going_on else mask

@@ -20,6 +20,8 @@ class EmbedTexts:
 
     def tokens(self, model: ServedModel) -> list[tuple[int, ...]]:
         """Of each text, all within what the model reads. Raises `InvalidRequest` and `ContextLengthExceeded`."""
+        if model.adapter is not None:
+            raise InvalidRequest(f'"{model.name}" is an adapter: ask its base, {model.parent}', param="model")
         if model.embed is None:
             raise InvalidRequest(f"{model.name} makes no embeddings: ask another model", param="model")
         encode = model.tokenizer.encode

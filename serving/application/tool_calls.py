@@ -84,12 +84,14 @@ def parse_call(block: str) -> ToolCall | None:
     try:
         call = json.loads(block, parse_constant=_refuse_constant)
         name, arguments = call["name"], call.get("arguments")
+        arguments = {} if arguments is None else arguments
+        written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)  # 1e999 is read as infinity
+        (written + name).encode()  # half of a surrogate pair is no text
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    arguments = {} if arguments is None else arguments
-    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+    if not name or not isinstance(arguments, dict):
         return None
-    return ToolCall(name, json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(name, written)
 
 
 def _refuse_constant(word: str) -> None:

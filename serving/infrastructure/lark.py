@@ -24,7 +24,10 @@ def lark(constraint: Constraint, special: Mapping[str, int]) -> str:
     if isinstance(constraint, ToolGrammar):
         return "\n".join([HEAD, *_tool_rules(constraint, special)])
     if constraint.kind == "grammar":
-        return any_to_lark(constraint.text)
+        try:
+            return any_to_lark(constraint.text)
+        except Exception as error:  # of a rule that is not there, of brackets too deep: each has another kind
+            raise ValueError(str(error)) from None
     return f"{HEAD}\nstart: {_answer(constraint)}"
 
 

@@ -177,17 +177,18 @@ class Commands:
 
 
 def with_tools(answers: AnswerSettings, fields: ToolFields, param: str) -> AnswerSettings:
-    """Tools and choice go together: whichever is not sent is as it was."""
+    """Tools and choice go together: whichever is not sent is as it was; a tool that is gone is not to be called any more."""
     if fields.tools is None and fields.tool_choice is None:
         return answers
     tools = answers.tools if fields.tools is None else tuple(tool.template() for tool in fields.tools)
-    if fields.tool_choice == "none":
-        return replace(answers, tools=(), forced=None)
+    names = [tool["function"]["name"] for tool in tools]
     try:
-        forced = fields.forced(fields.tool_choice, [tool["function"]["name"] for tool in tools])
+        forced = fields.forced(fields.tool_choice, names)
     except ValueError as error:  # a refusal of pydantic's
         raise InvalidRequest(str(error).replace("{param}", f'"{param}.tool_choice"'), param=f"{param}.tool_choice") from None
-    return replace(answers, tools=tools, forced=forced if fields.tool_choice is not None else answers.forced)
+    if fields.tool_choice is None:
+        return replace(answers, tools=tools, forced=answers.forced if answers.forced in ("", *names) and names else None)
+    return replace(answers, tools=tools, forced=forced, may_call=fields.tool_choice != "none")
 
 
 def rules_of(detection: ServerVad | SemanticVad | None) -> TurnRules | None:

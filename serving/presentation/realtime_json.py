@@ -41,7 +41,7 @@ def session_json(settings: LiveSettings, session_id: str, model: str, turn_detec
         "output_modalities": [answers.modality],
         "instructions": answers.instructions,
         "tools": [{"type": "function", **tool["function"]} for tool in answers.tools],
-        "tool_choice": _tool_choice(answers.forced),
+        "tool_choice": _tool_choice(answers.forced) if answers.may_call else "none",
         "max_output_tokens": answers.max_tokens or "inf",
         "audio": {
             "input": {

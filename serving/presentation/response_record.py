@@ -39,8 +39,9 @@ class ResponseRecord:
         self.status = "in_progress"
         self.output: list[dict[str, Any]] = []
         self.cancelled = False
-        self.characters = len(json.dumps(asked.messages())) + sum(len(source.url) for source in asked.sources())
-        """Of the input: the answer is bounded by the model's context, like the chain of what went before."""
+        own = len(json.dumps(asked.messages())) + sum(len(source.url) for source in asked.sources())
+        self.characters = own + (previous.characters if previous else 0)
+        """Of the input and of all that went before, which is kept with it; the answer is bounded by the model's context."""
         self._asked = asked
         self._previous = previous
         self._error: dict[str, str] | None = None

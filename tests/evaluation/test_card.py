@@ -80,6 +80,7 @@ def test_a_card_finds_its_rows_and_shows_them():
         ({"needless_call": 20}, {"needless_call": 80}, []),
         ({"sums": 0, "reading": 0}, {"sums": 100, "reading": 100}, ["reading", "sums"]),
         ({"sums": 0}, {"reading": 100}, []),  # only what both were asked
+        ({"colour (blank)": 10}, {"colour (blank)": 40}, []),  # whoever guesses less from the question alone is no worse
     ],
 )
 def test_only_what_is_worse_beyond_noise_is_a_regression(new, old, lost):

@@ -27,6 +27,17 @@ def test_a_directory_is_read_in_order_and_some_is_held_out(tmp_path):
     assert text_files(tmp_path)[2].hash != data.hash
 
 
+def test_where_files_end_is_a_part_of_what_they_say(tmp_path):
+    hashes = set()
+    for number, texts in enumerate((["one two"], ["one ", "two"], ["one", " two"])):
+        (place := tmp_path / str(number) / "books").mkdir(parents=True)
+        for at, text in enumerate(texts):
+            (place / f"{at}.txt").write_text(text)
+        (place / "last.txt").write_text("more\n<|endoftext|>\nand more")
+        hashes.add(text_files(place)[2].hash)
+    assert len(hashes) == 3
+
+
 def test_one_file_is_cut_at_document_marks_and_at_paragraphs(tmp_path):
     file = tmp_path / "book.txt"
     paragraphs = [f"{number} " + "word " * 100 for number in range(40)]

@@ -26,6 +26,15 @@ def test_aliased_newest_and_ancestors_stay_the_rest_goes(registry: ModelRegistry
     assert registry.gc(keep=1).versions == ()
 
 
+def test_what_an_alias_goes_back_to_stays(registry: ModelRegistry, write) -> None:
+    for number in range(1, 6):
+        registry.publish("deploy", write)
+        if number in (1, 2, 5):
+            registry.set_alias("production", f"deploy/{number}")
+    registry.gc(keep=1)
+    assert registry.refs() == ["deploy/2", "deploy/5"]
+
+
 def test_numbers_are_never_given_out_twice(registry: ModelRegistry, write) -> None:
     for _ in range(3):
         registry.publish("sft", write)

@@ -49,6 +49,22 @@ def test_out_and_in_again_are_the_same_files(registry: ModelRegistry, write, tmp
     assert back.manifest.files.keys() == made.manifest.files.keys()
 
 
+def test_a_codec_inside_goes_along(registry: ModelRegistry, write, tmp_path: Path) -> None:
+    def speaker(directory: Path, sound: str) -> None:
+        write(directory)
+        (directory / "codec").mkdir()
+        (directory / "codec" / "config.json").write_text(json.dumps({"sound": sound}))
+        (directory / "codec" / "notes.md").write_text("not taken")
+
+    other, back = ModelRegistry(tmp_path / "other"), []
+    for number, sound in enumerate(("a", "b"), start=1):
+        made = registry.publish("speak", lambda directory, sound=sound: speaker(directory, sound))
+        back.append(other.import_directory(registry.export(made.ref, tmp_path / str(number)), "speak"))
+        assert back[-1].manifest.files["codec/config.json"] == made.manifest.files["codec/config.json"]
+        assert "codec/notes.md" not in back[-1].manifest.files and other.verify(back[-1].ref) == []
+    assert [one.ref for one in back] == ["speak/1", "speak/2"], "another codec is another model"
+
+
 def test_export_refuses_what_is_there_and_what_is_damaged(registry: ModelRegistry, write, tmp_path: Path) -> None:
     registry.publish("sft", write)
     (tmp_path / "full").mkdir()

@@ -96,6 +96,15 @@ def test_prompts_that_begin_alike_are_different_prompts(tmp_path):
     assert (len(held_out), len(rest)) == (1, 2)
 
 
+@pytest.mark.parametrize(("pairs_of", "held"), [((1, 9), 1), ((1, 50, 1), 2), ((9, 1), 1), ((5, 5), 5), ((1, 1), 1)])
+def test_most_pairs_are_learnt_from_however_few_prompts_there_are(tmp_path, pairs_of, held):
+    file = tmp_path / "mine.jsonl"
+    rows = [{**pair(prompt), "rejected": [{"role": "assistant", "content": str(n)}]} for prompt, count in zip("abc", pairs_of, strict=False) for n in range(count)]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    held_out, rest = split(pairs.read_file(file)[0])
+    assert (len(held_out), len(rest)) == (held, sum(pairs_of) - held)
+
+
 def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
     registry = ModelRegistry(tmp_path / "registry")
     file = tmp_path / "mine.jsonl"

@@ -101,6 +101,19 @@ def test_a_prompt_that_does_not_fit_is_an_error_and_others_go_on(version):
         assert answers(engine)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dtype": "fp16"}, 'unknown dtype "fp16": choose one of auto, fp32, bf16'),
+        ({"grpo_temperature": 0.0}, "grpo_temperature must be above zero"),
+        ({"dpo_lr": -1.0}, "dpo_lr must be above zero"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_trained(wrong, said):
+    with pytest.raises(LifecycleError, match=said):
+        RLHFConfig(**wrong)
+
+
 def test_who_samples_can_be_chosen(version, monkeypatch):
     with pytest.raises(LifecycleError, match='unknown rollouts "vllm": choose one of auto, engine, generate'):
         RLHFConfig(rollouts="vllm")

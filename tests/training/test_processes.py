@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sft.tiny import Start
 
 from lifecycle import hardware, trainers, versions
@@ -47,7 +48,7 @@ def steps(root: Path, stage: str) -> list[dict]:
     (version,) = registry.versions(stage)
     assert registry.verify(version.ref) == [] and not list((root / ".work").glob("*-*"))
     records = [json.loads(line) for line in (version.path / "training_log.jsonl").read_text().splitlines()]
-    return [record for record in records if "lr" in record]
+    return [record for record in records if {"lr", "learning_rate"} & record.keys()]
 
 
 def alone(root: Path, stage: str, *settings: str) -> list[dict]:
@@ -105,6 +106,21 @@ def test_two_processes_fine_tune_like_one(tmp_path):
     for name in ("one", "two"):
         Start.make(tmp_path / name).model("pretrain")
     assert close(finish(tmp_path / "two", "sft"), alone(tmp_path / "one", "sft"))
+
+
+def test_two_processes_train_with_trl_like_one(tmp_path):
+    for name in ("one", "two"):
+        Start.make(tmp_path / name).model("pretrain")
+    settings = ("method=lora", "dtype=fp32", "batch_rows=4", "lr=0.01")
+    two, one = finish(tmp_path / "two", "sft", *settings), alone(tmp_path / "one", "sft", *settings)
+    for key in ("loss", "grad_norm"):
+        assert two[0][key] == pytest.approx(one[0][key], rel=2e-3)
+    before, one, two = (_weights(tmp_path / name) for name in ("one/pretrain/1", "one/sft/1", "two/sft/1"))
+    assert (two - one).norm() < 0.03 * (one - before).norm()
+
+
+def _weights(directory: Path) -> torch.Tensor:
+    return torch.cat([weight.float().flatten() for _, weight in sorted(load_file(directory / "model.safetensors").items())])
 
 
 def test_two_processes_reinforce_together(tmp_path):

@@ -22,9 +22,16 @@ class AnswerSettings:
     speed: float = 1.0
     format: SoundFormat = field(kw_only=True)
     tools: tuple[dict[str, Any], ...] = ()
+    may_call: bool = True
+    """Whether tools may be called; they stay known while they may not."""
     forced: str | None = None
     parallel: bool = True
     max_tokens: int | None = None
+
+    @property
+    def offered(self) -> tuple[dict[str, Any], ...]:
+        """The tools that may be called."""
+        return self.tools if self.may_call else ()
 
 
 @dataclass(frozen=True, slots=True)

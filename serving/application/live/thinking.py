@@ -124,7 +124,7 @@ class Thinker:
         if answer.over:
             return
         settings = answer.request.settings
-        render = RenderChat(self._fit(messages, settings.tools), list(settings.tools))
+        render = RenderChat(self._fit(messages, settings.offered), list(settings.offered))
         options = Options(max_tokens=settings.max_tokens, ahead=AHEAD if answer.aloud else None)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
         sentences, reason = Sentences(FIRST_WORDS, LEAST_WORDS), None

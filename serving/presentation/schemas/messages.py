@@ -92,6 +92,7 @@ class CalledFunction(Wire):
     def _an_object(cls, arguments: str) -> str:
         try:
             value = json.loads(arguments or "{}")
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

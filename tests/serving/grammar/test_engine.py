@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from engine.support import collect
 
+from serving.application.constraints import _go_on
 from serving.application.engine import EngineLoop
 from serving.bench.schemas import draw
 from serving.composition import ServingConfig
@@ -198,6 +199,8 @@ def test_min_tokens_makes_an_answer_as_long_as_its_grammar_lets_it(engine, token
     grammar = Grammar("regex", "[ab]{1,9}")
     short = {len(collect(engine.submit(one(tokenizer, grammar, seed=seed))).tokens) for seed in range(12)}
     assert min(short) < 6
+    nobodys = frozenset({2**31 - 1})
+    assert _go_on(b"\x07", nobodys) == b"\x07" and _go_on(b"\x07", nobodys | {0}) == b"\x06"
     for seed in range(6):
         answer = collect(engine.submit(one(tokenizer, grammar, seed=seed, min_tokens=6)))
         assert answer.end.reason == "stop" and len(answer.tokens) >= 6

@@ -62,6 +62,10 @@ CHAT = [
         "messages[0].tool_calls[0].function.arguments",
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]},
     ),
+    (
+        "messages[0].tool_calls[0].function.arguments",
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"q": "\\ud83d"}'}}]}]},
+    ),
     ("messages", {"messages": [{"role": "user", "content": "break the template"}]}),
     ("messages", {"messages": [{"role": "user", "content": "x" * 5000}]}),
     ("model", {"model": 5}),

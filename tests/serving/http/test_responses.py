@@ -10,7 +10,7 @@ from scripted_engine import Catalog, scripted_model
 
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
-from serving.presentation.response_record import ResponseShelf
+from serving.presentation.response_record import ResponseRecord, ResponseShelf
 from serving.presentation.state import HttpConfig
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
@@ -175,6 +175,16 @@ class Kept:
 
     def __init__(self, name):
         self.id = name
+
+
+def test_what_went_before_is_kept_with_an_answer_and_counted(scripted):
+    from types import SimpleNamespace
+
+    generation = SimpleNamespace(id="x-0-1")
+    asked = SimpleNamespace(messages=lambda: ["hi"], sources=lambda: [SimpleNamespace(url="d" * 1000)])
+    first = ResponseRecord(asked, generation, None)
+    second = ResponseRecord(asked, generation, first)
+    assert first.characters > 1000 and second.characters == 2 * first.characters
 
 
 def test_the_shelf_forgets_the_oldest_that_are_done():

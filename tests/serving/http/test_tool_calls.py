@@ -59,6 +59,8 @@ def test_what_is_not_a_call_is_refused():
         '{"name": ""}',
         '{"name": "f", "arguments": [1]}',
         '{"name": "f", "arguments": {"x": NaN}}',
+        '{"name": "f", "arguments": {"x": 1e999}}',
+        '{"name": "f", "arguments": {"x": "\\ud83d"}}',
         "[" * 100_000,
     ):
         assert parse_call(block) is None
