@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from serving.application.ports import TokenizerPort
 from serving.application.stop import overlap
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_QUOTES = re.compile(r'\\.|"', re.DOTALL)
+"""Where JSON's strings begin and end, and what is escaped in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class ToolCallParser:
     """Splits an answer into plain text and tool calls, the same for every chunking.
 
     A call comes out whole, because only the closing marker tells whether its JSON is sound; what is not a sound
-    call comes out as the plain text it is. White space around calls is layout and is dropped.
+    call comes out as the plain text it is. A closing marker inside one of the call's strings is what somebody wants to say, unless the
+    string never ends. White space around calls is layout and is dropped.
     """
 
     def __init__(self) -> None:
@@ -37,7 +41,7 @@ class ToolCallParser:
     def push(self, text: str) -> Iterator[str | ToolCall]:
         """What `text` completes, in order."""
         self._held += text
-        while (at := self._held.find(CLOSE if self._inside else OPEN)) >= 0:
+        while (at := self._end() if self._inside else self._held.find(OPEN)) >= 0:
             before = self._held[:at]
             if self._inside:
                 self._held = self._held[at + len(CLOSE) :]
@@ -51,13 +55,25 @@ class ToolCallParser:
             safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
             yield from self._plain(safe)
 
-    def flush(self) -> Iterator[str]:
+    def flush(self) -> Iterator[str | ToolCall]:
         """The rest, once the answer has ended: a call cut short is plain text."""
+        while self._inside and CLOSE in self._held:  # in a string without an end
+            block, _, rest = self._held.partition(CLOSE)
+            self._held, self._inside = "", False
+            yield from self._close(block)
+            yield from self.push(rest)
         rest = (OPEN if self._inside else "") + self._held
         self._held, self._inside = "", False
         yield from self._plain(rest)
         if self._layout and not self.calls:
             yield self._layout
+
+    def _end(self) -> int:
+        """Where the call ends that has begun; -1: not yet."""
+        first = at = self._held.find(CLOSE)
+        while at >= 0 and _QUOTES.findall(self._held[:at]).count('"') % 2:
+            at = self._held.find(CLOSE, at + 1)
+        return at if at < 0 or parse_call(self._held[:at]) else first
 
     def _close(self, block: str) -> Iterator[str | ToolCall]:
         call = parse_call(block)

@@ -1,6 +1,7 @@
 """Embeddings: the mean of the last hidden states, the same alone and in a batch, as floats and as base64."""
 
 import math
+from types import SimpleNamespace
 
 import httpx
 import openai
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from lifecycle.model.loading import load_causal_lm
+from serving.application.embedding import EmbedTexts
+from serving.domain.errors import InvalidRequest
 from serving.infrastructure import embedder
 
 TEXTS = ["the quick brown fox", "the", "jumps over the lazy dog. " * 20]
@@ -27,6 +30,12 @@ def test_a_vector_is_the_mean_of_the_hidden_states(client, registry, catalog):
         expected = model.model(tokens).last_hidden_state[0].mean(0)
     assert got == pytest.approx((expected / expected.norm()).tolist(), abs=1e-5)
     assert math.hypot(*got) == pytest.approx(1)
+
+
+def test_an_adapter_has_no_vectors_of_its_own():
+    pirate = SimpleNamespace(name="pirate", adapter="pirate#1", parent="tiny", embed=lambda texts: texts)
+    with pytest.raises(InvalidRequest, match='"pirate" is an adapter: ask its base, tiny'):
+        EmbedTexts(["ahoy"]).tokens(pirate)
 
 
 def test_batched_is_alone_in_every_form(client, monkeypatch):

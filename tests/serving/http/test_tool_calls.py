@@ -9,8 +9,9 @@ from scripted_engine import ByteTokenizer, chunked
 from serving.application.tool_calls import CLOSE, OPEN, MarkerDetokenizer, ToolCall, ToolCallParser, parse_call
 
 CALL = OPEN + '{"name": "add", "arguments": {"a": 1, "b": "é"}}' + CLOSE
+SAYS_SO = OPEN + '{"name": "send", "arguments": {"text": "end it with \\"</tool_call>\\", please"}}' + CLOSE
 PIECES = st.lists(
-    st.sampled_from([CALL, OPEN, CLOSE, "text ", "\n", "<", "tool_", OPEN + "{broken}" + CLOSE, OPEN + "[]" + CLOSE]),
+    st.sampled_from([CALL, OPEN, CLOSE, "text ", "\n", "<", "tool_", OPEN + "{broken}" + CLOSE, OPEN + "[]" + CLOSE, OPEN + '{"open' + CLOSE, SAYS_SO]),
     max_size=8,
 )
 
@@ -37,6 +38,18 @@ def test_a_call_becomes_a_name_and_json_arguments():
     text, calls = parse(["Let me see.\n" + CALL + "\n" + CALL + "\n"])
     assert text == "Let me see."
     assert calls == [ToolCall("add", '{"a": 1, "b": "é"}')] * 2
+
+
+def test_a_string_may_hold_the_marker_that_ends_a_call():
+    (call,) = parse([SAYS_SO])[1]
+    assert json.loads(call.arguments) == {"text": 'end it with "</tool_call>", please'}
+    assert parse([SAYS_SO, CALL])[1] == [call, ToolCall("add", '{"a": 1, "b": "é"}')]
+
+
+def test_a_string_without_an_end_costs_no_other_call():
+    broken = OPEN + '{"name": "add' + CLOSE
+    text, calls = parse([broken + "\n" + CALL + "\n" + broken])
+    assert calls == [ToolCall("add", '{"a": 1, "b": "é"}')] and text.count("add") == 2
 
 
 def test_a_broken_call_is_plain_text():
