@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -23,6 +25,10 @@ from serving.presentation.state import ServerState
 from serving.presentation.streaming import ClientGone, event_stream, follow, raise_failure, stream_response
 
 log = logging.getLogger(__name__)
+
+CHATS_WORDS = {"max_tokens": "max_output_tokens", "messages": "input"}
+TOOL = re.compile(r"^(tools\[\d+\])\.function\.")
+"""Fields of a chat that are called otherwise here."""
 
 
 def responses_blueprint(state: ServerState) -> Blueprint:
@@ -70,7 +76,8 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     tenant = state.tenant(request)
     with large_body(state, request):
         asked, previous, command = _understood(state, shelf, tenant)
-    generation = state.start(partial(command.start, kind="resp"), asked.model)
+    with in_its_own_words():
+        generation = state.start(partial(command.start, kind="resp"), asked.model)
     del command
     record = ResponseRecord(asked, generation, previous)
     if asked.store:
@@ -99,6 +106,17 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     if error := fill(record, peer, meter, state):
         raise error
     return jsonify(record.json())
+
+
+@contextmanager
+def in_its_own_words() -> Iterator[None]:
+    """What is refused is called what this request calls it, and not what a chat would."""
+    try:
+        yield
+    except InvalidRequest as error:
+        error.param = error.param and TOOL.sub(r"\1.", CHATS_WORDS.get(error.param, error.param))
+        error.message = error.message.replace("max_tokens", "max_output_tokens")
+        raise
 
 
 def _understood(

@@ -212,6 +212,8 @@ BAD = [
     ("input[0].arguments", {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]}),
     ("input[0].call_id", {"input": [{"type": "function_call_output", "output": "x"}]}),
     ("max_output_tokens", {"max_output_tokens": 0}),
+    ("max_output_tokens", {"max_output_tokens": 1_000_000}),
+    ("input", {"input": "x" * 100_000}),
     ("background", {"background": True, "store": False}),
     ("background", {"background": True, "stream": True}),
     ("stream_options", {"stream_options": {}}),

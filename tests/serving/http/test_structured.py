@@ -228,3 +228,10 @@ def test_a_grammar_that_costs_too_much_is_refused_in_time(client):
             assert answer.choices[0].finish_reason in ("length", "stop")
         except openai.BadRequestError as error:
             assert error.code in ("invalid_grammar", "grammar_too_complex")
+
+
+def test_a_response_names_its_own_field(client):
+    broken = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": {"uniqueItems": True}}}, "strict": False}
+    with pytest.raises(openai.BadRequestError, match="uniqueItems") as refused:
+        client.responses.create(model="tiny", input="x", tools=[broken])
+    assert refused.value.param == "tools[0].parameters"
