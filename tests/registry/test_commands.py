@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,9 +100,11 @@ def test_verify_fails_and_names_the_file(shelf: ModelRegistry) -> None:
 
 
 def test_gc_and_export_and_import(shelf: ModelRegistry, tmp_path: Path) -> None:
+    latest = shelf.publish("sft", lambda place: shutil.copytree(shelf.resolve("sft/2").path, place, dirs_exist_ok=True))
     shelf.set_alias("production", "sft/2")
-    assert models("gc", "--keep", "1", "--dry-run").output.startswith("sft/1 ") and len(shelf.refs()) == 3
-    assert "freed" in models("gc", "--keep", "1").output and len(shelf.refs()) == 2
+    shelf.set_alias("production", latest.ref)
+    assert models("gc", "--keep", "1", "--dry-run").output.startswith("sft/1 ") and len(shelf.refs()) == 4
+    assert "freed" in models("gc", "--keep", "1").output and "sft/2" in shelf.refs() and len(shelf.refs()) == 3
     models("export", "production", str(tmp_path / "out"))
     assert "imported as copy/1" in models("import", str(tmp_path / "out"), "--name", "copy").output
 

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import stat
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -213,3 +215,14 @@ def test_of_two_that_do_the_same_work_at_once_the_first_publishes(registry):
     late = registry.publish("sft", slower, fingerprint="a" * 64)
     assert late.ref == "sft/1" and (late.path / "weights").read_text() == "first"
     assert [version.ref for version in registry.versions("sft")] == ["sft/1", "sft/2"]
+
+
+def test_one_process_at_a_time_works_in_a_workspace(registry):
+    work = f"from lifecycle.registry import ModelRegistry as R; R({str(registry.root)!r}).workspace('sft', 'a' * 64); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(LifecycleError, match="another process is doing this very work"):
+            registry.workspace("sft", "a" * 64)
+        registry.workspace("sft", "b" * 64)
+        other.kill()
+    assert registry.workspace("sft", "a" * 64) == registry.workspace("sft", "a" * 64)
