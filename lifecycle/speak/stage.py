@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +21,7 @@ from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.model.widening import fitted
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
+from lifecycle.registry.files import hash_file
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.speak import data as speech
 from lifecycle.speak.codec import CODES, blocks, lloyd, padded, voiced
@@ -102,15 +105,21 @@ def codec_of(config: SpeakConfig, registry: ModelRegistry, preset: str | None = 
 
 def take_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None) -> ModelVersion:
     """A neural codec of a directory or the hub, as it is."""
-    told = {"codec": config.codec, "codebooks": config.codebooks}
-    work = fingerprint(CODEC, told, [], None)
+    told, data = {"codec": config.codec, "codebooks": config.codebooks}, held_by(Path(config.codec))
+    work = fingerprint(CODEC, told, [], data)
     if (published := registry.find(CODEC, work)) is not None:
         return published
     codec = NeuralCodec.load(config.codec, config.codebooks)
     return registry.publish(
-        CODEC, codec.save, config=told, preset=preset, fingerprint=work,
+        CODEC, codec.save, config=told, preset=preset, data=data, fingerprint=work,
         card=f"{config.codec}: {1 / codec.seconds:g} codes a second, of {codec.books} codebooks with {codec.size} entries each.",
     )
+
+
+def held_by(directory: Path) -> DataRef | None:
+    """The files of a directory, as they are now; None for what is none, but a name on the hub."""
+    files = {path.name: hash_file(path).sha256 for path in sorted(directory.iterdir()) if path.is_file()} if directory.is_dir() else {}
+    return DataRef(f"directory:{directory.name}", hashlib.sha256(json.dumps(files).encode()).hexdigest()) if files else None
 
 
 def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None = None) -> ModelVersion:

@@ -17,6 +17,7 @@ from lifecycle.speak import SpeakConfig, run
 from lifecycle.speak.codecs import load_codec
 from lifecycle.speak.neural import NeuralCodec, at_rate
 from lifecycle.speak.speaker import Speaker
+from lifecycle.speak.stage import held_by
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.speech import ANSWERER, recordings
 
@@ -135,6 +136,14 @@ def test_what_cannot_be_used_says_why(directory, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(LifecycleError, match="type llama"):
         NeuralCodec.load(tmp_path, 2)
+
+
+def test_a_codec_that_has_changed_is_another_one(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = held_by(tmp_path)
+    assert held_by(tmp_path) == before and held_by(Path("kyutai/mimi")) is None
+    (tmp_path / "config.json").write_text("{ }")
+    assert held_by(tmp_path).hash != before.hash
 
 
 def test_a_language_model_learns_to_speak_with_it_and_is_served(start, directory, codec, sounds):
