@@ -72,9 +72,9 @@ def pressing_ctrl_c(monkeypatch, step: int):
 
     train = trainers.train
 
-    def interrupted(trainer, meter):
+    def interrupted(trainer, *told):
         trainer.add_callback(PressCtrlC(step))
-        return train(trainer, meter)
+        return train(trainer, *told)
 
     monkeypatch.setattr(trainers, "train", interrupted)
 

@@ -43,7 +43,7 @@ def seeing(tmp_path_factory):
 def looking(open_page, seeing):
     page = open_page(seeing.url)
     page.wait_for_selector("#attachments label")
-    change(page, max_tokens=4)
+    change(page, max_tokens=4, temperature=0)
     return page
 
 
