@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results import markdown, show_in_readme
+from results import FIRST, markdown, of_preset, show_in_readme
 
 from lifecycle.world.config import PRESETS
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 IMAGES = ROOT / "docs" / "images"
-FIRST = "tiny"
-"""The preset whose whole card the README shows."""
 LORA = " (LoRA)"
 SAMPLES = 2
 """Tasks of each skill of which the answers are shown side by side."""
@@ -43,7 +41,7 @@ POINTS = 120
 
 def name(preset: str) -> str:
     """Of a preset's files."""
-    return "report_card" if preset == FIRST else f"report_card_{preset}"
+    return of_preset("report_card", preset)
 
 
 def measure(registry: ModelRegistry, preset: str, limit: int | None = None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from serving.bench.report import machine
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
+FIRST = "tiny"
+"""The preset that everybody begins with, and whose whole report card the README shows."""
 BUILD = HERE.parent / "build" / "benchmarks"
 """Models and recordings; not under version control."""
 
@@ -46,6 +48,11 @@ def show_in_readme(subject: str, script: str, text: str) -> None:
 def markers(subject: str, script: str) -> tuple[str, str]:
     """Where in the README a table begins, and where it ends."""
     return f"<!-- {subject}: written by benchmarks/{script}.py -->", f"<!-- end of {subject} -->"
+
+
+def of_preset(benchmark: str, preset: str) -> str:
+    """What the files of a benchmark are called that is made of every preset by itself."""
+    return benchmark if preset == FIRST else f"{benchmark}_{preset}"
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:

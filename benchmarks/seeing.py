@@ -29,16 +29,16 @@ from pathlib import Path
 
 import openai
 from PIL import Image, ImageDraw
-from results import HERE, markdown, publish, show_in_readme
+from results import HERE, markdown, of_preset, publish, show_in_readme
 
-from lifecycle.evaluation.card import report, seeing_rows
+from lifecycle.evaluation.card import BLANK, report, seeing_rows
 from lifecycle.evaluation.seeing import SeeingAnswerer
 from lifecycle.evaluation.sights import Sight, load
 from lifecycle.registry import ModelRegistry
+from lifecycle.see.config import PRESETS
 from lifecycle.world.sights import SKILLS, correct
 from lifecycle.world.sights.films import encode
 
-PRESETS = ("tiny", "laptop", "gpu")
 SHEET = Path(__file__).parents[1] / "docs" / "images" / "seeing.webp"
 SIDE, LINES = 160, 62  # pixels of a picture in the sheet, and of what is said under it
 A_SKILL = 2  # pictures of it in the sheet
@@ -59,12 +59,12 @@ def main(ref: str = "see@latest") -> None:
             "set": name,
             "with the picture": percent(row.value),
             "95%": f"{row.low:.0%} to {row.high:.0%}",
-            "with a grey one": percent(rows[f"{name} (blank)"].value),
+            "with a grey one": percent(rows[name + BLANK].value),
             "chance": percent(row.chance),
             "tasks": row.n,
         }
         for name, row in rows.items()
-        if not name.endswith("(blank)")
+        if not name.endswith(BLANK)
     ]
     skills = list(report([parent], limit=1).skills())
     card = report([parent, version], skills=skills)
@@ -80,20 +80,15 @@ def main(ref: str = "see@latest") -> None:
     streamed = streamed_shares(registry, version.ref)
     table += f"\nAsked by the official OpenAI client, the answers streamed:\n\n{markdown(streamed)}\n"
     figures = {"sights": sights, "texts": texts, "streamed": streamed, "cpu_seconds": cost, "config": version.manifest.config}
-    publish("seeing", figures, f"Learning to see: `{version.manifest.preset}`", table, HERE / f"{name(version.manifest.preset)}.json")
+    publish("seeing", figures, f"Learning to see: `{version.manifest.preset}`", table, HERE / f"{of_preset('seeing', version.manifest.preset)}.json")
     show_in_readme("seeing", "seeing", f"{markdown(side_by_side())}\n")
     tasks = [task for skill in SKILLS for task in load(skill, A_SKILL)]
     answered(tasks, SeeingAnswerer(version.path).answer(tasks)).save(SHEET, quality=80, method=6)
 
 
-def name(preset: str) -> str:
-    """Of a preset's files."""
-    return "seeing" if preset == PRESETS[0] else f"seeing_{preset}"
-
-
 def side_by_side() -> list[dict[str, str]]:
     """The sets, what each preset that was measured reaches in them, what the last of them knows without looking, and what guessing reaches."""
-    files = {preset: HERE / f"{name(preset)}.json" for preset in PRESETS}
+    files = {preset: HERE / f"{of_preset('seeing', preset)}.json" for preset in PRESETS}
     measured = {preset: {row["set"]: row for row in json.loads(file.read_text())["sights"]} for preset, file in files.items() if file.exists()}
     last = list(measured.values())[-1]
     return [

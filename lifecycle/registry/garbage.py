@@ -55,9 +55,9 @@ def _all(root: Path) -> Iterator[ModelVersion]:
 
 def _needed(root: Path, versions: Mapping[str, ModelVersion], keep: int) -> set[str]:
     newest = [f"{name}/{number}" for name, found in numbers(root).items() for number in found[-keep:]]
-    moves = read_moves(root)
-    aliased = [ref for alias in {move.alias for move in moves} for ref in (previous(moves, alias), read_aliases(root)[alias]) if ref]
-    waiting = [*newest, *aliased, *held_refs(root)]
+    moves, aliases = read_moves(root), read_aliases(root)
+    before = [ref for alias in aliases if (ref := previous(moves, alias))]
+    waiting = [*newest, *aliases.values(), *before, *held_refs(root)]
     needed: set[str] = set()
     while waiting:
         ref = waiting.pop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from copy import deepcopy
 from pathlib import Path
@@ -21,7 +19,7 @@ from lifecycle.model.directory import CODEC_DIRECTORY
 from lifecycle.model.tokenizer import load_tokenizer
 from lifecycle.model.widening import fitted
 from lifecycle.registry import DataRef, ModelRegistry, ModelVersion, fingerprint
-from lifecycle.registry.files import hash_file
+from lifecycle.registry.transfer import content_hash, hash_files
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.speak import data as speech
 from lifecycle.speak.codec import CODES, blocks, lloyd, padded, voiced
@@ -118,8 +116,8 @@ def take_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None)
 
 def held_by(directory: Path) -> DataRef | None:
     """The files of a directory, as they are now; None for what is none, but a name on the hub."""
-    files = {path.name: hash_file(path).sha256 for path in sorted(directory.iterdir()) if path.is_file()} if directory.is_dir() else {}
-    return DataRef(f"directory:{directory.name}", hashlib.sha256(json.dumps(files).encode()).hexdigest()) if files else None
+    files = {path.name: path for path in directory.iterdir() if path.is_file()} if directory.is_dir() else {}
+    return DataRef(f"directory:{directory.name}", content_hash(hash_files(files))) if files else None
 
 
 def train_codec(config: SpeakConfig, registry: ModelRegistry, preset: str | None = None) -> ModelVersion:

@@ -73,7 +73,7 @@ class ToolCallParser:
         first = at = self._held.find(CLOSE)
         while at >= 0 and _QUOTES.findall(self._held[:at]).count('"') % 2:
             at = self._held.find(CLOSE, at + 1)
-        return at if at < 0 or parse_call(self._held[:at]) else first
+        return at if at in (-1, first) or parse_call(self._held[:at]) else first
 
     def _close(self, block: str) -> Iterator[str | ToolCall]:
         call = parse_call(block)

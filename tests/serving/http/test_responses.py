@@ -2,6 +2,7 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import httpx
 import openai
@@ -177,9 +178,7 @@ class Kept:
         self.id = name
 
 
-def test_what_went_before_is_kept_with_an_answer_and_counted(scripted):
-    from types import SimpleNamespace
-
+def test_what_went_before_is_kept_with_an_answer_and_counted():
     generation = SimpleNamespace(id="x-0-1")
     asked = SimpleNamespace(messages=lambda: ["hi"], sources=lambda: [SimpleNamespace(url="d" * 1000)])
     first = ResponseRecord(asked, generation, None)
