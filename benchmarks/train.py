@@ -87,7 +87,7 @@ class Task:
 def make_tasks(shape: str, directory: Path) -> dict[str, Task]:
     """Both stages' data, cut to `TOKENS`."""
     config = SHAPES[shape]
-    texts = [one.text for one in documents(4000, 5, random.Random(0))]
+    texts = [one.text for one in documents(WorldConfig(documents=4000, max_sentences=5), random.Random(0))]
     random.Random(1).shuffle(texts)
     conversations, _ = sft_conversations(WorldConfig(conversations=1500))
     tokenizer = train_tokenizer(texts, config.vocab_size)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from results import markdown, publish
 
@@ -17,14 +17,14 @@ from lifecycle.world.corpus import documents
 from lifecycle.world.quality import measure
 
 COUNT = 5000
-SENTENCES = PRESETS["tiny"].max_sentences
+WORLD = replace(PRESETS["tiny"], documents=COUNT, conversations=COUNT)
 
 
 def main() -> None:
     rng = random.Random(0)
     found = {
-        "pretraining documents": measure([one.text for one in documents(COUNT, SENTENCES, rng)]),
-        "SFT conversations": measure([spoken(one) for one in conversations(COUNT, SENTENCES, rng)]),
+        "pretraining documents": measure([one.text for one in documents(WORLD, rng)]),
+        "SFT conversations": measure([spoken(one) for one in conversations(WORLD, rng)]),
     }
     rows = [{"text": name, **asdict(quality)} for name, quality in found.items()]
     shown = [{name.replace("_", " "): round(value, 4) if isinstance(value, float) else value for name, value in row.items()} for row in rows]

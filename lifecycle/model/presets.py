@@ -124,7 +124,7 @@ class ModelConfig:
 PRESETS = {
     "tiny": ModelConfig(),
     "laptop": ModelConfig(
-        vocab_size=4096,
+        vocab_size=2304,
         hidden_size=256,
         num_layers=8,
         num_heads=8,

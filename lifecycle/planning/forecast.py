@@ -7,7 +7,7 @@ import math
 import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lifecycle.model.presets import ModelConfig
@@ -96,7 +96,7 @@ def tokens_per_conversation(world: WorldConfig) -> float:
     """Mean length, judged by the characters of a few."""
     from lifecycle.world.conversations import conversations
 
-    drawn = conversations(min(SAMPLED, world.conversations), world.max_sentences, random.Random(f"plan {world.seed}"))
+    drawn = conversations(replace(world, conversations=min(SAMPLED, world.conversations)), random.Random(f"plan {world.seed}"))
     return statistics.fmean(_tokens(one["messages"], one["tools"]) for one in drawn)
 
 

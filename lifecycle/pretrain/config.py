@@ -93,7 +93,7 @@ PRESETS = {
     "tiny": PretrainConfig(),
     "laptop": PretrainConfig(
         model=MODEL_PRESETS["laptop"],
-        tokens=11_000_000,
+        tokens=15_000_000,
         batch_tokens=2048,
         lr=4e-3,
     ),

@@ -91,7 +91,7 @@ class RLHFConfig:
 
 PRESETS = {
     "tiny": RLHFConfig(),
-    "laptop": RLHFConfig(dpo_steps=120, grpo_steps=60, reward_lr=5e-4, dpo_lr=2e-4),
+    "laptop": RLHFConfig(dpo_steps=120, grpo_steps=110, reward_lr=5e-4, dpo_lr=2e-4, rehearsal_weight=0.1),
     "gpu": RLHFConfig(reward_steps=500, reward_batch=32, dpo_steps=500, grpo_steps=500, reward_lr=1e-5, dpo_lr=1e-6, grpo_lr=1e-6),
     "cluster": RLHFConfig(
         reward_steps=500, reward_batch=64, dpo_steps=500, dpo_batch=64, grpo_steps=500, grpo_prompts=64, reward_lr=1e-5, dpo_lr=5e-7, grpo_lr=5e-7

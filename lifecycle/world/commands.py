@@ -39,12 +39,13 @@ def world(kind: str, count: int, sentences: int, seed: int, split: str, to: Path
         _show(kind, count, seed, split, to)
         return
     from lifecycle.world import conversations, corpus, preferences, tasks
+    from lifecycle.world.config import WorldConfig
 
     rng = random.Random(seed)
     if kind == "documents":
-        samples = [one.text for one in corpus.documents(count, sentences, rng)]
+        samples = [one.text for one in corpus.documents(WorldConfig(documents=count, max_sentences=sentences), rng)]
     elif kind == "conversations":
-        samples = list(conversations.conversations(count, sentences, rng))
+        samples = list(conversations.conversations(WorldConfig(conversations=count, max_sentences=sentences), rng))
     elif kind == "preferences":
         samples = list(preferences.pairs(count, sentences, rng))
     else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from lifecycle.world.dialogue import draw_dialogue
 from lifecycle.world.extraction import draw_extraction
 from lifecycle.world.knowledge import facts
 from lifecycle.world.narration import narrate
-from lifecycle.world.questions import add_unanswerable, ask, statements
+from lifecycle.world.questions import Question, add_unanswerable, ask, deep_first, statements
 from lifecycle.world.smalltalk import GREETINGS, draw_wish
 from lifecycle.world.stories import Story, introduce, write_story
 from lifecycle.world.tools import call_json, draw_tool_use
@@ -36,6 +37,8 @@ two is meant is learnt where little but that can be learnt: whoever begins with 
 the right kind, and goes no further."""
 NOT_INTRODUCED = 1
 """Questions, on average, about what an introduction does not tell: whoever never hears that something is not told does not learn it later."""
+MOST_ASKED, MOST_FACTS = 8, 12
+"""Questions to a story, and facts about one."""
 SHORTEST = 4
 """Sentences of the shortest story about which questions are asked afterwards."""
 SHARES = {
@@ -69,7 +72,7 @@ def pretraining_corpus(config: WorldConfig) -> tuple[Dataset, Dataset, DataRef]:
     Validation draws from another stream of random numbers; skills are measured on held-out combinations instead.
     """
     train, validation = (
-        list(documents(count, config.max_sentences, random.Random(f"{name} {config.seed}"), config.unanswerable))
+        list(documents(dataclasses.replace(config, documents=count), random.Random(f"{name} {config.seed}")))
         for name, count in (("pretrain", config.documents), ("validation", VALIDATION_DOCUMENTS))
     )
     name = f"world/pretrain?seed={config.seed}&documents={config.documents}"
@@ -93,23 +96,26 @@ def content_hash(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def documents(count: int, max_sentences: int, rng: random.Random, unanswerable: int = WorldConfig.unanswerable) -> Iterator[Document]:
-    """`count` documents, in an order that teaches; `unanswerable` as in `WorldConfig`.
+def documents(config: WorldConfig, rng: random.Random) -> Iterator[Document]:
+    """`config.documents` of them, in an order that teaches.
 
     People are introduced first, sums are most frequent right after that, a question stands beside its answer, and answers alone
     are learnt at first: looking up in context is learnt from text that is dense in it.
     """
-    for number in range(count):
-        told = number / count
+    introduced = dataclasses.replace(config, unanswerable=min(config.unanswerable, NOT_INTRODUCED))
+    for number in range(config.documents):
+        told = number / config.documents
         if told < INTRODUCTIONS:
-            yield _with_questions(introduce(rng), min(unanswerable, NOT_INTRODUCED), rng)
+            yield _questions(introduce(rng), introduced, rng)
             continue
-        document = _document(_kind((told - INTRODUCTIONS) / (1 - INTRODUCTIONS), rng), max_sentences, unanswerable, rng)
+        document = _document(_kind((told - INTRODUCTIONS) / (1 - INTRODUCTIONS), config.facts, rng), config, rng)
         yield document if told < ANSWERS_ALONE else Document(document.text)
 
 
-def _kind(told: float, rng: random.Random) -> str:
+def _kind(told: float, facts: float, rng: random.Random) -> str:
     """What the next document is, when the part `told` of all that follow the introductions is there."""
+    if facts and rng.random() < facts:
+        return "facts"
     sums = max(SHARES["sums"], SUMS_AT_FIRST - 2 * told * (SUMS_AT_FIRST - SHARES["sums"]))
     if rng.random() < sums:
         return "sums"
@@ -139,14 +145,15 @@ def _exchanges(pairs: Iterable[tuple[str, str]], *before: str) -> Document:
     return _lines(*lines)
 
 
-def _document(kind: str, longest: int, unanswerable: int, rng: random.Random) -> Document:
+def _document(kind: str, config: WorldConfig, rng: random.Random) -> Document:
+    longest = config.max_sentences
     if kind in WITHOUT_STORY:
         return WITHOUT_STORY[kind](rng)
     if kind == "request":
         assignment = assign(rng, constrained=rng.random() < 0.6)
         return _exchanges([(assignment.request, assignment.fulfil(rng, max(3, longest)).text)])
     story = write_story(rng, rng.randint(min(SHORTEST, longest), longest))
-    return _with_questions(story, unanswerable, rng) if kind == "questions" else ABOUT_A_STORY[kind](story, rng)
+    return ABOUT_A_STORY[kind](story, config, rng)
 
 
 def _sums(rng: random.Random) -> Document:
@@ -196,21 +203,41 @@ def _extraction(rng: random.Random) -> Document:
     return _exchanges((one.request, one.answer) for one in some)
 
 
-def _retelling(story: Story, rng: random.Random) -> Document:
+def _retelling(story: Story, config: WorldConfig, rng: random.Random) -> Document:
     """The same story in other words, and with the names of those whom it calls "he" or "she"."""
     return _lines((story.text, True), (narrate(list(story.events), rng, pronouns=0), False))
 
 
-def _summary(story: Story, rng: random.Random) -> Document:
+def _facts(story: Story, config: WorldConfig, rng: random.Random) -> Document:
+    """The story, and the answers to all questions about it, without these: twice as many look-ups in as much text.
+
+    An answer begins with what it is about, and is to be learnt from its first word that has to be looked up. Numbers are left to
+    questions: what they are of comes after them.
+    """
+    text, given = story.text, [(0, len(story.text) + 1)]
+    facts = [question for question in _looked_up(ask(story, rng), story) if question.kind != "how many"]
+    for fact in deep_first(facts, config.deep, rng)[:MOST_FACTS]:
+        text += "\n"
+        given.append((len(text), len(text) + len(fact.about)))
+        text += fact.answer
+    return Document(text, tuple(given))
+
+
+def _summary(story: Story, config: WorldConfig, rng: random.Random) -> Document:
     """The story, and how the world stands after it."""
     return _lines((story.text, True), (" ".join(statements(story.world)), False))
 
 
-def _with_questions(story: Story, unanswerable: int, rng: random.Random) -> Document:
+def _looked_up(questions: Sequence[Question], story: Story) -> list[Question]:
+    """Those whose answer is not the story's only word of the right kind."""
+    return [question for question in questions if question.guess(story.text) < 1]
+
+
+def _questions(story: Story, config: WorldConfig, rng: random.Random) -> Document:
     """The story, and questions whose answer is not its only word of the right kind: one has to look, not only to copy."""
     every = ask(story, rng)
-    asked = [question for question in every if question.guess(story.text) < 1][:8] or every[:1]
-    add_unanswerable(asked, story, rng.randint(0, 2 * unanswerable), rng)
+    asked = deep_first(_looked_up(every, story), config.deep, rng)[:MOST_ASKED] or every[:1]
+    add_unanswerable(asked, story, rng.randint(0, 2 * config.unanswerable), rng)
     return _exchanges(((question.text, question.answer) for question in asked), story.text)
 
 
@@ -222,7 +249,9 @@ WITHOUT_STORY: dict[str, Callable[[random.Random], Document]] = {
     "dialogue": _dialogue,
     "extraction": _extraction,
 }
-ABOUT_A_STORY: dict[str, Callable[[Story, random.Random], Document]] = {
+ABOUT_A_STORY: dict[str, Callable[[Story, WorldConfig, random.Random], Document]] = {
+    "questions": _questions,
+    "facts": _facts,
     "summary": _summary,
     "retelling": _retelling,
 }

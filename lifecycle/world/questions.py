@@ -59,6 +59,8 @@ EMPTY_HANDS = "I think {person} has {key}."
 NO_SUCH_THING = "The {thing} does not come up in the story, so I don't know."
 NO_SUCH_PERSON = "I think {person} does not come up in the story, so I don't know."
 NO_SUCH_GOODS = "I think {person} has no {goods} in the story, so I don't know."
+DEEP = frozenset(("what has", "who with", "how many", "before place", "before holder"))
+"""Kinds that take more than one look: whoever gave a thing away is still told to have had it, and who left a place to have been there."""
 LEADS = ("", "Tell me, ", "Please say, ", "Do you know, ", "Can you say, ")
 
 
@@ -71,6 +73,8 @@ class Question:
     answer: str
     key: str
     rivals: tuple[str, ...]
+    about: str = ""
+    """How the answer begins: with what is asked about, up to the first word that has to be looked up."""
 
     def guess(self, text: str) -> float:
         """What picking one of the text's words of the right class at random would reach."""
@@ -83,21 +87,36 @@ def ask(story: Story, rng: random.Random, *, held_out: bool = False) -> list[Que
     for kind, key, every, words in _answered(story):
         said = {key, *words.values()}
         rivals = tuple(rival for rival in every if rival not in said)
-        found.append(Question(kind, _phrase(kind, words, rng, held_out), say(kind, key, words), key, rivals))
+        about = _LOOKED_UP.split(_template(kind, key, words))[0].format(**words)
+        found.append(Question(kind, _phrase(kind, words, rng, held_out), say(kind, key, words), key, rivals, about))
     rng.shuffle(found)
     return found
 
 
+def deep_first(questions: Sequence[Question], weight: int, rng: random.Random) -> list[Question]:
+    """The questions in a new random order, in which a deep one is `weight` times as likely to come next as another; for 1 as they are.
+
+    Efraimidis and Spirakis (2006): sorted by u^(1/weight), with a random u of each.
+    """
+    if weight == 1:
+        return list(questions)
+    return sorted(questions, key=lambda question: rng.random() ** (1 / weight if question.kind in DEEP else 1), reverse=True)
+
+
 def say(kind: str, key: str, words: Mapping[str, str]) -> str:
     """The answer to a question of this kind about these words, of which `key` is the right one."""
-    template = ANSWERS[kind]
+    return _template(kind, key, words).format(key=key, **words)
+
+
+_LOOKED_UP = re.compile(r"(?: the)? \{(?:key|holder)\}")
+
+
+def _template(kind: str, key: str, words: Mapping[str, str]) -> str:
     if kind == "where thing" and words.get("holder"):  # two steps, and the answer says both
-        template = HELD_SOMEWHERE
-    elif kind == "why" and key not in FEELINGS:
-        template = WANTED
-    elif key == "nothing":
-        template = EMPTY_HANDS
-    return template.format(key=key, **words)
+        return HELD_SOMEWHERE
+    if kind == "why" and key not in FEELINGS:
+        return WANTED
+    return EMPTY_HANDS if key == "nothing" else ANSWERS[kind]
 
 
 def answer_to(text: str, key: str) -> str | None:

@@ -10,6 +10,7 @@ from lifecycle.model.decoder import Decoder
 from lifecycle.model.presets import ModelConfig
 from lifecycle.model.tokenizer import SMALLEST_VOCABULARY, train_tokenizer
 from lifecycle.registry import ModelRegistry
+from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import documents
 
 SHAPE = ModelConfig(
@@ -24,7 +25,7 @@ SHAPE = ModelConfig(
 
 
 def test_the_manifest_records_how_far_the_artefact_is_from_its_parent(tmp_path):
-    tokenizer = train_tokenizer((one.text for one in documents(200, 4, random.Random(0))), SHAPE.vocab_size)
+    tokenizer = train_tokenizer((one.text for one in documents(WorldConfig(documents=200, max_sentences=4), random.Random(0))), SHAPE.vocab_size)
     save_checkpoint(Decoder(SHAPE), SHAPE, tokenizer, tmp_path / "checkpoint")
     registry = ModelRegistry(tmp_path / "registry")
     parent = registry.import_directory(tmp_path / "checkpoint", "small")

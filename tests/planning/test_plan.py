@@ -50,8 +50,8 @@ def test_a_conversation_is_about_as_long_as_it_is_said_to_be(tmp_path):
     from lifecycle.world.conversations import conversations
     from lifecycle.world.corpus import documents
 
-    tokenizer = train_tokenizer((one.text for one in documents(2000, WORLD.max_sentences, random.Random(0))), 1024)
-    drawn = list(conversations(100, WORLD.max_sentences, random.Random(0)))
+    tokenizer = train_tokenizer((one.text for one in documents(replace(WORLD, documents=2000), random.Random(0))), 1024)
+    drawn = list(conversations(replace(WORLD, conversations=100), random.Random(0)))
     lengths = [len(tokenizer.apply_chat_template(one["messages"], tools=one["tools"], return_dict=False)) for one in drawn]
     assert tokens_per_conversation(replace(WORLD, conversations=200)) == pytest.approx(sum(lengths) / len(lengths), rel=0.35)
 

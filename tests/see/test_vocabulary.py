@@ -18,6 +18,7 @@ from lifecycle.see.untold import untold
 from lifecycle.see.vocabulary import knowing, with_words
 from lifecycle.training.batches import Batch
 from lifecycle.training.remembering import forgotten
+from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import documents
 from lifecycle.world.sights import clips, scenes, words
 
@@ -25,7 +26,7 @@ from lifecycle.world.sights import clips, scenes, words
 @pytest.fixture(scope="module")
 def known() -> PreTrainedTokenizerBase:
     """What the text world teaches."""
-    return train_tokenizer((one.text for one in documents(1500, 8, random.Random(0))), 1536)
+    return train_tokenizer((one.text for one in documents(WorldConfig(documents=1500, max_sentences=8), random.Random(0))), 1536)
 
 
 def test_answers_in_place_of_others_are_the_same_piece_by_piece(known):

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
+from lifecycle.world.config import WorldConfig
 from lifecycle.world.corpus import documents
 from lifecycle.world.quality import measure, template, type_token_ratio, words
 
@@ -46,7 +47,7 @@ def test_nothing_to_measure_is_an_error():
 
 
 def test_the_world_repeats_hardly_a_document():
-    found = measure([one.text for one in documents(400, 5, random.Random(0))])
+    found = measure([one.text for one in documents(WorldConfig(documents=400, max_sentences=5), random.Random(0))])
     assert found.near_duplicates < 0.05
     assert found.template_entropy > 6
 
