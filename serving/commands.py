@@ -160,7 +160,9 @@ def serve(
 
         observe = (lambda: TimingObserver(tracer.engine)) if tracer else (lambda: None)
         catalog = build_catalog(versions, config, registry, adapters=named_adapters, record=record, observe=observe)
-        tried, *others = [Follower(catalog, registry, alias, version) for alias, version in targets.items()] or [None]
+        tried, *others = [
+            Follower(catalog, registry, alias, version, others=targets) for alias, version in targets.items()
+        ] or [None]
         if canary is not None:
             Trials(catalog, registry, canary, tried, examine=partial(examine, registry)).start()
         elif tried is not None:
@@ -175,7 +177,7 @@ def serve(
         build,
         listener,
         HttpConfig(
-            api_key=api_key or None, cors_origins=cors_origins, examples=examples, registry=registry.root,
+            api_key=api_key or None, cors_origins=cors_origins, examples=examples, registry=registry.location,
             media_body_bytes=config.body_bytes,
         ),
         lambda: click.echo(f"Serving {', '.join(versions)} at {url} (chat page) and {url}/v1 (OpenAI API)"),

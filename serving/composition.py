@@ -139,9 +139,10 @@ def start_replicas(
 def build_replica(
     directory: Path, root: str | Path | None, ref: str | None, config: ServingConfig, delivered: Callable[[], None]
 ) -> ServedModel:
-    """What a replica runs. On a machine without the `directory`, the registry at `root` has the version."""
+    """What a replica runs. On a machine without the `directory`, the registry at `root` has the version; one in a bucket may have made the
+    directory before it fetched the files."""
     registry = None if root is None else ModelRegistry(root)
-    if registry is not None and ref is not None and not directory.is_dir():
+    if registry is not None and ref is not None and (registry.remote or not directory.is_dir()):
         directory = registry.load(ref).path
     alone = replace(config, replicas=0, max_replicas=0, ray_address="")
     return build_engine(directory, alone, registry=registry, delivered=delivered)
@@ -231,8 +232,9 @@ def _draft_model(
 
 
 def open_recorder(path: Path) -> FileRecorder:
-    """Raises LifecycleError when the file cannot be written."""
+    """With the directories that lead there. Raises LifecycleError when the file cannot be written."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return FileRecorder(path)
     except OSError as error:
         raise LifecycleError(f"cannot record to {path}: {error.strerror}. Choose a file that can be written") from None

@@ -25,13 +25,15 @@ class GenerateChat:
     forced: str | None = None
     """The answer must call this tool; "" for any of them, None for none of them."""
     parallel: bool = True
-    """Several calls in one answer."""
+    """Several calls in one answer; a tool that is named is called once."""
     options: Options = field(default_factory=Options)
     tenant: str = "default"
     heard_by: NativeSpeech | None = None
     """Whose sound is in the prompt: no other model understands it."""
     aloud: bool = False
     """The model that heard it says its answer itself."""
+    prompt_param: str = "messages"
+    """What the client calls the conversation."""
 
     def start(self, model: ServedModel, kind: str = "chatcmpl") -> Generation:
         """Render the template, check the limits, queue.
@@ -55,7 +57,7 @@ class GenerateChat:
             parse_thoughts=True,
             thinking=self._begins_thinking(text, options.grammar),
             default_max_tokens=DEFAULT_MAX_TOKENS,
-            prompt_param="messages",
+            prompt_param=self.prompt_param,
             sounds=model.speech.tokens if aloud else range(0),
         )
 
@@ -75,5 +77,5 @@ class GenerateChat:
             for at, tool in enumerate(self.prompt.tools)
             if self.forced in (None, "", tool["function"]["name"])
         )
-        grammar = ToolGrammar(tools, form, self.forced is not None, self.parallel, answer)
+        grammar = ToolGrammar(tools, form, self.forced is not None, self.parallel and not self.forced, answer)
         return replace(self.options, grammar=grammar)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import random
 import threading
@@ -85,7 +86,7 @@ class EngineLoop:
         self._speculation = (
             None if drafter is None else Speculation(drafter, self._scheduler, config, self._constraints)
         )
-        self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0)
+        self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0, self._room)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}  # submitted and not finished; guarded by _lock
         self._adapters = AdapterUse()  # guarded by _lock
@@ -369,9 +370,13 @@ class EngineLoop:
         self._deliver(done.events)
         self._report(done.work, start)
 
-    def _rests(self, sequence: RunningSequence) -> bool:
+    def _room(self, sequence: RunningSequence) -> float:
+        """Tokens that it may generate before its reader takes some."""
         ahead = sequence.request.ahead
-        return ahead is not None and self._mailboxes[sequence.id].unread >= ahead
+        return math.inf if ahead is None else ahead - self._mailboxes[sequence.id].unread
+
+    def _rests(self, sequence: RunningSequence) -> bool:
+        return self._room(sequence) <= 0
 
     def _schedule(self, now: float) -> list[Work]:
         try:

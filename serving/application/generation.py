@@ -26,6 +26,8 @@ class Options:
     top_p: float | None = None
     top_k: int | None = None
     max_tokens: int | None = None
+    max_tokens_param: str = "max_tokens"
+    """What the client calls it."""
     min_p: float | None = None
     repetition_penalty: float | None = None
     presence_penalty: float = 0.0
@@ -152,9 +154,9 @@ def sampling_params(
         )
     if options.max_tokens is not None and options.max_tokens > room:
         raise ContextLengthExceeded(
-            f"max_tokens is {options.max_tokens}, but after {prompt_tokens} tokens of prompt {model.name} has room "
-            f"for {room} of its {capacity} tokens: lower max_tokens or shorten the prompt",
-            param="max_tokens",
+            f"{options.max_tokens_param} is {options.max_tokens}, but after {prompt_tokens} tokens of prompt {model.name} has room "
+            f"for {room} of its {capacity} tokens: lower {options.max_tokens_param} or shorten the prompt",
+            param=options.max_tokens_param,
         )
     defaults = model.default_sampling
     names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")

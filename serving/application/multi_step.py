@@ -9,7 +9,10 @@ bounds how many there may be.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from serving.domain.scheduler import Scheduler, Work
+from serving.domain.sequence import Sequence
 
 MOST_PASSES = 32
 SMOOTHING = 0.25
@@ -18,12 +21,14 @@ SMOOTHING = 0.25
 class MultiStep:
     """Adds tokens ahead to a step that is planned already. Belongs to the engine's thread.
 
-    `seconds`: how long a step may take; 0 leaves every step at one pass.
+    `seconds`: how long a step may take; 0 leaves every step at one pass. `room`: tokens that a sequence may generate before its
+    reader takes some.
     """
 
-    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
+    def __init__(self, scheduler: Scheduler, seconds: float, room: Callable[[Sequence], float]) -> None:
         self._scheduler = scheduler
         self._seconds = seconds
+        self._room = room
         self._pass_seconds: dict[int, float] = {}  # by the number of sequences; slow to rise
 
     def extend(self, work: list[Work]) -> list[Work]:
@@ -40,8 +45,7 @@ class MultiStep:
             if item.kind != "decode" or item.drafts or not sampling.is_plain:
                 return work
             ahead = min(ahead, sampling.max_tokens - item.sequence.generated - 1)
-            if (unread := item.sequence.request.ahead) is not None:
-                ahead = min(ahead, unread - 1)
+            ahead = min(ahead, self._room(item.sequence) - 1)
         return self._scheduler.go_ahead(work, ahead) if ahead > 0 else work
 
     def observe(self, work: list[Work], seconds: float) -> None:

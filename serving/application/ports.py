@@ -222,6 +222,9 @@ class ModelCatalog(Protocol):
     def all(self) -> list[ServedModel]:
         """Adapters included; never empty, and the first one answers requests that name no model."""
 
+    def version_of(self, name: str) -> str:
+        """The version that a name means, or meant when it answered. Raises `ModelNotFound`."""
+
     def engines(self) -> list[ServedModel]:
         """One model per engine: without adapters, which share that of their parent."""
 

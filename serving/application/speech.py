@@ -26,6 +26,10 @@ class Audio:
         return len(self.samples) / self.rate
 
 
+CutSound = Callable[[Audio], Iterator[tuple[float, Audio]]]
+"""A long sound to (where it begins in seconds, a short one), cut in pauses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One word of a transcript; times in seconds from the beginning of the sound."""

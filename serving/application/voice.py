@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from serving.application.live.ports import SoundFormat
-from serving.application.speech import Audio, Segment, SpeechChunk, SpeechEngines, TextToSpeech, Word
+from serving.application.speech import Audio, CutSound, Segment, SpeechChunk, SpeechEngines, TextToSpeech, Word
 from serving.domain.errors import InvalidRequest, QueueFull
 
 AT_ONCE = 2
@@ -27,8 +27,6 @@ Raises `InvalidRequest` and its kinds `MediaTooLarge` and `UnsupportedMedia`, na
 """
 WriteSound = Callable[[str, int, Iterable[Audio], int | None], Iterator[bytes]]
 """(a format by its name, samples a second, pieces of sound, how many samples if that is known) to the file, piece by piece."""
-CutSound = Callable[[Audio], Iterator[tuple[float, Audio]]]
-"""A long sound to (where it begins in seconds, a short one), cut in pauses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lifecycle.config import override, parse_assignments
+from lifecycle.config import check_output, override, parse_assignments
 from lifecycle.errors import LifecycleError
 from serving.bench.metrics import Latencies, table
 from serving.bench.options import (
@@ -151,8 +151,7 @@ def timeline(
     from serving.bench.timeline import draw
 
     shown = Shown.read(goodput, percentile_metrics, metric_percentiles)
-    if out.suffix not in (".svg", ".png", ".pdf"):
-        raise LifecycleError(f'cannot draw into "{out}": name an .svg, .png or .pdf file with --out')
+    check_output(out, ".svg", ".png", ".pdf")
     recording = read_recording(file)
     draw(recording, start=start, stop=stop, title=title).savefig(out, dpi=150)
     print_latencies(Latencies.of(recording, shown.slo).figures(shown.percentiles, shown.metrics), shown)

@@ -62,6 +62,7 @@ def run(
     """
     from serving.composition import build_engine, open_recorder  # imports torch
 
+    file = None if record is None else open_recorder(record)  # what cannot be written is known before anything is measured
     recorder = StepRecorder(limit=10_000_000)
     config = replace(config, queue_limit=max(config.queue_limit, len(jobs)))
     served = build_engine(directory, config, observer=recorder)
@@ -75,8 +76,7 @@ def run(
         seconds = time.monotonic() - started
         after = engine.stats()
         num_blocks = after.kv_total
-    if record is not None:
-        file = open_recorder(record)
+    if file is not None:
         file.begin(config, num_blocks=num_blocks, model=served.version)
         for observation in recorder.observations:
             file(observation)

@@ -76,7 +76,7 @@ class StepTime:
     def observe(self, report: StepReport) -> None:
         tokens = report.tokens / report.passes
         features = [1.0, tokens / self._UNITS[1], report.kv_tokens / self._UNITS[2]]
-        error = report.duration - sum(
+        error = report.duration / report.passes - sum(
             x * prior * unit for x, prior, unit in zip(features, self.PRIOR, self._UNITS, strict=True)
         )
         for i in range(3):

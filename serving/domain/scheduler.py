@@ -68,7 +68,8 @@ class Counters:
 class Scheduler:
     """Not thread-safe: belongs to the thread that steps.
 
-    A running sequence that `rests` computes nothing, whatever the policy plans for it; it keeps its place and its memory.
+    A running sequence that `rests` generates nothing, whatever the policy plans for it; it keeps its place and its memory. What has
+    to be prefilled, after a preemption, is: prompts come first, and would wait for whoever reads.
     """
 
     def __init__(
@@ -276,9 +277,11 @@ class Scheduler:
         pictures = self.limits.step_pictures or math.inf
         for sequence_id, count in plan.work:
             sequence = self._running.get(sequence_id)
-            if sequence is None or self._rests(sequence):  # none: preempted a moment ago to make room for an earlier one
+            if sequence is None:  # preempted a moment ago to make room for an earlier one
                 continue
-            count = min(count, sequence.remaining)
+            count = min(count, sequence.remaining - self._rests(sequence))  # the last one would bring another token
+            if not count:
+                continue
             if sequence.request.media:
                 stop, shown = up_to(sequence.request.media, sequence.computed, sequence.computed + count, pictures)
                 count, pictures = stop - sequence.computed, pictures - shown

@@ -69,7 +69,7 @@ class TurnTaking:
         """The probability of speech in the next window, which lasts `seconds`; whether a turn began or ended with it."""
         if not self.speaking:
             return self._wait(probability, seconds)
-        if probability >= self.rules.threshold - HYSTERESIS:
+        if probability >= max(self.rules.threshold - HYSTERESIS, self.rules.threshold / 2):
             self.silence = 0.0
             return None
         self.silence += seconds

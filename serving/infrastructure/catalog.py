@@ -40,6 +40,7 @@ class Catalog:
         self._loading = threading.Lock()  # held for as long as it takes, by the one who loads
         self._numbers = itertools.count()
         self._retiring: list[ServedModel] = []
+        self._answered: set[str] = set()  # all versions that have been served
         try:
             self._show(list(models))
         except Conflict as error:
@@ -53,6 +54,10 @@ class Catalog:
         if name not in by_name:
             raise ModelNotFound(f'no model "{name}"; served here: {", ".join(sorted(by_name))}', param="model")
         return by_name[name]
+
+    def version_of(self, name: str) -> str:
+        """The version that a name means; one that is served no more is itself. Raises ModelNotFound."""
+        return name if name not in self._by_name and name in self._answered else self.get(name).version
 
     def all(self) -> list[ServedModel]:
         """Adapters included; the first one answers requests that name no model."""
@@ -103,8 +108,7 @@ class Catalog:
             model = self.get(name)
             rest = [other for other in self._models if other is not model]
             if model.adapter is None:
-                if children := [other.name for other in rest if other.parent == model.name]:
-                    raise Conflict(f"{model.name} has adapters: unload {', '.join(children)} first", param="name")
+                self._require_childless(model, "name")
                 if not rest:
                     raise Conflict(f"{model.name} is the last model: load another one before you unload it", param="name")
             self._show(rest)
@@ -153,7 +157,8 @@ class Catalog:
             chosen = old.name if old.name != old.version else new.name
             aliases = tuple(word for word in words if word not in (chosen, old.version, new.version))
             new = replace(new, name=chosen, aliases=aliases)
-            self._show([new if model is old else model for model in self._models if model in (old, *rest)])
+            shown = [new if model is old else model for model in self._models if model in (old, *rest)]
+            self._show([replace(one, parent=chosen) if one.adapter and one.engine is new.engine else one for one in shown])
         self._retire(old)
         return new
 
@@ -192,8 +197,12 @@ class Catalog:
         """Adapters are trained on one version's weights, and belong to no other."""
         if model.adapter is not None:
             raise Conflict(f"{model.name} is an adapter: remove it and add the other one", param="model")
-        if children := [other.name for other in self._models if other.parent == model.name]:
-            raise Conflict(f"{model.name} has adapters: unload {', '.join(children)} first", param="model")
+        self._require_childless(model, "model")
+
+    def _require_childless(self, model: ServedModel, param: str) -> None:
+        """By engine: a model's name may change."""
+        if children := [other.name for other in self._models if other.adapter is not None and other.engine is model.engine]:
+            raise Conflict(f"{model.name} has adapters: unload {', '.join(children)} first", param=param)
 
     def set_alias(self, alias: str, name: str) -> ServedModel:
         """Another name for a model; one that is an alias already moves, between two requests."""
@@ -308,6 +317,7 @@ class Catalog:
                     raise Conflict(f'"{name}" means both {by_name[name].version} and {model.version}')
                 by_name[name] = model
         self._models, self._by_name = models, by_name
+        self._answered |= {model.version for model in models}
 
 
 @contextmanager

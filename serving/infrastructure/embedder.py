@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from lifecycle.hardware import choose_device
+from serving.domain.errors import QueueFull
 from serving.infrastructure.config import ServingConfig
 
+PATIENCE = 30.0
+"""Seconds that a request waits for others: who asks again and again is refused, and does not fill the server's threads."""
 STEP_TOKENS = 4096
 """Of a forward pass, padding included, unless one text is longer."""
 
@@ -31,9 +34,11 @@ class Embedder:
 
     @torch.inference_mode()
     def __call__(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        """[n][hidden_size], in the order of `sequences`, none of which is empty. Raises LifecycleError."""
+        """[n][hidden_size], in the order of `sequences`, none of which is empty. Raises LifecycleError, and QueueFull."""
         vectors: list[list[float]] = [[]] * len(sequences)
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise QueueFull("other texts are being read: send the request again later")
+        try:
             if self._model is None:
                 from serving.infrastructure.torch_loading import load_model
 
@@ -43,6 +48,8 @@ class Embedder:
                 means = self._means([sequences[index] for index in batch])
                 for index, vector in zip(batch, torch.nn.functional.normalize(means, dim=-1).tolist(), strict=True):
                     vectors[index] = vector
+        finally:
+            self._lock.release()
         return vectors
 
     def _means(self, sequences: Sequence[tuple[int, ...]]) -> Tensor:

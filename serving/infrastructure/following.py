@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
@@ -15,17 +16,25 @@ log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Looks at `alias` every `seconds` and swaps the model that goes by it for the version that it points to.
+    """Looks at `alias` every `seconds` and lets the version that it points to answer in place of the one that goes by it.
 
-    `version` is the served one that begins; it gets the alias, should that have moved while it was being loaded.
-    A version that cannot be served is logged once, and the old one stays until the alias moves again.
+    `version` is the served one that begins; it gets the alias, should that have moved while it was being loaded. What one of `others`,
+    followed too, goes by as well stays for these. A version that cannot be served is logged once, and the old one stays until the alias moves again.
     """
 
     def __init__(
-        self, catalog: ModelCatalog, registry: ModelRegistry, alias: str, version: str, seconds: float = 1.0
+        self,
+        catalog: ModelCatalog,
+        registry: ModelRegistry,
+        alias: str,
+        version: str,
+        seconds: float = 1.0,
+        *,
+        others: Iterable[str] = (),
     ) -> None:
         catalog.set_alias(alias, version)
         self._catalog, self._registry, self.alias, self._seconds = catalog, registry, alias, seconds
+        self._others = frozenset(others) - {alias}
         self._refused: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow {alias}", daemon=True)
@@ -54,13 +63,25 @@ class Follower:
             self._refused = None
             if target == self._catalog.get(self.alias).version:
                 return
-            model = self._catalog.swap(target, self.alias)
-            log.info("%s moved: %s answers now", self.alias, model.version)
+            self.move(target)
+            log.info("%s moved: %s answers now", self.alias, target)
         except (LifecycleError, ServingError) as error:
             if getattr(error, "code", None) == BUSY:
                 return  # the next look will do
             self._refused = target
             log.warning("%s moved, and the old version goes on answering: %s", self.alias, error)
+
+    def move(self, target: str) -> None:
+        """Let this version answer for the alias. Raises what the catalog raises."""
+        answering = self._catalog.get(self.alias)
+        needed = not self._others.isdisjoint(answering.aliases)
+        served = any(model.version == target for model in self._catalog.engines())
+        if served and not needed:
+            self._catalog.take_over(target, self.alias)
+        elif needed:
+            self._catalog.set_alias(self.alias, target if served else self._catalog.load(target).name)
+        else:
+            self._catalog.swap(target, self.alias)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):

@@ -53,14 +53,18 @@ class PagedKV:
         self._capacity = min(num_blocks, FIRST_BLOCKS)
 
     def reserve(self, highest: int) -> None:
-        """Make room for block number `highest`; doubling, so that a block is copied once on average."""
+        """Make room for block number `highest`; doubling, so that a block is copied once on average.
+
+        Where memory does not suffice there is room for as many blocks as before.
+        """
         if highest < self._capacity:
             return
         if highest >= self.num_blocks:
             raise IndexError(f"block {highest} of a pool of {self.num_blocks}")
-        self._capacity = min(self.num_blocks, max(2 * self._capacity, highest + 1))
-        for layer in self.layers.values():
-            layer.keys, layer.values = self._grown(layer.keys), self._grown(layer.values)
+        capacity = min(self.num_blocks, max(2 * self._capacity, highest + 1))
+        for layer in self.layers.values():  # those that had grown when memory ran out stay as they are
+            layer.keys, layer.values = _grown(layer.keys, capacity), _grown(layer.values, capacity)
+        self._capacity = capacity
 
     def layer(self, module: nn.Module, key: Tensor, value: Tensor, window: int | None) -> LayerKV:
         """The storage of an attention module; key and value [1, kv_heads, T, D] say what it has to hold."""
@@ -80,10 +84,13 @@ class PagedKV:
     def allocated_bytes(self) -> int:
         return sum(t.nbytes for layer in self.layers.values() for t in (layer.keys, layer.values))
 
-    def _grown(self, blocks: Tensor) -> Tensor:
-        larger = blocks.new_zeros(len(blocks), self._capacity, *blocks.shape[2:])
-        larger[:, : blocks.shape[1]] = blocks
-        return larger
+
+def _grown(blocks: Tensor, capacity: int) -> Tensor:
+    if blocks.shape[1] >= capacity:
+        return blocks
+    larger = blocks.new_zeros(len(blocks), capacity, *blocks.shape[2:])
+    larger[:, : blocks.shape[1]] = blocks
+    return larger
 
 
 def _chunk(module: nn.Module) -> int | None:

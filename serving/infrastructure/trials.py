@@ -38,9 +38,9 @@ Examine = Callable[[str, str, int], list[str]]
 def examine(registry: ModelRegistry, candidate: str, production: str, tasks: int) -> list[str]:
     """An `Examine`. Raises LifecycleError for a damaged version."""
     from lifecycle.deploy.gate import card
-    from lifecycle.evaluation.card import regressions
+    from lifecycle.evaluation.card import setbacks
 
-    return regressions(*(card(registry.load(ref), tasks) for ref in (candidate, production)))
+    return setbacks(*(card(registry.load(ref), tasks) for ref in (candidate, production)))
 
 
 class Trials:
@@ -92,14 +92,17 @@ class Trials:
     # -- the candidate ------------------------------------------------------------------------------------------------
 
     def _take_over(self, target: str | None) -> None:
-        """Production has moved to the version on trial: its engine is there already."""
+        """Production has moved to the version on trial: its engine is there already, and the follower will find it."""
         trial = self._canary.trial
         if trial is None or target != trial.candidate.version:
             return
+        self._end_trial()
+        log.info("%s moved to %s, which was on trial", self._alias, target)
+
+    def _end_trial(self) -> None:
+        """The version on trial is needed otherwise, and stays."""
         self._canary.trial = None
         self._catalog.remove_alias(CANDIDATE)
-        self._catalog.take_over(target, self._alias)
-        log.info("%s moved: %s, which was on trial, answers everybody now", self._alias, target)
 
     def _follow_candidate(self, target: str | None) -> None:
         trial, production = self._canary.trial, self._catalog.get(self._alias).version
@@ -185,10 +188,10 @@ class Trials:
         if self._probation is None:
             return
         before, came_to, until = self._probation
-        if time.monotonic() > until:
-            self._probation = None
-        elif why := self._canary.judge(version, came_to):
+        if why := self._canary.judge(version, came_to):
             self._roll_back(version, before, why)
+        elif time.monotonic() > until:
+            self._probation = None
 
     def _was_left(self, version: str) -> bool:
         """Whether production has come back to it: somebody wanted that."""
@@ -197,12 +200,13 @@ class Trials:
 
     def _roll_back(self, version: str, before: str, why: str) -> None:
         """Here first: the registry may be read-only, or its disk full."""
-        self._probation = None
         self._follower.reject(version)
+        if self._canary.trial is not None and self._canary.trial.candidate.version == before:
+            self._end_trial()
+        self._follower.move(before)  # where it cannot be now, the next look will try
+        self._probation, self._production = None, before
         self._canary.rollbacks[self._alias] += 1
         log.warning("%s goes back from %s to %s: %s", self._alias, version, before, why)
-        self._catalog.swap(before, self._alias)
-        self._production = before
         if self._registry.aliases().get(self._alias) == version:
             self._registry.set_alias(self._alias, before, f"{version} rolled back: {why}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -71,7 +72,11 @@ def unfinished(state: ServerState) -> list[tuple[ServedModel, RunningRequest]]:
 
 
 def is_part(request_id: str, wanted: str | None) -> bool:
-    """Whether a request in the engine is the one that is wanted, or a choice of that answer: its id and a number."""
+    """Whether a request in the engine is the one that is wanted, or a choice of that answer: its id and a number.
+
+    The id of a response is written with an underscore where that of its request has a hyphen.
+    """
+    wanted = wanted and re.sub("^resp_", "resp-", wanted)
     return request_id == wanted or request_id.rpartition("-")[0] == wanted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 
 from serving.application.access import Keys, SingleKey
 from serving.application.canary import Canary
@@ -30,6 +30,7 @@ from serving.presentation.models import list_models, show_model
 from serving.presentation.openapi import openapi_blueprint
 from serving.presentation.operations import operations_blueprint
 from serving.presentation.page import page_blueprint
+from serving.presentation.peer import limit_silence
 from serving.presentation.realtime import realtime_blueprint
 from serving.presentation.registry import registry_blueprint
 from serving.presentation.responses import responses_blueprint
@@ -61,6 +62,7 @@ def create_app(
     app.json.sort_keys = False
     single = [SingleKey(config.api_key)] if config.api_key else []
     state = app.extensions["serving"] = ServerState(catalog, config, (*single, *keys), media, voice, canary=canary)
+    app.before_request(lambda: limit_silence(request.environ))
     register_request_log(app, trace)
     register_errors(app)
     register_browsers(app, state)

@@ -24,7 +24,7 @@ def feedback_blueprint(state: ServerState, store: FeedbackStore) -> Blueprint:
 
     def version_of(name: str | None) -> str:
         """What was asked may be an alias that moves tomorrow; what answered is a version."""
-        return (state.catalog.all()[0] if name is None else state.catalog.get(name)).version
+        return state.catalog.all()[0].version if name is None else state.catalog.version_of(name)
 
     @routes.post("")
     def give() -> tuple[Response, int]:

@@ -7,8 +7,18 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-SEND_SECONDS = 30.0  # a client that takes nothing for so long is gone
+SILENCE_SECONDS = 30.0  # a client that sends and takes nothing for so long is gone
 _HANG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
+
+
+def limit_silence(environ: Mapping[str, Any]) -> None:
+    """A client that sends or takes nothing for `SILENCE_SECONDS` holds a thread no longer: reading or writing fails."""
+    if (found := _socket(environ)) is not None:
+        found.settimeout(SILENCE_SECONDS)
+
+
+def _socket(environ: Mapping[str, Any]) -> socket.socket | None:
+    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
 
 
 class Peer:
@@ -18,9 +28,7 @@ class Peer:
     """
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
-        self._socket: socket.socket | None = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-        if self._socket is not None:
-            self._socket.settimeout(SEND_SECONDS)  # or a silent client holds its thread for ever
+        self._socket = _socket(environ)
 
     def gone(self) -> bool:
         """True when the client has hung up; never blocks. Without a socket (a test client) always False."""

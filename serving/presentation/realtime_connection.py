@@ -46,7 +46,7 @@ class Connection:
         session_id = f"sess_{uuid.uuid4().hex[:21]}"
         self._ends = time.monotonic() + state.config.realtime_seconds
         self._commands = Commands(self._outbox, voice, self._model, session_id, int(time.time() + state.config.realtime_seconds))
-        self._converse = Converse(voice.engines, self._model, self._outbox, self._commands.settings)
+        self._converse = Converse(voice.engines, voice.cut, self._model, self._outbox, self._commands.settings)
         self._commands.converse = self._converse
 
     def run(self) -> None:

@@ -28,10 +28,10 @@ class NoSuchVersion(ServingError):
     code = "version_not_found"
 
 
-def registry_blueprint(state: ServerState, root: Path) -> Blueprint:
+def registry_blueprint(state: ServerState, place: str | Path) -> Blueprint:
     """Everything here is for admins; only `POST /registry/promote` changes the registry."""
     routes = Blueprint("registry", __name__, url_prefix="/registry")
-    registry = ModelRegistry(root)
+    registry = ModelRegistry(place)
     examinations = Examinations(registry)
 
     @routes.get("")

@@ -35,13 +35,15 @@ class ResponseRecord:
 
     def __init__(self, asked: ResponseRequest, generation: Generation, previous: ResponseRecord | None) -> None:
         self.id = f"resp_{generation.id.rpartition('-')[2]}"
-        self.generation = generation
+        self.created, self.model, self.version = generation.created, generation.model.name, generation.model.version
+        self.generation: Generation | None = generation
+        """None when it is over: a response that is kept keeps no model in memory."""
+        self._usage = generation.usage
         self.status = "in_progress"
         self.output: list[dict[str, Any]] = []
         self.cancelled = False
-        own = len(json.dumps(asked.messages())) + sum(len(source.url) for source in asked.sources())
-        self.characters = own + (previous.characters if previous else 0)
-        """Of the input and of all that went before, which is kept with it; the answer is bounded by the model's context."""
+        self.characters = len(asked.model_dump_json(exclude_none=True)) + (previous.characters if previous else 0)
+        """Of what was asked, of all that went before, which is kept with it, and in the end of the answer."""
         self._asked = asked
         self._previous = previous
         self._error: dict[str, str] | None = None
@@ -72,11 +74,12 @@ class ResponseRecord:
 
     def json(self) -> dict[str, Any]:
         """The response object as it is now."""
-        asked, usage = self._asked, self.generation.usage
+        generation = self.generation
+        asked, usage = self._asked, self._usage if generation is None else generation.usage
         return {
             "id": self.id,
             "object": "response",
-            "created_at": self.generation.created,
+            "created_at": self.created,
             "status": self.status,
             "background": asked.background,
             "error": self._error,
@@ -84,7 +87,7 @@ class ResponseRecord:
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {},
-            "model": self.generation.model.name,
+            "model": self.model,
             "output": list(self.output),
             "parallel_tool_calls": asked.parallel_tool_calls,
             "previous_response_id": asked.previous_response_id,
@@ -121,6 +124,7 @@ class ResponseRecord:
             return [*self._close_thought(), *self._close_message(), *self._call(delta)]
         if isinstance(delta, ChoiceFinished):
             events = [*self._close_thought(), *(() if self.output else self._open_message()), *self._close_message()]
+            self._let_go()
             if self.cancelled:  # and the engine was done a moment earlier
                 self.status = "cancelled"
                 return [*events, self._event("response.failed", response=self.json())]
@@ -136,6 +140,7 @@ class ResponseRecord:
     def fail(self, error: ServingError) -> None:
         """The end of a response that did not come to its own."""
         self._close()
+        self._let_go()
         if self.cancelled:
             self.status = "cancelled"
         else:
@@ -144,14 +149,17 @@ class ResponseRecord:
     def abandon(self) -> None:
         """Whoever waited for it has left."""
         if self.status == "in_progress":
-            self.generation.cancel()
+            if self.generation is not None:
+                self.generation.cancel()
             self._close()
+            self._let_go()
             self.status = "cancelled"
 
     def cancel(self) -> None:
         """Stop computing; the status changes when the engine has let go."""
         self.cancelled = True
-        self.generation.cancel()
+        if (generation := self.generation) is not None:
+            generation.cancel()
 
     def chunk(self, event: dict[str, Any]) -> str:
         """An event of a stream."""
@@ -217,6 +225,12 @@ class ResponseRecord:
         yield self._event("response.reasoning_text.done", **self._place(thought), text=part["text"])
         yield self._event("response.content_part.done", **self._place(thought), part=dict(part))
         yield self._event("response.output_item.done", output_index=self._last, item=_copy(thought))
+
+    def _let_go(self) -> None:
+        """Of what computed it: an engine with its memory."""
+        if self.generation is not None:
+            self._usage, self.generation = self.generation.usage, None
+            self.characters += len(dump(self.output))
 
     def _close(self) -> None:
         """Nothing follows, and nobody is told."""

@@ -26,9 +26,8 @@ from serving.presentation.streaming import ClientGone, event_stream, follow, rai
 
 log = logging.getLogger(__name__)
 
-CHATS_WORDS = {"max_tokens": "max_output_tokens", "messages": "input"}
 TOOL = re.compile(r"^(tools\[\d+\])\.function\.")
-"""Fields of a chat that are called otherwise here."""
+"""Of a chat; here a function is described one level higher."""
 
 
 def responses_blueprint(state: ServerState) -> Blueprint:
@@ -47,14 +46,14 @@ def responses_blueprint(state: ServerState) -> Blueprint:
         if read_query(request, "stream")["stream"] not in (None, "false"):
             raise InvalidRequest("a stored response is not streamed: retrieve it again until it is done", param="stream")
         record = shelf.get(response_id, tenant)
-        g.answering = record.generation.model.version
+        g.answering = record.version
         return jsonify(record.json())
 
     @routes.post("/<response_id>/cancel")
     def cancel(response_id: str) -> Response:
         """Stop computing a response; one that is done stays as it is."""
         record = shelf.get(response_id, state.tenant(request))
-        g.answering = record.generation.model.version
+        g.answering = record.version
         if record.status == "in_progress":
             record.cancel()
         body = record.json()
@@ -76,7 +75,7 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
     tenant = state.tenant(request)
     with large_body(state, request):
         asked, previous, command = _understood(state, shelf, tenant)
-    with in_its_own_words():
+    with tools_are_functions():
         generation = state.start(partial(command.start, kind="resp"), asked.model)
     del command
     record = ResponseRecord(asked, generation, previous)
@@ -109,13 +108,12 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
 
 
 @contextmanager
-def in_its_own_words() -> Iterator[None]:
-    """What is refused is called what this request calls it, and not what a chat would."""
+def tools_are_functions() -> Iterator[None]:
+    """What is refused of a tool is called what this request calls it, and not what a chat would."""
     try:
         yield
     except InvalidRequest as error:
-        error.param = error.param and TOOL.sub(r"\1.", CHATS_WORDS.get(error.param, error.param))
-        error.message = error.message.replace("max_tokens", "max_output_tokens")
+        error.param = error.param and TOOL.sub(r"\1.", error.param)
         raise
 
 

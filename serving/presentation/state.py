@@ -63,8 +63,8 @@ class HttpConfig:
     """The longest that one may take."""
     examples: tuple[str, ...] = EXAMPLES
     """Prompts that the chat page offers."""
-    registry: Path | None = None
-    """The registry that the page's registry view shows; None: there is no such view."""
+    registry: str | Path | None = None
+    """The registry that the page's registry view shows, a directory or an address; None: there is no such view."""
 
 
 @dataclass(slots=True)

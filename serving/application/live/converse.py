@@ -26,7 +26,7 @@ from serving.application.live.ports import Clock, EventSink, LanguageModel
 from serving.application.live.settings import AnswerRequest, LiveSettings
 from serving.application.live.thinking import Mouth, Thinker, as_serving_error
 from serving.application.live.transcribing import Scribe
-from serving.application.speech import SpeechEngines
+from serving.application.speech import CutSound, SpeechEngines
 from serving.domain.dialogue import Dialogue, Item, Part, messages_of
 from serving.domain.errors import Conflict, InvalidRequest, QueueFull
 from serving.domain.turn_taking import ENDED
@@ -43,7 +43,7 @@ class Converse:
     """
 
     def __init__(
-        self, speech: SpeechEngines, model: LanguageModel, sink: EventSink, settings: LiveSettings,
+        self, speech: SpeechEngines, cut: CutSound, model: LanguageModel, sink: EventSink, settings: LiveSettings,
         clock: Clock = time.monotonic,
     ) -> None:
         self.settings = settings
@@ -62,7 +62,7 @@ class Converse:
         self._prepared: tuple[int, str, int, Answer] | None = None  # turn, text, version of the dialogue
         self._mouth = Mouth(speech, sink)
         self._thinker = Thinker(model, self._messages, self._mouth)
-        self._scribe = Scribe(self, speech.to_text)
+        self._scribe = Scribe(self, speech.to_text, cut)
         self._ears = Ears(self, speech.activity)
         self._ears.configure(settings.input_format, settings.turns)
 

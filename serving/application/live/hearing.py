@@ -95,7 +95,12 @@ class Ears:
                     code="input_audio_buffer_full",
                 )
             self._waiting += len(data)
-        self._put(lambda: self._listen(data), event_id)
+        try:
+            self._put(lambda: self._listen(data), event_id)
+        except BaseException:
+            with self._lock:
+                self._waiting -= len(data)
+            raise
 
     def commit(self, event_id: str | None = None) -> None:
         """What was sent so far is a turn."""

@@ -125,7 +125,7 @@ class Thinker:
             return
         settings = answer.request.settings
         render = RenderChat(self._fit(messages, settings.offered), list(settings.offered))
-        options = Options(max_tokens=settings.max_tokens, ahead=AHEAD if answer.aloud else None)
+        options = Options(max_tokens=self._at_most(settings.max_tokens, render), ahead=AHEAD if answer.aloud else None)
         asked = self._model.ask(GenerateChat(render, settings.forced, settings.parallel, options))
         sentences, reason = Sentences(FIRST_WORDS, LEAST_WORDS), None
         updates = asked.deltas(TICK_SECONDS)
@@ -163,6 +163,14 @@ class Thinker:
         if rest := sentences.flush():
             self._mouth.put(answer, rest)
         self._mouth.put(answer, Ending(status, reason, usage))
+
+    def _at_most(self, tokens: int | None, render: RenderChat) -> int | None:
+        """Of an answer: a conversation goes on after what was once wished for has no room any more."""
+        if tokens is None:
+            return None
+        model = self._model.model()
+        room = min(model.tokenizer.context_length, model.engine.stats().capacity) - len(render.tokens(model))
+        return max(1, min(tokens, room))
 
     def _fit(self, messages: list[dict], tools: tuple[dict, ...]) -> list[dict]:
         """The newest messages that leave room for an answer; instructions stay."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from serving.application.live.hearing import Heard
 from serving.application.live.stage import POLL_SECONDS
-from serving.application.speech import SpeechToText
+from serving.application.speech import CutSound, SpeechToText
 from serving.domain.written import as_written
 
 FINALS = 16
@@ -41,9 +41,10 @@ class _Turn:
 class Scribe:
     """Of the pauses of a turn only the newest matters; what is settled and the ends of turns are never left out."""
 
-    def __init__(self, listener: TextListener, to_text: Callable[[], SpeechToText]) -> None:
+    def __init__(self, listener: TextListener, to_text: Callable[[], SpeechToText], cut: CutSound) -> None:
         self._listener = listener
         self._to_text = to_text
+        self._cut = cut
         self._newest: Heard | None = None
         self._finals: deque[tuple[Heard, bool]] = deque()
         self._turns: dict[int, _Turn] = {}
@@ -106,7 +107,7 @@ class Scribe:
     def _write(self, heard: Heard, last: bool) -> None:
         turn = self._turns.setdefault(heard.turn, _Turn())
         if abs(turn.speech_end_ms - heard.speech_end_ms) > 1:  # else the last pause had all of it
-            turn.text = self._to_text().transcribe(heard.format.decode(heard.data)).text.strip() if heard.data else ""
+            turn.text = self._text(heard) if heard.data else ""
             turn.speech_end_ms = heard.speech_end_ms
         if heard.settled:
             turn.settled.append(turn.text)
@@ -116,3 +117,9 @@ class Scribe:
             return
         del self._turns[heard.turn]
         self._listener.turn_understood(heard.turn, turn.words)
+
+    def _text(self, heard: Heard) -> str:
+        """Listened to in pieces: engines leave out what is longer than they were made for."""
+        engine = self._to_text()
+        said = [engine.transcribe(piece).text.strip() for _, piece in self._cut(heard.format.decode(heard.data))]
+        return " ".join(text for text in said if text)

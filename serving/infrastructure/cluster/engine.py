@@ -21,7 +21,7 @@ from serving.application.combining import combine_maps
 from serving.application.mailbox import Mailbox
 from serving.application.ports import EngineStats, RunningRequest
 from serving.domain.blocks import BlockMap
-from serving.domain.errors import Draining, InvalidRequest, NoReplica, QueueFull
+from serving.domain.errors import Draining, InvalidRequest, NoReplica, QueueFull, ServingError
 from serving.domain.events import Event, Finished, PromptScored, TokensGenerated
 from serving.domain.policies import make_policy
 from serving.domain.request import Request
@@ -126,14 +126,13 @@ class ReplicatedEngine:
                 replica.actor.cancel.remote(flight.request.id, None)  # it may still come to it, for nobody
                 raise NoReplica(f"a replica does not answer ({type(error).__name__}); try again") from error
             finally:
-                with self._lock:
+                with self._lock:  # from here on `Fleet.lose` sees to it
                     flight.placing = False
+                    lost = not self._fleet.has(replica) and not flight.over
                     self._changed.notify_all()
             if refusal is not None:
                 raise refusal
-            with self._lock:
-                lost = not self._fleet.has(replica) and not flight.over
-                cancelled = flight.cancelled
+            cancelled = flight.cancelled
             if cancelled is not None:
                 replica.actor.cancel.remote(flight.request.id, cancelled or None)
             if lost:  # between its answer and now
@@ -152,7 +151,10 @@ class ReplicatedEngine:
     def _take(self, replica: Replica, batch: Batch) -> None:
         replica.stats, replica.healthy, replica.heard = batch.stats, batch.healthy, time.monotonic()
         for event in batch.events:
-            flight = replica.flights.get(event.request_id)
+            with self._lock:  # what a replica said before it was lost is either told, and the answer over, or never told
+                flight = replica.flights.get(event.request_id)
+                if flight is not None and isinstance(event, TokensGenerated | PromptScored):
+                    flight.begun = True
             if flight is not None and not self._put(flight, event):
                 replica.actor.cancel.remote(event.request_id, None)
 
@@ -161,9 +163,8 @@ class ReplicatedEngine:
         if isinstance(event, Finished):
             with self._lock:
                 self._forget(flight)
-        elif isinstance(event, TokensGenerated | PromptScored):
-            flight.begun = True
-            flight.generated += len(event.tokens) if isinstance(event, TokensGenerated) else 0
+        elif isinstance(event, TokensGenerated):
+            flight.generated += len(event.tokens)
         return flight.mailbox.put(event)
 
     def _forget(self, flight: Flight) -> None:
@@ -231,9 +232,12 @@ class ReplicatedEngine:
             if not serving:
                 raise NoReplica("no replica of this model serves at the moment; try again in a few seconds")
             try:
-                return ray.get(min(serving, key=lambda one: len(one.flights)).actor.embed.remote(list(sequences)))
+                found = ray.get(min(serving, key=lambda one: len(one.flights)).actor.embed.remote(list(sequences)))
             except RayActorError as error:
                 raise NoReplica("the replica that computed this is gone; try again") from error
+        if isinstance(found, ServingError):
+            raise found
+        return found
 
     def healthy(self) -> bool:
         """Whether some replica works, or is being started."""

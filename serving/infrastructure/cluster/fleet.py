@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 600.0  # to load a large model from a slow disk
 CALL_SECONDS = 30.0
 ADAPTER_SECONDS = 600.0
+LATE = 3.0  # seconds between two looks at the replicas after which nothing is known of them
 PULSE = 1.0  # seconds between two looks at whether there are too many replicas or too few
 CALLS = 32  # at the same time, of one replica
 LONGEST_PAUSE = 60.0  # seconds before a replica that did not start is tried again
@@ -53,6 +57,7 @@ class Fleet:
         self._replicas: dict[int, Replica] = {}
         self._adapters: dict[str, Any] = {}
         self._gone: list[EngineStats] = []
+        self._adapting = threading.Lock()
         self._numbers = itertools.count()
         self._policy = config.policy
         self._rule = ScalingRule(
@@ -70,6 +75,7 @@ class Fleet:
         with ThreadPoolExecutor(self._rule.least) as pool:
             list(pool.map(lambda _: self._bring_up(self._new_replica()), range(self._rule.least)))
         self._begin("replicas", self._watch_load)
+        self._begin("pulse", self._watch_health)
 
     def stop(self) -> None:
         """From now on nobody is replaced."""
@@ -102,10 +108,11 @@ class Fleet:
 
     def healthy(self) -> bool:
         """Whether some replica works, or is being started."""
-        now, patience = time.monotonic(), self._config.stall_seconds
-        return not self._stopped.is_set() and any(
-            not one.pid or one.healthy and now - one.heard < patience for one in self.all() if not one.leaving
-        )
+        return not self._stopped.is_set() and any(not one.pid or self._works(one) for one in self.all() if not one.leaving)
+
+    def _works(self, replica: Replica) -> bool:
+        """Its engine computes, and its process says so."""
+        return replica.healthy and time.monotonic() - replica.heard < self._config.stall_seconds
 
     # -- what all of them are told ------------------------------------------------------------------------------------
 
@@ -116,7 +123,10 @@ class Fleet:
 
     def add_adapter(self, adapter_id: str, weights: Any) -> None:
         """All replicas have it, or none."""
-        stored = ray.put(weights)
+        with self._adapting:
+            self._add_adapter(adapter_id, ray.put(weights))
+
+    def _add_adapter(self, adapter_id: str, stored: Any) -> None:
         with self._lock:  # whoever serves by now is told, whoever starts finds it here
             self._adapters[adapter_id] = stored
             serving = self.serving()
@@ -216,6 +226,7 @@ class Fleet:
             if replica.stats is not None:
                 self._gone.append(replica.stats)
             flights = [flight for flight in replica.flights.values() if not flight.placing]
+            replica.flights = {}  # what it has said and nobody has heard yet is not to be heard any more
             self._changed.notify_all()
         _kill(replica)
         if self._stopped.is_set():
@@ -243,6 +254,23 @@ class Fleet:
             except LifecycleError as error:
                 log.error("%s", error)
                 self._stopped.wait(min(LONGEST_PAUSE, 2**attempt))
+
+    def _watch_health(self) -> None:
+        """Replace, one after the other, who computes nothing any more though its process is there: it would be given requests for ever."""
+        looked = time.monotonic()
+        while not self._stopped.wait(PULSE):
+            now, before = time.monotonic(), looked
+            looked = now
+            if now - before > LATE or self._adapting.locked():
+                continue  # this process has stood still itself, or the engines read an adapter
+            silent = next((replica for replica in self.all() if replica.pid and not self._works(replica)), None)
+            if silent is None:
+                continue
+            log.warning("replica %d (process %d) does nothing any more and is replaced", silent.number, silent.pid)
+            self.lose(silent)
+            if self._local:  # what Ray asks it to do a process that stands still does not do
+                with contextlib.suppress(OSError):
+                    os.kill(silent.pid, signal.SIGKILL)
 
     def _watch_load(self) -> None:
         """Start and stop replicas as the load wants."""

@@ -111,5 +111,8 @@ class EngineReplica:
     def block_map(self) -> BlockMap:
         return self._model.engine.block_map()
 
-    def embed(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        return self._model.embed(sequences)
+    def embed(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]] | ServingError:
+        try:
+            return self._model.embed(sequences)
+        except ServingError as error:
+            return error

@@ -23,6 +23,8 @@ from serving.infrastructure.media.limits import MediaLimits
 MOST_HOPS = 3
 """Redirects."""
 PIECE = 2**16
+HEADERS = {"Accept": "image/*, video/*", "Accept-Encoding": "identity", "User-Agent": "llm-lifecycle"}
+"""Many a server refuses whoever does not say what it is."""
 REDIRECTS = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
 
@@ -131,7 +133,7 @@ def _get(place: SplitResult, address: str, most: int, end: float) -> bytes | str
     cut.start()
     try:
         target = (place.path or "/") + (f"?{place.query}" if place.query else "")
-        connection.request("GET", target, headers={"Accept": "image/*, video/*", "Accept-Encoding": "identity"})
+        connection.request("GET", target, headers=HEADERS)
         answer = connection.getresponse()
         if answer.status in REDIRECTS and (onward := answer.getheader("Location")):
             return onward

@@ -9,7 +9,7 @@ from pydantic import Field
 from serving.application.attention import ShowAttention
 from serving.application.media import MediaSource
 from serving.domain.media import Media
-from serving.presentation.schemas.base import whole
+from serving.presentation.schemas.base import Array, whole
 from serving.presentation.schemas.chat import TemplateFields
 from serving.presentation.schemas.completion import Ids, Text
 from serving.presentation.schemas.messages import Messages, sources_in
@@ -26,7 +26,7 @@ class AttentionRequest(TemplateFields):
     """Up to the question, as they were sent to /v1/chat/completions."""
     answer: Text | Ids
     """Its text, or token ids."""
-    tools: list[Tool] | None = None
+    tools: Array[Tool] | None = None
     layers: Annotated[list[whole(0, MOST_LAYERS - 1)], Field(min_length=1, max_length=MOST_LAYERS)] | None = None
     """Of the language model, from 0: the mean over their heads is told. By default over all layers."""
 

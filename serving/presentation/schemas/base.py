@@ -20,6 +20,24 @@ from pydantic_core import PydanticCustomError
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 
 
+MOST_FIELDS = 256
+"""Of an object: each wrong one costs an error, and a body may be long."""
+Item = TypeVar("Item")
+Array = Annotated[list[Item], Field(fail_fast=True)]
+"""Of any length: its first wrong item ends the reading."""
+
+
+def few(most: int) -> BeforeValidator:
+    """For an object of any names: so many, or it is not even read."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > most:
+            raise PydanticCustomError("too_long", "too many", {"max_length": most})
+        return value
+
+    return BeforeValidator(check)
+
+
 class Wire(BaseModel):
     """A JSON object. No field is made of another kind of value, and none is silently ignored."""
 
@@ -30,6 +48,8 @@ class Wire(BaseModel):
     def _without_nulls(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, dict):
             return value
+        if len(value) > MOST_FIELDS:
+            raise refusal(f"{{param}} has {len(value)} fields: no object here has more than {MOST_FIELDS}")
         if info.context is not None:
             info.context[id(value)] = cls  # for near misses: an error knows its place, not its model
         return {name: one for name, one in value.items() if one is not None or cls._takes_null(name)}
@@ -73,5 +93,5 @@ TokenId = whole(0, INT32)
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 """Of a model, a version, a request: longer than any that there is."""
 Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16), few(16)
 ]

@@ -115,6 +115,10 @@ class ChatCompletionRequest(SamplingFields, SteeringFields, TemplateFields):
     def command(self, tenant: str, media: tuple[Media, ...] = (), heard_by: NativeSpeech | None = None) -> GenerateChat:
         """The use case; `media` are what `sources` became, and `heard_by` is who heard its sounds, if the model itself did."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        options = self.options(max_tokens=self.max_completion_tokens or self.max_tokens, logprobs=logprobs)
+        options = self.options(
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            max_tokens_param="max_completion_tokens" if self.max_completion_tokens else "max_tokens",
+            logprobs=logprobs,
+        )
         forced = self.forced(options.grammar)
         return GenerateChat(self.prompt(media), forced, self.parallel_tool_calls, options, tenant, heard_by, self.speaks)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, model_validator
 
 from serving.application.completion import GenerateText
-from serving.presentation.schemas.base import INT32, TokenId, Unsupported, refusal, whole
+from serving.presentation.schemas.base import INT32, Array, TokenId, Unsupported, refusal, whole
 from serving.presentation.schemas.sampling import MAX_CHOICES, SamplingFields
 from serving.presentation.schemas.words import describe
 
@@ -32,7 +32,7 @@ def _is_ids(value: Any) -> bool:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Ids = Annotated[list[TokenId], Field(min_length=1)]
+Ids = Annotated[Array[TokenId], Field(min_length=1)]
 Prompts = Annotated[
     list[str | tuple[int, ...]],
     PlainValidator(

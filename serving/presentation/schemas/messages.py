@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from serving.application.media import MediaSource
 from serving.presentation.schemas.audio import InputAudioPart
-from serving.presentation.schemas.base import INT32, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.base import INT32, Array, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.media import ImagePart, InputVideoPart, VideoPart, is_shown, sources_of
 
 SHOWN = ("image_url", "video_url", "input_video", "input_audio")
@@ -33,13 +33,13 @@ def _of_users(part: Any) -> Any:
 
 
 Content = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Annotated[TextPart, BeforeValidator(_of_users)]], Tag("parts")],
+    Annotated[str, Tag("text")] | Annotated[Array[Annotated[TextPart, BeforeValidator(_of_users)]], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 """A string, or text parts that are put together."""
 Part = Annotated[TextPart | ImagePart | VideoPart | InputVideoPart | InputAudioPart, Field(discriminator="type")]
 UserContent = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")],
+    Annotated[str, Tag("text")] | Annotated[Array[Part], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 """A string; or parts: texts, which are put together, pictures, clips and sounds, in any order."""
@@ -128,7 +128,7 @@ class AssistantMessage(_Named):
     content: Content | None = None
     reasoning_content: str | None = None
     """What was thought before it, for templates that show it."""
-    tool_calls: list[CalledTool] | None = None
+    tool_calls: Array[CalledTool] | None = None
     refusal: Unsupported[None] = None
     audio: SpokenBefore | None = None
     """An answer that was spoken, in place of its content."""
@@ -164,7 +164,7 @@ class ToolMessage(_Named):
 Message = Annotated[
     SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
-Messages = Annotated[list[Message], Field(min_length=1)]
+Messages = Annotated[Array[Message], Field(min_length=1)]
 
 
 def sources_in(messages: Sequence[Wire], place: str = "messages") -> list[MediaSource]:

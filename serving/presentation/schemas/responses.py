@@ -14,7 +14,7 @@ from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
 from serving.domain.grammar import Grammar
 from serving.domain.media import Media
-from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.base import INT32, INT64, Array, Count, Metadata, Unsupported, Wire, refusal, whole
 from serving.presentation.schemas.media import ImageItem, VideoItem, is_shown, sources_of
 from serving.presentation.schemas.messages import CalledFunction, content_of, text_of
 from serving.presentation.schemas.sampling import Temperature, TopP
@@ -39,12 +39,12 @@ class TextItem(Wire):
 
 
 Output = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[TextItem], Tag("parts")],
+    Annotated[str, Tag("text")] | Annotated[Array[TextItem], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 Part = Annotated[TextItem | ImageItem | VideoItem, Field(discriminator="type")]
 ItemContent = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")],
+    Annotated[str, Tag("text")] | Annotated[Array[Part], Tag("parts")],
     Discriminator(lambda value: "parts" if isinstance(value, list) else "text"),
 ]
 """A string; or parts: texts, which are put together, and where a user speaks, pictures and clips."""
@@ -78,7 +78,7 @@ class ReasoningItem(Wire):
     """What the model thought before the answer or the call that follows."""
 
     type: Literal["reasoning"]
-    content: list[ReasoningText] | None = None
+    content: Array[ReasoningText] | None = None
     id: str | None = None
     status: Status | None = None
     summary: Ignored | None = None
@@ -145,7 +145,7 @@ Item = Annotated[
     ),
 ]
 Input = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Item], Field(min_length=1), Tag("items")],
+    Annotated[str, Tag("text")] | Annotated[Array[Item], Field(min_length=1), Tag("items")],
     Discriminator(lambda value: "items" if isinstance(value, list) else "text"),
 ]
 
@@ -222,9 +222,9 @@ class ResponseRequest(Wire):
     """An extension."""
     priority: whole(-INT32, INT32) | None = None
     """An extension."""
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    include: Array[Literal["message.output_text.logprobs"]] | None = None
     top_logprobs: whole(0, 20) | None = None
-    tools: list[ResponseTool] | None = None
+    tools: Array[ResponseTool] | None = None
     tool_choice: ResponseToolChoice | None = None
     """"none": the model sees no tools. "auto": it decides. "required": it calls at least one; or which one it calls."""
     parallel_tool_calls: bool = True
@@ -299,10 +299,11 @@ class ResponseRequest(Wire):
             top_p=self.top_p,
             top_k=0 if self.top_k == -1 else self.top_k,
             max_tokens=self.max_output_tokens,
+            max_tokens_param="max_output_tokens",
             seed=self.seed,
             logprobs=(self.top_logprobs or 0) if self.include else None,
             priority=self.priority or 0,
             grammar=self.grammar(),
         )
         prompt = RenderChat([*instructed, *history, *self.messages()], tools, media=media)
-        return GenerateChat(prompt, self.forced(), self.parallel_tool_calls, options, tenant)
+        return GenerateChat(prompt, self.forced(), self.parallel_tool_calls, options, tenant, prompt_param="input")

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from serving.application.generation import Options
-from serving.presentation.schemas.base import INT32, INT64, Count, Metadata, TokenId, Unsupported, Wire, refusal, whole
+from serving.presentation.schemas.base import (
+    INT32,
+    INT64,
+    Count,
+    Metadata,
+    TokenId,
+    Unsupported,
+    Wire,
+    few,
+    refusal,
+    whole,
+)
 from serving.presentation.schemas.structured import StructuredFields
 
 MAX_CHOICES = 32
@@ -28,6 +39,7 @@ Biases = Annotated[
         Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
     ],
     Field(max_length=MAX_BIASES),
+    few(MAX_BIASES),
 ]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -101,7 +113,7 @@ class SamplingFields(StructuredFields):
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def options(self, *, max_tokens: int | None, logprobs: int | None) -> Options:
+    def options(self, *, max_tokens: int | None, max_tokens_param: str = "max_tokens", logprobs: int | None) -> Options:
         """For the use cases."""
         return Options(
             temperature=self.temperature,
@@ -113,6 +125,7 @@ class SamplingFields(StructuredFields):
             frequency_penalty=self.frequency_penalty or 0.0,
             logit_bias={int(token): amount for token, amount in (self.logit_bias or {}).items()},
             max_tokens=max_tokens,
+            max_tokens_param=max_tokens_param,
             min_tokens=self.min_tokens or 0,
             stop=tuple(self.stop or ()),
             stop_token_ids=frozenset(self.stop_token_ids or ()),

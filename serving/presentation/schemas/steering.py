@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from serving.domain.grammar import Grammar
-from serving.presentation.schemas.base import Wire, refusal
+from serving.presentation.schemas.base import Array, Wire, refusal
 from serving.presentation.schemas.words import describe
 
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
@@ -81,7 +81,7 @@ def forced_tool(choice: str | None, named: str | None, names: Sequence[str], gra
 class SteeringFields(Wire):
     """Inherited by chat requests."""
 
-    tools: list[Tool] | None = None
+    tools: Array[Tool] | None = None
     tool_choice: ToolChoice | None = None
     """"none": the model sees no tools. "auto": it decides. "required": it calls at least one; or which one it calls."""
     parallel_tool_calls: bool = True

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from serving.application.media import MediaSource
 from serving.application.rendering import RenderChat
 from serving.domain.media import Media
-from serving.presentation.schemas.base import TokenId, Wire, refusal
+from serving.presentation.schemas.base import Array, TokenId, Wire, refusal
 from serving.presentation.schemas.chat import TemplateFields
 from serving.presentation.schemas.messages import Messages, sources_in
 from serving.presentation.schemas.steering import Tool
@@ -24,7 +24,7 @@ class TokenizeRequest(TemplateFields):
     prompt: str | None = None
     """A text; may be empty."""
     messages: Messages | None = None
-    tools: list[Tool] | None = None
+    tools: Array[Tool] | None = None
     return_token_strs: bool = False
     """Also the text of each token."""
 
@@ -48,4 +48,4 @@ class DetokenizeRequest(Wire):
     """Token ids to make a text of."""
 
     model: str | None = None
-    tokens: Annotated[list[TokenId], Field(max_length=MAX_TOKENS)]
+    tokens: Annotated[Array[TokenId], Field(max_length=MAX_TOKENS)]

@@ -14,6 +14,7 @@ const PARTS = {
 
 let kinds = [];
 let chosen = []; // {name, part, strip}
+let reading = []; // files on their way to become such
 let changed = () => {};
 
 /** Shows what the model takes; what it does not is let go. */
@@ -41,10 +42,18 @@ function chooser(kind) {
 /** Takes the files that the model can be shown; whether there were any. */
 async function add(files, wanted) {
   const taken = [...files].map((file) => [file, wanted ?? file.type.split("/")[0]]).filter(([, kind]) => kinds.includes(kind));
-  for (const [file, kind] of taken) {
-    const url = kind === "image" ? await shrunk(file) : await dataUrl(file);
-    const strip = kind === "video" ? await filmstrip(url) : null;
-    chosen.push({ name: file.name, part: PARTS[kind](url), strip });
+  reading.push(...taken.map(([file]) => file));
+  draw();
+  try {
+    for (const [file, kind] of taken) {
+      const url = kind === "image" ? await shrunk(file) : await dataUrl(file);
+      const strip = kind === "video" ? await filmstrip(url) : null;
+      chosen.push({ name: file.name, part: PARTS[kind](url), strip });
+      reading = reading.filter((one) => one !== file);
+      draw();
+    }
+  } finally {
+    reading = reading.filter((one) => !taken.some(([file]) => file === one));
     draw();
   }
   return taken.length > 0;
@@ -60,6 +69,9 @@ export function take() {
 
 export const isEmpty = () => chosen.length === 0;
 
+/** Whether something that was chosen is not there yet: a message would go without it. */
+export const isReading = () => reading.length > 0;
+
 function draw() {
   const items = chosen.map((one) =>
     el(
@@ -69,8 +81,9 @@ function draw() {
       el("button.tiny", { type: "button", "aria-label": `Remove ${one.name}`, onclick: () => remove(one) }, "×"),
     ),
   );
-  $("attached").replaceChildren(...items);
-  $("attached").hidden = !items.length;
+  const coming = reading.map(({ name }) => el("span.attached", { role: "status" }, `Reading ${name} …`));
+  $("attached").replaceChildren(...items, ...coming);
+  $("attached").hidden = !items.length && !coming.length;
   changed();
 }
 

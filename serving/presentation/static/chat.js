@@ -2,7 +2,7 @@
 
 import { getJSON, inWords } from "./api.js";
 import * as attachments from "./attachments.js";
-import { changedElsewhere, Conversation, forget, freshId, listed, load, whole } from "./conversation.js";
+import { changedElsewhere, Conversation, deletedElsewhere, forget, freshId, listed, load, whole } from "./conversation.js";
 import { $, el } from "./dom.js";
 import * as feedback from "./feedback.js";
 import * as gaze from "./gaze.js";
@@ -25,7 +25,7 @@ const chosenModel = () => model()?.id;
 // -- asking -------------------------------------------------------------------------------------------------------
 
 async function send(text) {
-  if (running.length || (!text.trim() && attachments.isEmpty())) return;
+  if (running.length || attachments.isReading() || (!text.trim() && attachments.isEmpty())) return;
   const last = conversation.path().at(-1);
   const shown = attachments.take();
   const user = conversation.add(last?.id ?? 0, { role: "user", content: text, ...(shown.parts.length && shown) });
@@ -334,6 +334,7 @@ function remove(id) {
 
 /** Another tab has gone on with a conversation: follow it, unless an answer is being written here. */
 function follow(event) {
+  if (deletedElsewhere(event) === conversation.id) conversation.forgotten = true; // stays on screen, and is not brought back
   if (changedElsewhere(event) !== conversation.id) return drawHistory();
   if (running.length) conversation.id = freshId(); // both go on, each with a copy of its own
   else conversation = load(conversation.id) ?? conversation;
@@ -354,7 +355,8 @@ function fitPrompt() {
   const prompt = $("prompt");
   prompt.style.height = "auto";
   prompt.style.height = `${prompt.scrollHeight}px`;
-  $("send").disabled = !running.length && !prompt.value.trim() && attachments.isEmpty();
+  const nothing = !prompt.value.trim() && attachments.isEmpty();
+  $("send").disabled = !running.length && (nothing || attachments.isReading());
 }
 
 function toggleHistory(wanted = !$("history").classList.contains("open")) {

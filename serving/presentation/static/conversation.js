@@ -27,6 +27,7 @@ export class Conversation {
     const node = { id: this.next++, parent, ...message };
     this.nodes.set(node.id, node);
     this.shown[parent] = node.id;
+    this.forgotten = false; // deleted in another tab, and gone on with in this one
     if (!this.title && node.role === "user") this.title = node.content.replace(/\s+/g, " ").slice(0, 60);
     return node;
   }
@@ -93,6 +94,11 @@ export function listed() {
 /** The id of the conversation that another tab has changed, from its storage event; null for anything else. */
 export function changedElsewhere({ key, newValue }) {
   return newValue && key?.startsWith(place("")) ? key.slice(place("").length) : null;
+}
+
+/** The id of the conversation that another tab has deleted, likewise. */
+export function deletedElsewhere({ key, newValue }) {
+  return newValue === null && key?.startsWith(place("")) ? key.slice(place("").length) : null;
 }
 
 export function load(id) {

@@ -88,11 +88,12 @@ async function open(openMic) {
     mine.microphone = microphone;
     const tools = definitions(settings.switchedOn(), $("tools").value);
     await session.open(chat.model(), openMic, { instructions: $("system").value.trim(), tools });
+    if (talk !== mine) return;
     session.remember(chat.history());
     mine.ready = true;
     show(openMic ? "open" : "idle");
   } catch (error) {
-    fail(inWords(error));
+    if (talk === mine) fail(inWords(error)); // else another conversation has begun, or none is wanted any more
   }
 }
 
@@ -170,6 +171,12 @@ function receive(event) {
     case "conversation.item.input_audio_transcription.completed":
       if (event.transcript) chat.done(said(event.item_id, "user", "", event.transcript));
       else rest();
+      break;
+    case "conversation.item.input_audio_transcription.failed":
+      $("voice-problem").textContent = inWords(event.error);
+      $("voice-problem").hidden = false;
+      if (node) chat.done(node);
+      rest();
       break;
     case "response.output_audio_transcript.delta":
       said(event.item_id, "assistant", event.delta);

@@ -220,3 +220,16 @@ def test_a_model_whose_kernels_apply_no_adapters_says_so(registry):
             catalog.add_adapter("pirate", "adapter/1")
     finally:
         catalog.get("tiny").engine.close()
+
+
+def test_adapters_belong_to_their_engine_whatever_its_model_is_called(registry):
+    catalog = build_catalog(["other/1", "tiny/1"], CONFIG, registry, adapters={"pirate": "adapter/1"})
+    engines = [model.engine for model in catalog.engines()]
+    try:
+        catalog.take_over("tiny/1", "other")
+        assert catalog.get("other").version == "tiny/1" and catalog.get("other").name == "other"
+        with pytest.raises(Conflict, match="has adapters: unload pirate first"):
+            catalog.unload("other", 1.0)
+    finally:
+        for engine in engines:
+            engine.close()

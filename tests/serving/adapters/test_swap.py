@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from serving.composition import ServingConfig, build_catalog
+from serving.infrastructure.feedback_sqlite import SqliteFeedback
 from serving.infrastructure.following import Follower
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
@@ -215,3 +216,41 @@ def test_the_follower_looks_by_itself_until_it_is_stopped(serve, registry, movin
     follower.stop()
     moving("tiny/1")
     assert catalog.get("production").version == "tiny/2"
+
+
+def test_answers_of_a_version_that_is_gone_can_still_be_judged(serve):
+    store = SqliteFeedback(":memory:")
+    client = create_app(serve("tiny/1"), feedback=store).test_client()
+    client.post("/admin/swap", json={"ref": "tiny/2"})
+    thumb = {"kind": "thumb", "rating": "down", "messages": [{"role": "user", "content": "hi"}], "answer": "ho"}
+    assert client.post("/v1/feedback", json={**thumb, "model": "tiny/1"}).status_code == 201
+    assert client.post("/v1/feedback", json={**thumb, "model": "tiny/3"}).status_code == 404
+    (kept,) = store.all()
+    assert kept.versions == ("tiny/1",)
+
+
+def test_an_alias_that_moves_to_what_is_served_already_means_it(serve, registry, moving):
+    catalog = serve("tiny/1", "tiny/2")
+    follower = Follower(catalog, registry, "production", "tiny/1")
+    moving("tiny/2")
+    follower.look()
+    assert catalog.get("production").version == "tiny/2"
+    assert [model.version for model in catalog.all()] == ["tiny/2"], "nobody needs the other one"
+
+
+def test_of_two_aliases_on_one_version_each_moves_alone(serve, registry, moving):
+    catalog = serve("tiny/1")
+    registry.set_alias("staging", "tiny/1")
+    both = [Follower(catalog, registry, alias, "tiny/1", others=("production", "staging")) for alias in ("production", "staging")]
+
+    def look() -> list[str]:
+        for follower in both * 2:
+            follower.look()
+        return [catalog.get(alias).version for alias in ("production", "staging")]
+
+    moving("tiny/2")
+    assert look() == ["tiny/2", "tiny/1"]
+    engines = {model.version: model.engine for model in catalog.engines()}
+    assert look() == ["tiny/2", "tiny/1"] and {model.version: model.engine for model in catalog.engines()} == engines
+    registry.set_alias("staging", "tiny/2")
+    assert look() == ["tiny/2", "tiny/2"] and len(catalog.engines()) == 1

@@ -10,7 +10,8 @@ from lifecycle.registry import ModelRegistry
 from serving.application.canary import Canary
 from serving.composition import ServingConfig, build_catalog
 from serving.domain.canary import Outcome
-from serving.domain.errors import QueueFull
+from serving.domain.errors import Conflict, QueueFull
+from serving.infrastructure.catalog import BUSY
 from serving.infrastructure.following import Follower
 from serving.infrastructure.trials import Trials, examine
 from serving.presentation.app import create_app
@@ -21,12 +22,12 @@ BODY = {"model": "production", "prompt": "the quick", "max_tokens": 4, "temperat
 class Desk:
     """A server with trials that are looked after when the test says so."""
 
-    def __init__(self, registry, worse=(), examine=None, **rules):
+    def __init__(self, registry, worse=(), examine=None, others=(), **rules):
         self.registry, self.worse = registry, list(worse)
         config = ServingConfig(dtype="float32", kv_memory_mb=4, **{"canary_requests": 5, **rules})
         self.catalog = build_catalog(["production"], config, registry)
         self.canary = Canary(config)
-        follower = Follower(self.catalog, registry, "production", registry.aliases()["production"])
+        follower = Follower(self.catalog, registry, "production", registry.aliases()["production"], others=others)
         self.trials = Trials(self.catalog, registry, self.canary, follower, examine=examine or (lambda *_: self.worse))
         self.client = create_app(self.catalog, canary=self.canary).test_client()
 
@@ -196,6 +197,44 @@ def test_a_production_that_does_worse_goes_back_and_is_not_tried_again(desk, min
     assert server.version() == "tiny/1"
     page = server.client.get("/metrics").text
     assert 'serving:canary_rollbacks_total{role="production"} 1' in page
+
+
+def test_going_back_waits_for_what_is_being_loaded(desk, mine, monkeypatch):
+    mine.set_alias("candidate", "tiny/1")
+    server = desk(canary_watch=True)
+    server.saw("tiny/1")
+    mine.set_alias("production", "tiny/2")
+    server.trials.look()
+    server.saw("tiny/2", failed=True, times=40)
+    with monkeypatch.context() as patch:
+
+        def busy(*_, **__):
+            raise Conflict("another model is being loaded", code=BUSY)
+
+        patch.setattr(server.catalog, "swap", busy)
+        server.trials.look()
+        assert server.version() == "tiny/2" and server.canary.rollbacks["production"] == 0
+    server.trials.look()
+    assert server.version() == "tiny/1" and mine.aliases()["production"] == "tiny/1"
+    assert server.canary.rollbacks["production"] == 1
+
+
+def test_going_back_to_what_another_alias_needs(mine):
+    mine.set_alias("candidate", "tiny/1")
+    server = Desk(mine, canary_watch=True, others=("production", "staging"))
+    try:
+        server.catalog.set_alias("staging", "tiny/1")
+        server.trials.look()
+        server.saw("tiny/1")
+        engine = server.catalog.get("staging").engine
+        mine.set_alias("production", "tiny/2")
+        server.trials.look()
+        assert server.version() == "tiny/2" and server.version(model="staging") == "tiny/1"
+        server.saw("tiny/2", failed=True, times=40)
+        server.trials.look()
+        assert server.version() == "tiny/1" and server.catalog.get("production").engine is engine
+    finally:
+        server.close()
 
 
 def test_going_back_by_hand_is_not_overruled(desk, mine):

@@ -12,6 +12,7 @@ from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.state import HttpConfig
 
+from .conftest import visit
 from .pupil import HOSTILE, LOOKUP
 from .talking import ask, change, last_answer, say, until
 
@@ -219,6 +220,19 @@ def test_a_key_is_asked_for_and_used(open_page, catalog):
         page.wait_for_selector("#key-form", state="hidden")
         until(page, "document.querySelector('#model').value === 'pupil'")
         assert ask(page, "hello") == "Hello to you."
+
+
+def test_what_was_deleted_in_another_tab_does_not_come_back(page, server, wrong):
+    ask(page, "hello")
+    other = visit(page.context.new_page(), server.url, wrong)
+    other.wait_for_selector("#conversations li", state="attached")
+    other.evaluate("document.querySelector('#conversations .tiny').click()")
+    until(page, "document.querySelectorAll('#conversations li').length === 0")
+    page.reload()
+    page.wait_for_selector("#examples button")
+    assert page.locator("#conversations li").count() == 0
+    ask(page, "hello")
+    until(other, "document.querySelectorAll('#conversations li').length === 1")
 
 
 def test_the_keyboard_suffices(page):

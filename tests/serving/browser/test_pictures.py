@@ -135,6 +135,18 @@ PIXELS = """(canvas) => {
 """How many different shades an overlay has."""
 
 
+def test_no_message_goes_without_what_is_still_being_read(looking):
+    page = looking
+    page.fill("#prompt", "What happens?")
+    with page.expect_request("**/v1/chat/completions") as caught:
+        drop(page, clip("webm", "libvpx"), "a.webm", "video/webm")
+        while not page.locator(".message.user").count():
+            page.press("#prompt", "Enter")
+    parts = json.loads(caught.value.post_data)["messages"][-1]["content"]
+    assert [part["type"] for part in parts] == ["video_url", "text"]
+    answered(page)
+
+
 def test_the_picture_shows_where_the_model_looked(looking):
     page = looking
     drop(page, still("PNG", pattern()), "a.png", "image/png")

@@ -125,6 +125,16 @@ def test_push_to_talk(page):
     assert page.is_hidden("#voice")
 
 
+def test_another_way_to_talk_while_it_connects(page):
+    with page.expect_websocket():
+        page.click("#voice-open")
+    page.click("#voice-push")
+    until(page, "() => document.querySelector('#voice').dataset.state === 'idle'")
+    page.wait_for_timeout(500)  # for what the first conversation has to say yet
+    assert page.is_hidden("#voice-problem")
+    page.click("#voice-close")
+
+
 def test_a_server_without_a_voice_offers_none(open_page, serve):
     page = open_page(serve(create_app(Catalog(scripted_model("Hello.")))).url)
     page.wait_for_selector("#examples button")

@@ -21,6 +21,7 @@ from serving.domain.errors import ContextLengthExceeded, Draining, InvalidReques
 from serving.domain.events import Finished, TokensGenerated
 from serving.domain.policies import UnknownPolicy
 from serving.infrastructure.cluster import node
+from serving.infrastructure.cluster.replica import Batch
 from serving.infrastructure.lora import LoraWeights
 from tests.serving.cluster.conftest import CONFIG
 from tests.serving.engine.support import collect, prompts, request
@@ -134,6 +135,32 @@ def test_a_killed_replica_takes_only_its_own_answers_with_it_and_is_replaced(eng
     wait_until(lambda: len(engine.replicas()) == 2)
     assert victim.pid not in [replica.pid for replica in engine.replicas()]
     assert engine.healthy() and collect(engine.submit(request("after", [3]))).end.reason in ("length", "stop")
+
+
+def test_a_replica_that_says_nothing_any_more_is_replaced(checkpoint, engine):
+    """`engine` is not asked: its cluster is where another engine's replicas come and go."""
+    quiet = build_engine(checkpoint, replace(CONFIG, replicas=2, stall_seconds=10.0)).engine
+    try:
+        victim = quiet.replicas()[0]
+        os.kill(victim.pid, signal.SIGSTOP)
+        wait_until(lambda: victim.number not in [replica.number for replica in quiet.replicas()])
+        wait_until(lambda: len(quiet.replicas()) == 2)
+        assert len(collect(quiet.submit(request("after", [3], max_tokens=LONG, min_tokens=LONG))).tokens) == LONG
+    finally:
+        quiet.close()
+
+
+def test_what_a_lost_replica_said_last_is_told_to_nobody(engine, monkeypatch):
+    stream = engine.submit(request("late", [4], max_tokens=LONG, min_tokens=LONG))
+    flight = engine._flights["late"]
+    replica, flight.begun = flight.replica, False
+    monkeypatch.setattr(engine, "_again", lambda flight: None)
+    engine._fleet.lose(replica)
+    stream.next(0)
+    engine._take(replica, Batch((TokensGenerated("late", (1, 2, 3)),), replica.stats, True))
+    assert stream.next(0) == [], "the answer begins anew elsewhere"
+    engine._end(flight, "error", None)
+    wait_until(lambda: len(engine.replicas()) == 2)
 
 
 def test_replicas_follow_the_load_and_no_answer_is_cut_short(engine, checkpoint):

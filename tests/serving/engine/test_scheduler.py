@@ -317,3 +317,23 @@ def test_an_unknown_policy_names_those_there_are():
 def test_knobs_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="max_num_batched_tokens"):
         SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=4)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_who_rests_after_a_preemption_is_prefilled_and_keeps_nobody_waiting(policy):
+    resting = set()
+    config = SchedulerConfig(block_size=SIZE, num_blocks=64, max_num_seqs=4, max_num_batched_tokens=16)
+    scheduler = Scheduler(config, make_policy(policy, config), BlockPool(64, SIZE), lambda one: one.id in resting)
+    scheduler.add(sequence("paced", prompt=8, max_tokens=20))
+    for _ in range(5):
+        step(scheduler)
+    resting.add("paced")
+    scheduler._preempt("paced")
+    (paced,) = scheduler._waiting.values()
+    generated = paced.generated
+    scheduler.add(sequence("other", prompt=30, max_tokens=4, arrival=1.0))
+    events = []
+    for now in range(40):
+        events += step(scheduler, float(now))[1]
+    assert any(isinstance(event, Finished) and event.request_id == "other" for event in events)
+    assert paced.generated == generated

@@ -177,6 +177,9 @@ class Catalog:
                 return model
         raise ModelNotFound(f'no model "{name}": this server has {", ".join(self._models)}', param="model")
 
+    def version_of(self, name: str) -> str:
+        return self.get(name).version
+
     def all(self) -> list[ServedModel]:
         return list(self._models.values())
 

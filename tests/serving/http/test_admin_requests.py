@@ -8,6 +8,7 @@ from test_limits import Tenants
 
 from serving.composition import ServingConfig, build_catalog
 from serving.domain.quota import Limits
+from serving.presentation.admin import is_part
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig
 
@@ -165,3 +166,8 @@ def test_draining_finishes_what_runs_and_takes_nothing_new(registry):
     finally:
         for model in catalog.all():
             model.engine.close()
+
+
+def test_a_response_is_aborted_by_the_id_that_its_client_knows():
+    assert is_part("resp-abc-0", "resp_abc") and is_part("resp-abc-0", "resp-abc") and is_part("resp-abc-0", "resp-abc-0")
+    assert not is_part("resp-abcd-0", "resp_abc") and not is_part("resp-abc-0", None)

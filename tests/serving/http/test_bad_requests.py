@@ -92,6 +92,8 @@ CHAT = [
     ("max_tokens", {"max_tokens": 100_000}),
     ("max_tokens", {"max_tokens": "10"}),
     ("max_completion_tokens", {"max_completion_tokens": 0}),
+    ("max_completion_tokens", {"max_completion_tokens": 1_000_000}),
+    ("max_tokens", {"max_tokens": 1_000_000}),
     ("max_tokens", {"max_tokens": 5, "max_completion_tokens": 6}),
     ("stop", {"stop": ""}),
     ("stop[1]", {"stop": ["a", ""]}),

@@ -46,6 +46,13 @@ def test_batched_is_alone_in_every_form(client, monkeypatch):
             assert other == pytest.approx(one, abs=1e-5)
 
 
+def test_who_would_wait_long_for_others_is_refused(client, catalog, monkeypatch):
+    monkeypatch.setattr(embedder, "PATIENCE", 0.05)
+    with catalog.get("tiny").embed._lock, pytest.raises(openai.RateLimitError, match="other texts are being read"):
+        vectors(client.with_options(max_retries=0), TEXTS[0])
+    assert vectors(client, TEXTS[0])
+
+
 def test_token_ids_are_texts(client, catalog):
     ids = [catalog.get("tiny").tokenizer.encode(text) for text in TEXTS]
     assert vectors(client, ids) == vectors(client, TEXTS)

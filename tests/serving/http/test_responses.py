@@ -1,7 +1,9 @@
 """/v1/responses through the official client and on a scripted engine: events, storage, tools, cancelling."""
 
+import gc
 import json
 import threading
+import weakref
 from types import SimpleNamespace
 
 import httpx
@@ -9,9 +11,11 @@ import openai
 import pytest
 from scripted_engine import Catalog, scripted_model
 
+from serving.application.deltas import ChoiceFinished, ScoredToken, TextDelta, Usage
 from serving.presentation.app import create_app
 from serving.presentation.local import run_in_thread
 from serving.presentation.response_record import ResponseRecord, ResponseShelf
+from serving.presentation.schemas.responses import ResponseRequest
 from serving.presentation.state import HttpConfig
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
@@ -178,12 +182,41 @@ class Kept:
         self.id = name
 
 
-def test_what_went_before_is_kept_with_an_answer_and_counted():
-    generation = SimpleNamespace(id="x-0-1")
-    asked = SimpleNamespace(messages=lambda: ["hi"], sources=lambda: [SimpleNamespace(url="d" * 1000)])
+def test_all_that_is_kept_with_an_answer_is_counted():
+    model = SimpleNamespace(name="parrot", version="parrot/1")
+    generation = SimpleNamespace(id="x-0-1", created=0, model=model, usage=Usage(1, 1, 0))
+    tools = [{**TOOL, "description": "d" * 1000}]
+    logprobs = [{"token": "x" * 1000}]
+    said = {"role": "user", "content": [{"type": "input_text", "text": "hi", "logprobs": logprobs}]}
+    asked = ResponseRequest.model_validate({"input": [said], "tools": tools, "tool_choice": "none"})
     first = ResponseRecord(asked, generation, None)
-    second = ResponseRecord(asked, generation, first)
-    assert first.characters > 1000 and second.characters == 2 * first.characters
+    assert first.characters > 2000
+    before = first.characters
+    first.take(TextDelta(0, "so " * 100, tuple(ScoredToken("so ", -1.0, 0) for _ in range(100))))
+    first.take(ChoiceFinished(0, "stop"))
+    assert first.characters > before + 100 * len('{"token": "so ", "logprob": -1.0}')
+    assert ResponseRecord(asked, generation, first).characters == before + first.characters
+
+
+def test_a_response_that_is_kept_keeps_no_model():
+    catalog = Catalog(scripted_model("hello"))
+    client = create_app(catalog).test_client()
+    held = weakref.ref(catalog.all()[0].engine)
+    finished = client.post("/v1/responses", json={"input": "hi"}).json
+    catalog._models = {"other": scripted_model("anew")}
+    gc.collect()
+    assert held() is None
+    kept = client.get(f"/v1/responses/{finished['id']}")
+    assert kept.json == finished and kept.headers["x-model-version"] == "parrot/1"
+
+
+def test_a_broken_body_costs_one_error_whatever_it_has(scripted):
+    errors = []
+    for body in ({"input": [0] * 100_000}, {"input": "hi", "tools": [0] * 100_000}, {"input": "hi", **{f"x{at}": 0 for at in range(10_000)}}):
+        answer = httpx.post(f"{scripted.base_url}responses", json=body, timeout=PATIENCE)
+        assert answer.status_code == 400
+        errors.append(answer.json()["error"])
+    assert [error["param"] for error in errors] == ["input[0]", "tools[0]", None] and "10001 fields" in errors[2]["message"]
 
 
 def test_the_shelf_forgets_the_oldest_that_are_done():

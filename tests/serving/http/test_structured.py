@@ -8,6 +8,9 @@ import jsonschema
 import openai
 import pytest
 
+from serving.application import chat as chat_module
+from serving.domain.grammar import ToolGrammar
+
 HELLO = [{"role": "user", "content": "the quick fox"}]
 SCHEMA = {
     "type": "object",
@@ -119,12 +122,23 @@ def test_a_required_call_is_a_call(client, temperature, stream):
     assert parts == {at: (call.function.name, call.function.arguments) for at, call in enumerate(whole)}
 
 
-def test_a_named_tool_is_called_once(client):
+def test_a_named_tool_is_called_once(client, monkeypatch):
+    held_to = []
+
+    class Seen(ToolGrammar):
+        def __init__(self, *given) -> None:
+            super().__init__(*given)
+            held_to.append(self)
+
+    monkeypatch.setattr(chat_module, "ToolGrammar", Seen)
     named = {"type": "function", "function": {"name": "say"}}
     for seed in range(3):
         calls = chat(client, tools=[ADD, SAY], tool_choice=named, seed=seed).choices[0].message.tool_calls
         assert [call.function.name for call in calls] == ["say"]
         check_call(calls[0])
+    assert held_to and all(grammar.forced and not grammar.parallel for grammar in held_to)
+    chat(client, tools=[ADD, SAY], tool_choice="required", max_tokens=2)
+    assert held_to[-1].forced and held_to[-1].parallel
 
 
 def test_one_call_where_parallel_ones_are_not_wanted(client):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from serving.application.live.hearing import Ears
+from serving.application.live.hearing import Ears, Heard
+from serving.application.live.transcribing import Scribe
+from serving.application.speech import Audio, Transcript
 from serving.domain.request import Request
+from serving.infrastructure.speech.silence import pieces
 from tests.serving.http.scripted_engine import Catalog, scripted_model
 
-from .conftest import PATIENCE, talk_to
+from .conftest import FORMATS, PATIENCE, talk_to
 from .modem import modem_engines
 
 ANSWER = "It is forty two, as you know. Ask me something else."
@@ -60,6 +65,34 @@ def test_spoken_words_are_answered_aloud(serve, model, format):
         assert answer.output[0].content[0].transcript == ANSWER
         assert talk.heard(answer).replace(" ", "") == ANSWER.replace(" ", "")
     assert prompt_of(model, model.engine.requests[-1]) == "user: What is 6 x 7?\n"
+
+
+def test_more_tokens_than_there_is_room_for_are_as_many_as_there_is_room_for(talk, model):
+    talk.update(output_modalities=["text"], max_output_tokens=4096)
+    talk.write("hello")
+    talk.connection.response.create()
+    assert talk.answer().status == "completed"
+    assert model.engine.requests[-1].sampling.max_tokens == 4096 - len(model.engine.requests[-1].prompt_tokens)
+
+
+def test_a_long_turn_is_listened_to_in_pieces():
+    heard, told = [], threading.Event()
+
+    class Listening:
+        name, languages = "listening", ()
+
+        def transcribe(self, audio, language=None):
+            heard.append(audio.seconds)
+            return Transcript(f"{len(heard)}")
+
+    listener = SimpleNamespace(turn_understood=lambda turn, text: (heard.append(text), told.set()))
+    scribe = Scribe(listener, Listening, pieces)
+    sound = FORMATS["audio/pcm"].encode(Audio(np.zeros(60 * 24_000, np.float32), 24_000))
+    scribe.finish(Heard(1, sound, FORMATS["audio/pcm"], 60_000))
+    assert told.wait(PATIENCE)
+    scribe.close()
+    *lengths, text = heard
+    assert max(lengths) <= 20 and sum(lengths) == pytest.approx(60, abs=0.1) and text == " ".join(map(str, range(1, len(lengths) + 1)))
 
 
 def test_events_come_in_the_order_of_the_protocol(talk):

@@ -41,6 +41,12 @@ def test_started_and_stopped_take_turns(probabilities):
     assert taking.speaking == bool(len(words) % 2)
 
 
+@pytest.mark.parametrize("threshold", [0.05, 0.1, 0.2])
+def test_silence_is_silence_however_low_the_threshold_is(threshold):
+    taking = TurnTaking(TurnRules(threshold=threshold, silence=0.32))
+    assert [change for _, change in changes(taking, *[1] * 5, *[0.01] * 15)] == ["started", "stopped"]
+
+
 @pytest.mark.parametrize("rules", [{"threshold": 0}, {"threshold": 1}, {"silence": -1}])
 def test_rules_that_cannot_work_are_refused(rules):
     with pytest.raises(ValueError, match="must"):

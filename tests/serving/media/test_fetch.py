@@ -30,11 +30,13 @@ class Site:
     def __init__(self) -> None:
         self.pages: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.agents: set[str | None] = set()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.asked.append((self.path, self.headers["Host"]))
+                site.agents.add(self.headers["User-Agent"])
                 site.pages[self.path](self)
 
             def log_message(self, *_: object) -> None:
@@ -101,6 +103,7 @@ def test_the_same_bytes_have_the_same_digest_however_they_came(site):
     (fetched,) = read([MediaSource("image", f"{site.url}/a.png", "x")])
     (sent,) = read([source("image", PICTURE)])
     assert fetched.digest == sent.digest and (fetched.frames[0] == sent.frames[0]).all()
+    assert site.agents == {"llm-lifecycle"}
 
 
 @pytest.mark.parametrize("status", fetching.REDIRECTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -124,6 +125,17 @@ def test_drawn_answers_are_the_same_in_fewer_steps(sampler):
     found, steps, _ = answers(LONG, asked, sampler=sampler)
     assert found == plain
     assert len(steps) < len(single)
+
+
+def test_who_does_not_read_has_as_many_tokens_waiting_as_was_asked():
+    with running(LONG) as engine:
+        stream = engine.submit(Request("slow", (1, 2, 3), SamplingParams(temperature=0.0, max_tokens=60), ahead=4))
+        until = time.monotonic() + 20
+        while stream.unread < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert stream.unread == 4
+        assert len(answer(stream)[0]) == 60
 
 
 def test_nobody_is_further_ahead_of_a_reader_than_was_asked():

@@ -114,3 +114,13 @@ def test_tenants_that_come_and_go_leave_nothing_behind():
         served(service, f"t{index}", 10, ("steady", f"t{index}"))
         served(service, "steady", 20, ("steady",))
     assert len(service._served) < 10
+
+
+def test_a_step_of_many_passes_teaches_what_one_pass_takes():
+    single, many = StepTime(), StepTime()
+    for index in range(300):
+        tokens = 1 + index % 50
+        seconds = 0.002 + 0.0001 * tokens
+        single.observe(step(tokens, 1000, seconds))
+        many.observe(replace(step(8 * tokens, 1000, 8 * seconds), passes=8))
+    assert many.predict(20, 1000) == pytest.approx(single.predict(20, 1000), rel=0.05)
