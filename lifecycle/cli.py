@@ -45,6 +45,15 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\nlifecycle: interrupted; run the same command again to resume", err=True)
             ctx.exit(130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from lifecycle.registry.files import disk_is_full
+
+            if not disk_is_full(error):
+                raise
+            click.echo("lifecycle: the disk is full: make room, and the same command goes on from its last checkpoint", err=True)
+            ctx.exit(2)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

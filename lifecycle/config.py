@@ -7,6 +7,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lifecycle.errors import LifecycleError
@@ -25,6 +26,16 @@ def choose(kind: str, name: str, known: Mapping[str, Config]) -> Config:
     if name not in known:
         raise LifecycleError(f'unknown {kind} "{name}": choose one of {", ".join(sorted(known))}.{near_miss(name, known)}')
     return known[name]
+
+
+def check_output(path: Path | None, *suffixes: str) -> None:
+    """Raises LifecycleError for a file that cannot be written once the work is done; of one of `suffixes`, if there are any."""
+    if path is None:
+        return
+    if suffixes and path.suffix not in suffixes:
+        raise LifecycleError(f'cannot draw into "{path}": name a file that ends in {" or ".join(suffixes)}')
+    if not path.parent.is_dir():
+        raise LifecycleError(f"{path} cannot be written: there is no directory {path.parent}")
 
 
 def check_seed(seed: int) -> None:

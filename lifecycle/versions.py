@@ -55,6 +55,13 @@ def require_stage(version: ModelVersion, stage: str, allowed: tuple[str, ...]) -
         )
 
 
+def require_whole(version: ModelVersion, stage: str) -> None:
+    """Raises LifecycleError when a stage that adds words to a model is run on an adapter, which has none of its own."""
+    if is_adapter(version.path):
+        base = adapters.base_of(version).ref
+        raise LifecycleError(f"{stage} needs a whole model, and {version.ref} is an adapter: use --parent {base}, what it was trained on")
+
+
 def require_floats(version: ModelVersion) -> None:
     """Raises LifecycleError for a version in int8: what was rounded away cannot be trained or rounded again."""
     if is_int8(version.path):

@@ -1,9 +1,12 @@
 """The command line: quick to load, one clear line for what a user can mend, and exit codes that a script can trust."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -33,6 +36,17 @@ def refused(*words: str) -> str:
     lines = result.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("lifecycle: "), lines
     return lines[0]
+
+
+def test_a_full_disk_is_one_line_that_says_what_to_do(monkeypatch):
+    def fill() -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise RuntimeError("the checkpoint is not whole") from error
+
+    monkeypatch.setattr(Commands, "get_command", lambda self, context, name: click.Command(name, callback=fill))
+    assert refused("pretrain") == "lifecycle: the disk is full: make room, and the same command goes on from its last checkpoint"
 
 
 def test_help_lists_all_commands_and_loads_no_heavy_library():

@@ -7,6 +7,7 @@ import click
 from lifecycle.commands import configure, stage_options
 from lifecycle.config import choose
 from lifecycle.deploy.config import TARGETS
+from lifecycle.errors import LifecycleError
 
 
 @click.group(invoke_without_command=True)
@@ -55,7 +56,8 @@ def plan(
     Nothing is loaded and nothing is registered. The limit of a machine is what it reads and multiplies in a second; a step time
     that was measured replaces it.
     """
-    from lifecycle.model.directory import load_config
+    from lifecycle import adapters
+    from lifecycle.model.directory import is_adapter, load_config
     from lifecycle.planning import serving
     from lifecycle.planning.hosts import described
     from lifecycle.planning.report import report
@@ -63,7 +65,15 @@ def plan(
     from lifecycle.registry import ModelRegistry
 
     choose("target", target, serving.BITS)
-    config = load_config(ModelRegistry().resolve(ref).path)
+    registry = ModelRegistry()
+    version = registry.resolve(ref)
+    if registry.remote:
+        version = registry.load(ref)
+    if is_adapter(version.path):
+        version = adapters.base_of(version)
+    if not (version.path / "config.json").is_file():
+        raise LifecycleError(f"{version.ref} is no checkpoint of a model, so nothing can be said of serving it: name one, for example rlhf@latest")
+    config = load_config(version.path)
     config = getattr(config, "text_config", config)
     host = described(machine, memory, bandwidth, tflops, serving.Footprint.of(config, target).weights)
     step = StepTimeModel.parse(step_time) if step_time else serving.Roofline(config, target, host.machine, reached, answer)

@@ -88,8 +88,7 @@ def _openvino(parent: ModelVersion, directory: Path, licences: str) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         if (Path(parent.path) / name).is_file():
             shutil.copyfile(Path(parent.path) / name, directory / name)
-    template = (Path(parent.path) / "chat_template.jinja").read_text()
-    (directory / "chat_template.jinja").write_text(plain_template(template))
+    (directory / "chat_template.jinja").write_text(plain_template(_tokenizer(parent).chat_template))
 
 
 def _adapter(parent: ModelVersion, directory: Path) -> dict[str, Any]:

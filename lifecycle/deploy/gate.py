@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from lifecycle.deploy.config import DeployConfig
 from lifecycle.errors import LifecycleError
-from lifecycle.evaluation.card import ReportCard, regressions, report
+from lifecycle.evaluation.card import ReportCard, report, setbacks
 from lifecycle.registry import AliasMove, ModelRegistry, ModelVersion
 from lifecycle.registry.aliases import CANDIDATE, previous
 from lifecycle.world.examples import EXAMPLES
@@ -44,7 +44,7 @@ def promote(
         registry.set_alias(config.alias, version.ref, reason="the first deployed version")
         say(f"{config.alias} -> {version.ref}")
         return True
-    worse = regressions(*(card(registry.load(ref), config.report_limit) for ref in (version.ref, current)))
+    worse = setbacks(*(card(registry.load(ref), config.report_limit) for ref in (version.ref, current)))
     if worse:
         return _stays(version, config.alias, current, [f"worse in: {'; '.join(worse)}"], say)
     registry.set_alias(config.alias, version.ref, reason=f"no skill worse than {current}'s")

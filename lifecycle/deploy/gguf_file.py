@@ -168,6 +168,8 @@ def rope_theta(config: dict[str, Any]) -> float:
 
 
 def _add_tokenizer(writer: Any, gguf: Any, checkpoint: Path, vocab_size: int, name: str) -> None:
+    from transformers import AutoTokenizer
+
     described = json.loads((checkpoint / "tokenizer.json").read_text())
     tokens = {number: token for token, number in described["model"]["vocab"].items()}
     kinds = dict.fromkeys(tokens, gguf.TokenType.NORMAL)
@@ -191,9 +193,8 @@ def _add_tokenizer(writer: Any, gguf: Any, checkpoint: Path, vocab_size: int, na
     if (turn_end := numbers.get("<|im_end|>")) is not None:
         writer.add_eot_token_id(turn_end)
     writer.add_add_bos_token(False)
-    template = checkpoint / "chat_template.jinja"
-    if template.is_file():
-        writer.add_chat_template(plain_template(template.read_text()))
+    if (template := AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).chat_template) is not None:
+        writer.add_chat_template(plain_template(template))
 
 
 def splitting(described: dict[str, Any], name: str) -> str:

@@ -26,7 +26,7 @@ def in_lines(messages: Sequence[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A loaded version. A base model, which never saw a chat template, writes the line after the question."""
+    """A loaded version. A base model, which has no chat template or never saw it, writes the line after the question."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -36,12 +36,14 @@ class Answerer:
     def load(cls, directory: Path, *, is_base: bool = False) -> Answerer:
         """From a version directory, in fp32; what is stored in int8 stays in int8."""
         model = load_causal_lm(directory, dtype=torch.float32).eval()
-        return cls(model, AutoTokenizer.from_pretrained(directory), is_base)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        return cls(model, tokenizer, is_base or tokenizer.chat_template is None)
 
     def prompt(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         """Token ids of what the model is asked to continue."""
         if self.is_base:
-            return [self.tokenizer.bos_token_id, *self.tokenizer.encode(in_lines(messages), add_special_tokens=False)]
+            begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+            return [*begin, *self.tokenizer.encode(in_lines(messages), add_special_tokens=False)]
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_dict=False)
 
     def answer(self, tasks: Sequence[Task], *, seed: int = 0, batch_size: int = 150) -> list[str]:
@@ -59,7 +61,7 @@ class Answerer:
     @torch.inference_mode()
     def _generate(self, prompts: list[list[int]], max_new_tokens: int, sample: bool) -> list[list[int]]:
         longest = max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id
+        pad = 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id  # any token: nobody looks there
         ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])  # [B, T], padded on the left
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         stops = [self.tokenizer.eos_token_id, *self.tokenizer.convert_tokens_to_ids(["<|im_end|>"])]

@@ -101,7 +101,7 @@ def report(
         if not skills and sees(version.path):
             rows += seeing_rows(version, limit, development)
         if not skills and speaks(version.path):
-            rows += speaking_rows(version, limit)
+            rows += speaking_rows(version, limit, development)
     return ReportCard(tuple(rows), tuple(samples_of(tasks_of, answers, samples)))
 
 
@@ -134,16 +134,24 @@ def seeing_rows(version: ModelVersion, limit: int | None = None, development: bo
     return rows
 
 
-def speaking_rows(version: ModelVersion, limit: int | None = None) -> list[Row]:
+def speaking_rows(version: ModelVersion, limit: int | None = None, development: bool = False) -> list[Row]:
     """A version that hears and speaks: numbers and names understood, in voices that it knows and in another, and said aloud."""
     from lifecycle.evaluation.hearing import examine
 
-    return [_row(version, skill, right, 1 / spoken) for skill, right, spoken in examine(version.path, limit)]
+    return [_row(version, skill, right, 1 / spoken) for skill, right, spoken in examine(version.path, limit, development)]
 
 
 def chance(tasks: Sequence[Task]) -> float:
     """What guessing reaches, on average."""
     return sum(task["chance"] for task in tasks) / len(tasks)
+
+
+def setbacks(new: ReportCard, old: ReportCard) -> list[str]:
+    """What speaks against putting one version in the place of another: skills that it lacks, and those that it is worse in."""
+    before, after = old.of(old.versions()[0]), new.of(new.versions()[0])
+    lost = [skill for skill in before.keys() - after.keys() if not skill.endswith(BLANK)]
+    lines = [f"{skill} is not there any more ({before[skill].value:.0%} in {before[skill].version})" for skill in lost]
+    return sorted([*lines, *regressions(new, old)])
 
 
 def regressions(new: ReportCard, old: ReportCard) -> list[str]:

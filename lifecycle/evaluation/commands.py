@@ -32,10 +32,13 @@ def report(
     plot_file: Path | None,
 ) -> None:
     """Score versions on the frozen evaluation sets; without REF, every trained stage behind "production"."""
+    from lifecycle.config import check_output
     from lifecycle.evaluation import report as run
     from lifecycle.evaluation import sets
     from lifecycle.registry import ModelRegistry
 
+    check_output(json_file)
+    check_output(plot_file, ".png", ".svg")
     names = sets.skills([name.strip() for name in skills.split(",") if name.strip()]) if skills else None
     registry = ModelRegistry()
     versions = [answering(registry.load(ref)) for ref in refs] or chain(registry)
@@ -59,10 +62,11 @@ def report(
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results here.")
 def evaluate(url: str, model: str, skills: str, file: Path | None, limit: int | None, json_file: Path | None) -> None:
     """Multiple choice by likelihood through a server: which answer does its model hold to be the likeliest?"""
-    from lifecycle.config import choose
+    from lifecycle.config import check_output, choose
     from lifecycle.evaluation import choices, sets
     from lifecycle.evaluation.endpoint import from_environment
 
+    check_output(json_file)
     if file:
         asked = {file.stem: choices.read(file)[:limit]}
     else:

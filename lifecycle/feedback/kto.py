@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lifecycle.errors import LifecycleError
 from lifecycle.feedback.config import FeedbackConfig
 from lifecycle.registry import ModelRegistry, ModelVersion, fingerprint
 from lifecycle.rlhf.pairs import read
@@ -18,8 +19,11 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     from trl import KTOConfig, KTOTrainer
 
     from lifecycle import trainers, versions
+    from lifecycle.model.directory import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
+    if (batch := trainers.share(config.batch, "batch")) < 2:
+        raise LifecycleError(f"KTO compares the answers of a batch, so each process needs two: --set batch={2 * config.batch // batch}")
     work = fingerprint(NAME, config, [parent, thumbs])
     if (published := registry.find(NAME, work)) is not None:
         return published
@@ -29,14 +33,14 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     liked = sum(rows["label"])
     disliked = len(rows) - liked
     model, tokenizer = versions.load(parent)
-    reference = versions.load_model(parent)
+    references = [] if is_adapter(parent.path) else [versions.load_model(parent)]  # beside an adapter TRL keeps a copy of it
     trainer = KTOTrainer(
         model,
-        ref_model=reference,
+        ref_model=references[0] if references else None,
         args=KTOConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.steps,
-            per_device_train_batch_size=config.batch,
+            per_device_train_batch_size=batch,
             learning_rate=config.lr,
             warmup_steps=0.1,
             beta=config.beta,
@@ -46,7 +50,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
         train_dataset=rows,
         processing_class=tokenizer,
     )
-    leave_padding_out(model, reference, dtype=config.dtype)
+    leave_padding_out(model, *references, dtype=config.dtype)
     history = trainers.train(trainer, meter)
     return trainers.publish(
         registry,

@@ -28,7 +28,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     version = parent
     if found.pairs:
         kept = pairs.keep(*found.pairs, registry, preset=preset)
-        version = dpo.run(as_dpo(config), registry, parent=version, pairs=kept, preset=preset)
+        version = dpo.run(as_dpo(config), registry, parent=version, pairs=kept, preset=preset, batch="batch", rate="lr")
     if found.thumbs:
         kept = pairs.keep(*found.thumbs, registry, preset=preset, name=kto.THUMBS)
         version = kto.run(config, registry, parent=version, thumbs=kept, preset=preset)

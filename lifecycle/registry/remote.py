@@ -24,7 +24,7 @@ from pathlib import Path
 
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.aliases import ALIASES, AliasMove, new_move, parse_move, read_moves
-from lifecycle.registry.files import hash_file
+from lifecycle.registry.files import hash_file, sync
 from lifecycle.registry.manifest import MANIFEST, ModelVersion
 from lifecycle.registry.staging import exclusive
 
@@ -162,6 +162,7 @@ class RemoteRegistry:
                     "Restore or republish it"
                 )
             partial.chmod(0o444)  # linked into versions: whoever changes it there changes it here
+            sync(partial)
             os.replace(partial, blob)
         finally:
             partial.unlink(missing_ok=True)
@@ -230,8 +231,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _link(blob: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")  # whoever links the same meanwhile has a name of its own
     try:
-        os.link(blob, target)
+        os.link(blob, partial)
     except OSError:  # a file system without links
-        shutil.copyfile(blob, target)
+        shutil.copyfile(blob, partial)
+    os.replace(partial, target)
+    partial.unlink(missing_ok=True)  # still there where both were one file already

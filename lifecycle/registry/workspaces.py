@@ -31,8 +31,7 @@ def workspace(root: Path, name: str, fingerprint: str, parents: Sequence[ModelVe
 def discard_workspace(root: Path, name: str, fingerprint: str) -> None:
     place = _place(root, name, fingerprint)
     if place.is_dir():
-        with exclusive(root):
-            discard(root, place)
+        _discard(root, place)
     if file := _OWNED.pop(place, None):
         file.close()
 
@@ -40,7 +39,12 @@ def discard_workspace(root: Path, name: str, fingerprint: str) -> None:
 def discard_finished(root: Path, fingerprint: str) -> None:
     """Remove what a process left that was killed after it had published, whatever the stage called it."""
     for place in (root / WORK).glob(f"*-{fingerprint[:12]}"):
-        with exclusive(root):
+        _discard(root, place)
+
+
+def _discard(root: Path, place: Path) -> None:
+    with exclusive(root):
+        if place.is_dir():  # still: another process may have found it, too
             discard(root, place)
 
 

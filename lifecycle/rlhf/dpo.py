@@ -9,8 +9,20 @@ from lifecycle.rlhf.pairs import read
 NAME = "rlhf-dpo"
 
 
-def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pairs: ModelVersion, preset: str | None = None) -> ModelVersion:
-    """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-dpo/N"."""
+def run(
+    config: RLHFConfig,
+    registry: ModelRegistry,
+    *,
+    parent: ModelVersion,
+    pairs: ModelVersion,
+    preset: str | None = None,
+    batch: str = "dpo_batch",
+    rate: str = "dpo_lr",
+) -> ModelVersion:
+    """Train on the preference pairs of a "rlhf-pairs" version and publish "rlhf-dpo/N".
+
+    `batch`, `rate`: what whoever set them calls these settings, for advice.
+    """
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers, versions
@@ -31,7 +43,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         args=DPOConfig(
             **trainers.arguments(workspace, config.seed, config.dtype, config.save_every),
             max_steps=config.dpo_steps,
-            per_device_train_batch_size=trainers.share(config.dpo_batch, "dpo_batch"),
+            per_device_train_batch_size=trainers.share(config.dpo_batch, batch),
             learning_rate=config.dpo_lr,
             warmup_steps=0.1,
             beta=config.dpo_beta,
@@ -42,7 +54,7 @@ def run(config: RLHFConfig, registry: ModelRegistry, *, parent: ModelVersion, pa
         processing_class=tokenizer,
     )
     leave_padding_out(model, *references, dtype=config.dtype)
-    history = trainers.train(trainer, meter, "dpo_lr")
+    history = trainers.train(trainer, meter, rate)
     metrics = {
         "margin": trainers.last(history, "rewards/margins"),
         "pair_accuracy": trainers.last(history, "rewards/accuracies"),

@@ -98,10 +98,13 @@ def run(
     with closing(engine):
         history = trainers.train(trainer, meter, "grpo_lr")
     watch.restore(model)
+    kept = history
+    if watch.ended is not None:  # what the steps after that say is of weights that are not published
+        kept = [entry for entry in history if entry["step"] <= watch.good_step] or history[:1]
     metrics = {
-        "verified": mean_of_last(history, "rewards/verifier_reward/mean"),
+        "verified": mean_of_last(kept, "rewards/verifier_reward/mean"),
         "verified_at_start": float(history[0]["rewards/verifier_reward/mean"]),
-        **{name: trainers.last(history, key) for name, key in STEP_METRICS.items()},
+        **{name: trainers.last(kept, key) for name, key in STEP_METRICS.items()},
     }
     if watch.ended is not None:
         metrics["ended_at_step"] = history[-1]["step"]

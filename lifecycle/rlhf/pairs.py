@@ -134,7 +134,9 @@ def _write(directory: Path, rows: Iterable[dict]) -> None:
 
 
 def _message(said: dict[str, str]) -> dict[str, str]:
-    return {"role": str(said["role"]), "content": str(said["content"])}
+    if not isinstance(said["content"], str):
+        raise LifecycleError('the "content" of a message must be a text: leave out pairs with tool calls, pictures or sound')
+    return {"role": str(said["role"]), "content": said["content"]}
 
 
 def read(version: ModelVersion) -> tuple[Dataset, DataRef]:

@@ -39,6 +39,8 @@ class Watch(TrainerCallback):
         self.on_runaway = on_runaway
         self.ended: str | None = None
         """Why the run was ended, if it was."""
+        self.good_step = 0
+        """The last step within all limits: what it logged is of the last good weights."""
         self._beyond = 0
         self._good: dict[str, Any] = {}
         self._begun: dict[str, Any] = {}
@@ -47,14 +49,14 @@ class Watch(TrainerCallback):
         self._good = self._copy(model)
         kept = _beside(args, state)
         if self.limits and kept.is_file():  # a run that goes on
-            beyond, self._good = torch.load(kept, weights_only=True, map_location=args.device)
+            beyond, self.good_step, self._good = torch.load(kept, weights_only=True, map_location=args.device)
             self._beyond = min(beyond, PATIENCE - 1)  # where it was ended, the next step ends it again
 
     def on_save(self, args, state, control, **kwargs):
         if self.limits and state.is_world_process_zero:
             kept = _beside(args, state)
             partial = kept.with_suffix(".partial")
-            torch.save((self._beyond, self._good), partial)
+            torch.save((self._beyond, self.good_step, self._good), partial)
             os.replace(partial, kept)  # half of it would be in the way of every later run
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
@@ -64,7 +66,7 @@ class Watch(TrainerCallback):
         beyond = [limit for limit in self.limits if logs.get(limit.key, 0.0) > limit.most]
         if not beyond:
             if any(limit.key in logs for limit in self.limits):
-                self._good, self._beyond = self._begun, 0
+                self._good, self.good_step, self._beyond = self._begun, state.global_step, 0
             return control
         self._beyond += 1
         if self._beyond == PATIENCE:

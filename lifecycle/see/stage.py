@@ -29,6 +29,7 @@ from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.vision import VisionTower, merge, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
 from lifecycle.training.batches import Documents
+from lifecycle.training.processes import require_alone
 from lifecycle.training.remembering import forgotten
 from lifecycle.training.steps import Pace, Step, end, train
 from lifecycle.world.sights.grounded import UNSAID
@@ -62,6 +63,8 @@ def run(
     Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
     """
     versions.require_stage(parent, NAME, PARENTS)
+    versions.require_whole(parent, NAME)
+    require_alone(NAME)
     encoder = train_encoder(config, registry, parent, preset)
     work = fingerprint(NAME, {**asdict(config), "drawn by": code_hash()}, [parent, encoder], data)
     if (published := registry.find(NAME, work)) is not None:

@@ -30,6 +30,7 @@ from lifecycle.speak.neural import NeuralCodec
 from lifecycle.speak.sound import levelled, spectrogram
 from lifecycle.speak.tokens import add_codes, extended
 from lifecycle.training.batches import Documents
+from lifecycle.training.processes import require_alone
 from lifecycle.training.remembering import forgotten, remembered
 from lifecycle.training.steps import Pace, Step, end, train
 from lifecycle.world.speech import recorded
@@ -57,6 +58,8 @@ def run(
     Raises LifecycleError for a parent of the wrong stage and for a loss that is not finite; KeyboardInterrupt after Ctrl-C.
     """
     versions.require_stage(parent, NAME, PARENTS)
+    versions.require_whole(parent, NAME)
+    require_alone(NAME)
     codec_version = codec_of(config, registry, preset)
     work = fingerprint(NAME, config, [parent, codec_version], data)
     if (published := registry.find(NAME, work)) is not None:

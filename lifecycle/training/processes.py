@@ -135,3 +135,9 @@ class Together(Alone):
 def processes() -> Alone:
     """What this process is one of. Raises LifecycleError when only half of what torchrun tells it is there."""
     return ALONE if os.environ.get("WORLD_SIZE", "1") == "1" else Together()
+
+
+def require_alone(stage: str) -> None:
+    """Raises LifecycleError for a stage that several processes cannot share."""
+    if (count := processes().count) > 1:
+        raise LifecycleError(f"{stage} trains in one process, and this is one of {count}: start it without torchrun")

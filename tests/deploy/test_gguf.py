@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,9 +98,16 @@ def test_other_families_are_read_back_as_well(family, wide, tmp_path):
     assert np.abs(before.logprobs - after.logprobs).max() < 0.01
 
 
-def test_the_tokenizer_goes_along(wide, words, tmp_path):
-    written(wide, tmp_path, "q8_0")
+@pytest.mark.parametrize("layout", ["a file of its own", "in tokenizer_config.json"])
+def test_the_tokenizer_goes_along(wide, words, tmp_path, layout):
+    checkpoint = shutil.copytree(wide, tmp_path / "checkpoint")
+    if layout.startswith("in"):
+        told, template = checkpoint / "tokenizer_config.json", checkpoint / "chat_template.jinja"
+        told.write_text(json.dumps({**json.loads(told.read_text()), "chat_template": template.read_text()}))
+        template.unlink()
+    written(checkpoint, tmp_path, "q8_0")
     fields = gguf.GGUFReader(tmp_path / FILE).fields
+    assert fields["tokenizer.chat_template"].contents() == plain_template(TEMPLATE_FILE.read_text())
     told = {name: field.contents() for name, field in fields.items() if name.startswith("tokenizer.")}
     tokens, kinds = told["tokenizer.ggml.tokens"], told["tokenizer.ggml.token_type"]
     assert len(tokens) == WIDE.vocab_size and tokens[: len(words)] == words.convert_ids_to_tokens(range(len(words)))

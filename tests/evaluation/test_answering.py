@@ -1,9 +1,11 @@
 """A version answers the same tasks alike, alone or in a batch, as a chat model or as a base model."""
 
 import random
+import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from lifecycle.evaluation.answering import WRITING, Answerer
 from lifecycle.world.tasks import SKILLS, draw_tasks
@@ -53,6 +55,20 @@ def test_a_chat_model_is_asked_in_its_template_and_a_base_model_in_plain_text(st
     assert asked.endswith(f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n")
     assert task["tools"][0]["function"]["name"] in asked
     assert base.tokenizer.decode(base.prompt(task["messages"], None)) == f"<|endoftext|>{content}\n"
+
+
+def test_a_model_without_a_template_or_padding_is_asked_like_a_base_model(start, tasks, tmp_path):
+    place = tmp_path / "imported"
+    shutil.copytree(start.model("sft").path, place)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer.chat_template = tokenizer.pad_token = tokenizer.bos_token = None
+    for file in place.glob("*.jinja"):
+        file.unlink()
+    tokenizer.save_pretrained(place)
+    answerer = Answerer.load(place)
+    assert answerer.is_base and answerer.tokenizer.pad_token_id is None
+    short, *_, long = sorted((task for task in tasks if task["skill"] == "reading"), key=lambda task: len(str(task["messages"])))
+    assert answerer.answer([short, long]) == [answerer.answer([task])[0] for task in (short, long)]
 
 
 def test_markup_stays_in_an_answer_and_control_tokens_do_not(start):

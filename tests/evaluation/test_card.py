@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lifecycle.cli import main
 from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import ReportCard, Row, report, sets
-from lifecycle.evaluation.card import regressions
+from lifecycle.evaluation.card import regressions, setbacks
 from lifecycle.evaluation.examination import Sample
 from lifecycle.evaluation.statistics import wilson
 
@@ -87,6 +87,13 @@ def test_only_what_is_worse_beyond_noise_is_a_regression(new, old, lost):
     lines = regressions(card("sft/2", **new), card("sft/1", **old))
     assert [line.split()[0] for line in lines] == lost
     assert all("(sft/2) against" in line and line.endswith("(sft/1)") for line in lines)
+
+
+def test_what_is_not_there_any_more_is_a_setback_and_no_regression():
+    new, old = card("deploy/2", sums=50), card("deploy/1", sums=50, object=80, **{"object (blank)": 5})
+    assert not regressions(new, old)
+    assert setbacks(new, old) == ["object is not there any more (80% in deploy/1)"]
+    assert setbacks(old, new) == []
 
 
 def test_the_same_gap_is_noise_on_few_tasks_and_none_on_many():

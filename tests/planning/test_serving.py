@@ -88,5 +88,7 @@ def test_the_command_shows_its_assumptions(tmp_path, monkeypatch):
     refused = CliRunner().invoke(main, ["deploy", "plan", "rlhf/1", "--target", "fp8", *machine])
     assert refused.exit_code == 2 and 'unknown target "fp8"' in refused.stderr
     assert "served with --max-num-seqs" in done.output
+    nothing = CliRunner().invoke(main, ["deploy", "plan", "tokenizer/1", *machine])
+    assert nothing.exit_code == 2 and "tokenizer/1 is no checkpoint of a model" in nothing.stderr
     small = CliRunner().invoke(main, ["deploy", "plan", "rlhf/1", "--memory", "0.001", *machine[2:]])
     assert "it does not fit" in small.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -12,6 +13,9 @@ import pytest
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
 from lifecycle.registry.remote import CLAIM, RemoteRegistry
+from serving.presentation.app import create_app
+from serving.presentation.state import HttpConfig
+from tests.serving.http.scripted_engine import Catalog
 
 MACHINES = ("here", "there")
 
@@ -152,6 +156,27 @@ def test_files_are_fetched_once_and_two_versions_share_them(machine, write):
         if path.endswith("model.safetensors"):
             here.remote._files.rm_file(path)
     assert there.load("sft/1").ref == "sft/1"
+
+
+def test_processes_that_fetch_the_same_at_once_do_not_disturb_each_other(machine, write):
+    here, there = map(machine, MACHINES)
+    here.publish("sft", write)
+    version = there.resolve("sft/1")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            (version.path / "model.safetensors").unlink(missing_ok=True)
+            list(pool.map(lambda _: there.remote.fetch(version), range(8)))
+            assert there.verify("sft/1") == []
+    assert not [path for path in version.path.iterdir() if path.name not in (*version.manifest.files, "manifest.json", "README.md")]
+
+
+def test_the_page_promotes_where_the_registry_is(machine, write):
+    here, there = map(machine, MACHINES)
+    here.publish("seed", write)
+    pages = create_app(Catalog(), HttpConfig(registry=there.location)).test_client()
+    assert [one["ref"] for one in pages.get("/registry").json["versions"]] == ["seed/1"]
+    here.set_alias("old", "seed/1")
+    assert pages.get("/registry").json["aliases"] == {"old": "seed/1"}
 
 
 def test_garbage_goes_everywhere_and_its_number_is_not_given_out_again(machine, write):

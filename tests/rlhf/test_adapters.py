@@ -4,14 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from feedback.test_round import LONE, PAIRS, write
 from safetensors.torch import load_file
 from sft.tiny import WORLD, Start, same
 
 from lifecycle import adapters, sft, versions
+from lifecycle.errors import LifecycleError
 from lifecycle.evaluation import sets
 from lifecycle.evaluation.examination import examine
+from lifecycle.feedback import stage
+from lifecycle.feedback.config import FeedbackConfig
 from lifecycle.rlhf import RLHFConfig, run
+from lifecycle.see import run as see
 from lifecycle.sft import SFTConfig
+from lifecycle.speak import run as speak
 from lifecycle.world.conversations import sft_conversations
 from lifecycle.world.tasks import verified_prompts
 from serving.application.completion import GenerateText
@@ -124,3 +130,17 @@ def test_a_report_card_takes_it_for_what_it_is_with_its_base(finished):
 
 def adapter(version) -> dict[str, torch.Tensor]:
     return load_file(version.path / "adapter_model.safetensors")
+
+
+def test_what_people_mark_teaches_an_adapter_as_well(finished, tmp_path):
+    marks = write(tmp_path / "f.sqlite", [*PAIRS, *LONE])
+    config = FeedbackConfig(dtype="fp32", least=2, steps=2, batch=2, save_every=1)
+    version = stage.run(config, finished.registry, parent=finished.registry.load("rlhf/1"), marks=marks)
+    assert version.ref == "rlhf-kto/1" and adapters.base_of(version).ref == "sft/1"
+    assert not same(adapter(version), adapter(finished.registry.load("rlhf-dpo/2")))
+
+
+def test_an_adapter_is_no_beginning_for_seeing_and_speaking(finished):
+    for teach in (see, speak):
+        with pytest.raises(LifecycleError, match="rlhf/1 is an adapter: use --parent sft/1"):
+            teach(None, finished.registry, parent=finished.registry.load("rlhf/1"), conversations=None, data=None)

@@ -126,6 +126,8 @@ def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
         ([pair("a"), {"prompt": "b", "chosen": "yes", "rejected": "no"}], "line 2: expected"),
         ([pair("a"), {"prompt": []}], "line 2: expected"),
         ([pair("a"), 7], "line 2: expected"),
+        ([pair("a"), {**pair("b"), "chosen": [{"role": "assistant", "content": None}]}], 'line 2: the "content" of a message must be a text'),
+        ([pair("a"), {**pair("b"), "prompt": [{"role": "user", "content": [{"type": "text"}]}]}], "must be a text"),
         ([pair("a"), {**pair("b"), "rejected": pair("b")["chosen"]}], 'answers to "b" are the same'),
         ([pair("a"), pair("b"), {**pair("b"), "chosen": pair("b")["rejected"], "rejected": pair("b")["chosen"]}], "both ways round"),
         ([pair("a"), {**pair("b"), "prompt": []}], 'no message in "prompt"'),

@@ -52,6 +52,7 @@ def test_the_last_good_weights_are_those_from_before_the_limit(tmp_path, resumed
     assert run.step(watch, kl=0.9) and watch.ended
     watch.restore(run.model)
     assert run.model.weight.item() == 1
+    assert watch.good_step == 2, "what it logged is of these weights"
 
 
 def test_one_odd_step_ends_nothing(tmp_path):

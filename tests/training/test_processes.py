@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from sft.tiny import Start
 from lifecycle import hardware, trainers, versions
 from lifecycle.errors import LifecycleError
 from lifecycle.registry import ModelRegistry
+from lifecycle.training import processes as processes_module
 from lifecycle.training.batches import Documents, collate
-from lifecycle.training.processes import Alone, Together
+from lifecycle.training.processes import Alone, Together, require_alone
 from lifecycle.training.resume import Checkpoints
 
 from . import worker
@@ -155,6 +157,12 @@ def test_one_process_shares_with_nobody():
     pieces, found = [object()], torch.ones(2)
     assert Alone().leads and Alone().share(pieces) == pieces and Alone().add_up([], found) is found
     assert Alone().agree(True, False) == (True, False) and Alone().in_turn(lambda: 3) == 3
+
+
+def test_a_stage_for_one_process_says_so(monkeypatch):
+    monkeypatch.setattr(processes_module, "processes", lambda: SimpleNamespace(count=2))
+    with pytest.raises(LifecycleError, match="see trains in one process, and this is one of 2: start it without torchrun"):
+        require_alone("see")
 
 
 def test_half_of_what_torchrun_says_is_an_error(monkeypatch):
