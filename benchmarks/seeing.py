@@ -90,11 +90,11 @@ def side_by_side() -> list[dict[str, str]]:
     """The sets, what each preset that was measured reaches in them, what the last of them knows without looking, and what guessing reaches."""
     files = {preset: HERE / f"{of_preset('seeing', preset)}.json" for preset in PRESETS}
     measured = {preset: {row["set"]: row for row in json.loads(file.read_text())["sights"]} for preset, file in files.items() if file.exists()}
-    last = list(measured.values())[-1]
+    preset, last = list(measured.items())[-1]
     return [
         {"set": one}
-        | {f"`{preset}`": f"{rows[one]['with the picture']} ({rows[one]['95%']})" for preset, rows in measured.items()}
-        | {key: row[key] for key in ("with a grey one", "chance", "tasks")}
+        | {f"`{name}`": f"{rows[one]['with the picture']} ({rows[one]['95%']})" for name, rows in measured.items()}
+        | {f"`{preset}` with a grey one": row["with a grey one"], "chance": row["chance"], "tasks": row["tasks"]}
         for one, row in last.items()
     ]
 
