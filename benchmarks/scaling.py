@@ -1,10 +1,10 @@
-"""How loss and skill grow with tokens and with parameters: a few small pretraining runs on the same text.
+"""How loss and skill grow with tokens and with parameters: a few small pretraining runs on text of the same world.
 
-    python benchmarks/scaling.py                      # six runs, minutes on two cores; writes benchmarks/scaling.{json,md}
+    python benchmarks/scaling.py                      # six runs, a quarter of an hour on two cores; writes benchmarks/scaling.{json,md}
     python benchmarks/scaling.py --sizes 1 --tokens 100000 --limit 20 --json /tmp/scaling.json
 
 Each run is a version in build/benchmarks/scaling: what is there is not trained again. The learning rate of every run falls to
-its end, so a short run is not the beginning of a long one. Skills are those that need no chat. Prints the table and, last,
+its end, and its text has the whole curriculum, so a short run is not the beginning of a long one. Skills are those that need no chat. Prints the table and, last,
 one JSON line.
 """
 
@@ -32,7 +32,9 @@ from lifecycle.world.corpus import pretraining_corpus
 
 SKILLS = ("sums", "reading", "story_consistency")
 WIDTHS = (64, 96, 128)
-TOKENS = (1_000_000, 4_000_000)
+TOKENS = (1_150_000, 4_600_000)
+FEWEST = 100
+"""Documents of a text, however short."""
 
 
 def shape(width: int) -> ModelConfig:
@@ -44,16 +46,21 @@ def shape(width: int) -> ModelConfig:
 def train(
     registry: ModelRegistry, world: WorldConfig, shapes: Sequence[ModelConfig], budgets: Sequence[int], base: PretrainConfig
 ) -> list[ModelVersion]:
-    """One version for each shape and budget, smallest first."""
-    documents, validation, data = pretraining_corpus(world)
-    words = tokenizer_stage.run(tokenizer_stage.TokenizerConfig(shapes[0].vocab_size), registry, documents["text"], data)
+    """One version for each shape and budget, smallest first. `base` has the tokens that `world` has text for."""
+    told = {tokens: pretraining_corpus(_of_length(world, tokens / base.tokens)) for tokens in budgets}
+    longest, _, data = told[max(budgets)]
+    words = tokenizer_stage.run(tokenizer_stage.TokenizerConfig(shapes[0].vocab_size), registry, longest["text"], data)
     versions = []
     for model in shapes:
-        for tokens in budgets:
+        for tokens, (documents, validation, data) in told.items():
             config = dataclasses.replace(base, model=model, tokens=tokens, sample_every=0)
             versions.append(run(config, registry, dataset=documents, validation=validation, data=data, tokenizer=words))
             print(f"{model.num_parameters:,} parameters, {tokens:,} tokens: {versions[-1].ref}", flush=True)
     return versions
+
+
+def _of_length(world: WorldConfig, part: float) -> WorldConfig:
+    return dataclasses.replace(world, documents=max(FEWEST, round(part * world.documents)))
 
 
 def measure(version: ModelVersion, limit: int | None) -> dict[str, Any]:

@@ -28,13 +28,9 @@ def choose(kind: str, name: str, known: Mapping[str, Config]) -> Config:
     return known[name]
 
 
-def check_output(path: Path | None, *suffixes: str) -> None:
-    """Raises LifecycleError for a file that cannot be written once the work is done; of one of `suffixes`, if there are any."""
-    if path is None:
-        return
-    if suffixes and path.suffix not in suffixes:
-        raise LifecycleError(f'cannot draw into "{path}": name a file that ends in {" or ".join(suffixes)}')
-    if not path.parent.is_dir():
+def check_output(path: Path | None) -> None:
+    """Raises LifecycleError for a file that could not be written once the work is done."""
+    if path is not None and not path.parent.is_dir():
         raise LifecycleError(f"{path} cannot be written: there is no directory {path.parent}")
 
 

@@ -38,7 +38,9 @@ def report(
     from lifecycle.registry import ModelRegistry
 
     check_output(json_file)
-    check_output(plot_file, ".png", ".svg")
+    check_output(plot_file)
+    if plot_file is not None and plot_file.suffix not in (".png", ".svg"):
+        raise LifecycleError(f'cannot draw into "{plot_file}": name a .png or .svg file with --plot')
     names = sets.skills([name.strip() for name in skills.split(",") if name.strip()]) if skills else None
     registry = ModelRegistry()
     versions = [answering(registry.load(ref)) for ref in refs] or chain(registry)

@@ -151,7 +151,9 @@ def timeline(
     from serving.bench.timeline import draw
 
     shown = Shown.read(goodput, percentile_metrics, metric_percentiles)
-    check_output(out, ".svg", ".png", ".pdf")
+    if out.suffix not in (".svg", ".png", ".pdf"):
+        raise LifecycleError(f'cannot draw into "{out}": name an .svg, .png or .pdf file with --out')
+    check_output(out)
     recording = read_recording(file)
     draw(recording, start=start, stop=stop, title=title).savefig(out, dpi=150)
     print_latencies(Latencies.of(recording, shown.slo).figures(shown.percentiles, shown.metrics), shown)

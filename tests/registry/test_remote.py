@@ -161,7 +161,7 @@ def test_files_are_fetched_once_and_two_versions_share_them(machine, write):
 def test_processes_that_fetch_the_same_at_once_do_not_disturb_each_other(machine, write):
     here, there = map(machine, MACHINES)
     here.publish("sft", write)
-    version = there.resolve("sft/1")
+    version = there.load("sft/1")
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):
             (version.path / "model.safetensors").unlink(missing_ok=True)

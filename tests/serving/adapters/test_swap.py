@@ -1,12 +1,14 @@
 """A server moves from version to version while people ask: nobody is refused, and everybody is told who answered."""
 
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
 
 import pytest
 
+from lifecycle.registry import ModelRegistry
 from serving.composition import ServingConfig, build_catalog
 from serving.infrastructure.feedback_sqlite import SqliteFeedback
 from serving.infrastructure.following import Follower
@@ -238,9 +240,10 @@ def test_an_alias_that_moves_to_what_is_served_already_means_it(serve, registry,
     assert [model.version for model in catalog.all()] == ["tiny/2"], "nobody needs the other one"
 
 
-def test_of_two_aliases_on_one_version_each_moves_alone(serve, registry, moving):
-    catalog = serve("tiny/1")
+def test_of_two_aliases_on_one_version_each_moves_alone(registry, tmp_path):
+    registry = ModelRegistry(shutil.copytree(registry.root, tmp_path / "registry"))
     registry.set_alias("staging", "tiny/1")
+    catalog = build_catalog(["tiny/1"], ServingConfig(dtype="float32", kv_memory_mb=4), registry)
     both = [Follower(catalog, registry, alias, "tiny/1", others=("production", "staging")) for alias in ("production", "staging")]
 
     def look() -> list[str]:
@@ -248,9 +251,10 @@ def test_of_two_aliases_on_one_version_each_moves_alone(serve, registry, moving)
             follower.look()
         return [catalog.get(alias).version for alias in ("production", "staging")]
 
-    moving("tiny/2")
+    registry.set_alias("production", "tiny/2")
     assert look() == ["tiny/2", "tiny/1"]
     engines = {model.version: model.engine for model in catalog.engines()}
     assert look() == ["tiny/2", "tiny/1"] and {model.version: model.engine for model in catalog.engines()} == engines
     registry.set_alias("staging", "tiny/2")
     assert look() == ["tiny/2", "tiny/2"] and len(catalog.engines()) == 1
+    catalog.all()[0].engine.close()

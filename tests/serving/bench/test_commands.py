@@ -207,5 +207,6 @@ def test_a_server_that_records_writes_what_it_did(checkpoint, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
     with pytest.raises(LifecycleError, match="cannot record to"):
-        build_engine(checkpoint, CONFIG, record=tmp_path / "missing" / "x.jsonl")
+        build_engine(checkpoint, CONFIG, record=tmp_path / "file" / "x.jsonl")
