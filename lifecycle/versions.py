@@ -37,6 +37,11 @@ def load_model(version: ModelVersion) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(version.path, dtype=torch.float32, local_files_only=True).train()
 
 
+def references(version: ModelVersion) -> list[PreTrainedModel]:
+    """What a policy that starts from a version is held to: the version itself. None for an adapter, beside which TRL keeps a copy of it."""
+    return [] if is_adapter(version.path) else [load_model(version)]
+
+
 def load_tokenizer(version: ModelVersion) -> PreTrainedTokenizerBase:
     """A version's tokenizer, for which a turn's end is the end; of an adapter its base's."""
     tokenizer = AutoTokenizer.from_pretrained(adapters.base_of(version).path, local_files_only=True)

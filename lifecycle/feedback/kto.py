@@ -19,7 +19,6 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     from trl import KTOConfig, KTOTrainer
 
     from lifecycle import trainers, versions
-    from lifecycle.model.directory import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
     if (batch := trainers.share(config.batch, "batch")) < 2:
@@ -33,7 +32,7 @@ def run(config: FeedbackConfig, registry: ModelRegistry, *, parent: ModelVersion
     liked = sum(rows["label"])
     disliked = len(rows) - liked
     model, tokenizer = versions.load(parent)
-    references = [] if is_adapter(parent.path) else [versions.load_model(parent)]  # beside an adapter TRL keeps a copy of it
+    references = versions.references(parent)
     trainer = KTOTrainer(
         model,
         ref_model=references[0] if references else None,

@@ -26,7 +26,6 @@ def run(
     from trl import DPOConfig, DPOTrainer
 
     from lifecycle import trainers, versions
-    from lifecycle.model.directory import is_adapter
     from lifecycle.rlhf.unpadded import leave_padding_out
 
     work = fingerprint(NAME, config, [parent, pairs])
@@ -36,7 +35,7 @@ def run(
     meter = trainers.meter(workspace)
     rows, data = read(pairs)
     model, tokenizer = versions.load(parent)
-    references = [] if is_adapter(parent.path) else [versions.load_model(parent)]  # beside an adapter TRL keeps a copy of it
+    references = versions.references(parent)
     trainer = DPOTrainer(
         model,
         ref_model=references[0] if references else None,

@@ -144,7 +144,7 @@ def sampling_params(
     """The client's wishes over the model's defaults. Raises `ContextLengthExceeded` with the numbers."""
     if options.grammar is not None and options.ignore_eos:
         raise InvalidRequest('"ignore_eos" goes on for ever, and a grammar has an end: send one of them', param="ignore_eos")
-    capacity = min(model.tokenizer.context_length, model.engine.stats().capacity)
+    capacity = model.capacity
     room = capacity - prompt_tokens
     if room < 1:
         raise ContextLengthExceeded(

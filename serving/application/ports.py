@@ -212,6 +212,11 @@ class ServedModel:
     gaze: Gaze | None = None  # None: nobody can tell where it looks
     speech: NativeSpeech | None = None  # None: others hear and speak for it
 
+    @property
+    def capacity(self) -> int:
+        """Tokens of prompt and answer together that one request may have."""
+        return min(self.tokenizer.context_length, self.engine.stats().capacity)
+
 
 class ModelCatalog(Protocol):
     """The models this server answers for."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from serving.application.live.ports import SoundFormat
 from serving.application.speech import Audio, CutSound, Segment, SpeechChunk, SpeechEngines, TextToSpeech, Word
-from serving.domain.errors import InvalidRequest, QueueFull
+from serving.application.waiting import place_of
+from serving.domain.errors import InvalidRequest
 
 AT_ONCE = 2
 """Pieces of sound that are computed at the same time; others wait."""
@@ -73,14 +74,8 @@ class Voice:
                 return
             yield chunk
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(timeout=PATIENCE):
-            raise QueueFull("too many are being listened to or spoken for: send the request again later")
-        try:
-            yield
-        finally:
-            self._places.release()
+    def _place(self) -> AbstractContextManager[None]:
+        return place_of(self._places, PATIENCE, "too many are being listened to or spoken for: send the request again later")
 
 
 def choose_voice(engine: TextToSpeech, name: str | None) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lifecycle.hardware import choose_device
-from serving.domain.errors import QueueFull
+from serving.application.waiting import place_of
 from serving.infrastructure.config import ServingConfig
 
 PATIENCE = 30.0
@@ -36,9 +36,7 @@ class Embedder:
     def __call__(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
         """[n][hidden_size], in the order of `sequences`, none of which is empty. Raises LifecycleError, and QueueFull."""
         vectors: list[list[float]] = [[]] * len(sequences)
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise QueueFull("other texts are being read: send the request again later")
-        try:
+        with place_of(self._lock, PATIENCE, "other texts are being read: send the request again later"):
             if self._model is None:
                 from serving.infrastructure.torch_loading import load_model
 
@@ -48,8 +46,6 @@ class Embedder:
                 means = self._means([sequences[index] for index in batch])
                 for index, vector in zip(batch, torch.nn.functional.normalize(means, dim=-1).tolist(), strict=True):
                     vectors[index] = vector
-        finally:
-            self._lock.release()
         return vectors
 
     def _means(self, sequences: Sequence[tuple[int, ...]]) -> Tensor:

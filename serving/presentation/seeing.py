@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from flask import Request
 
 from serving.application.media import MediaSource
-from serving.domain.errors import InvalidRequest, QueueFull, VisionMissing
+from serving.application.waiting import place_of
+from serving.domain.errors import InvalidRequest, VisionMissing
 from serving.domain.media import Media
 from serving.presentation.state import ServerState
 
@@ -44,10 +45,6 @@ def large_body(state: ServerState, request: Request) -> Iterator[None]:
     if (state.media is None and state.voice is None) or (length is not None and length <= most):
         yield
         return
-    if not state.large_bodies.acquire(timeout=PATIENCE):
-        raise QueueFull("too many large requests are being read: send the request again later")
-    try:
+    with place_of(state.large_bodies, PATIENCE, "too many large requests are being read: send the request again later"):
         request.max_content_length = most + state.config.media_body_bytes
         yield
-    finally:
-        state.large_bodies.release()

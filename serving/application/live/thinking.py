@@ -169,7 +169,7 @@ class Thinker:
         if tokens is None:
             return None
         model = self._model.model()
-        room = min(model.tokenizer.context_length, model.engine.stats().capacity) - len(render.tokens(model))
+        room = model.capacity - len(render.tokens(model))
         return max(1, min(tokens, room))
 
     def _fit(self, messages: list[dict], tools: tuple[dict, ...]) -> list[dict]:

@@ -7,7 +7,8 @@ import threading
 import numpy as np
 
 from serving.application.speech import Audio
-from serving.domain.errors import InvalidRequest, MediaTooLarge, QueueFull
+from serving.application.waiting import place_of
+from serving.domain.errors import InvalidRequest, MediaTooLarge
 from serving.infrastructure.media.formats import SOUND_RATE
 from serving.infrastructure.media.limits import MediaLimits
 from serving.infrastructure.media.workers import WORKERS
@@ -36,11 +37,7 @@ class SoundOpener:
             raise InvalidRequest("is empty")
         if len(data) > self._limits.audio_bytes:
             raise MediaTooLarge(f"has {len(data)} bytes: at most {self._limits.audio_bytes} are taken, so send it in parts")
-        if not self._places.acquire(timeout=PATIENCE):
-            raise QueueFull("too many sounds are being decoded: send the request again later")
-        try:
+        with place_of(self._places, PATIENCE, "too many sounds are being decoded: send the request again later"):
             media = WORKERS.decode("audio", False, data, self._limits)
-        finally:
-            self._places.release()
         samples = media.frames[0].reshape(-1).view("<i2")
         return Audio(samples.astype(np.float32) / 32768, SOUND_RATE)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Sequence
 
 from serving.application.media import MediaSource
-from serving.domain.errors import InvalidRequest, MediaTooLarge, QueueFull, VisionMissing
+from serving.application.waiting import place_of
+from serving.domain.errors import InvalidRequest, MediaTooLarge, VisionMissing
 from serving.domain.media import Media
 from serving.infrastructure.media.data_url import read_data_url
 from serving.infrastructure.media.fetch import fetch
@@ -57,9 +58,5 @@ class MediaReader:
         return data
 
     def _decoded(self, source: MediaSource, data: bytes) -> Media:
-        if not self._places.acquire(timeout=PATIENCE):
-            raise QueueFull("too many pictures and clips are being decoded: send the request again later")
-        try:
+        with place_of(self._places, PATIENCE, "too many pictures and clips are being decoded: send the request again later"):
             return WORKERS.decode(source.kind, source.coarse, data, self._limits)
-        finally:
-            self._places.release()

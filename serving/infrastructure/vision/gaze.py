@@ -24,7 +24,8 @@ from torch import Tensor
 
 from lifecycle.hardware import choose_device
 from serving.application.ports import SequenceSlice
-from serving.domain.errors import ContextLengthExceeded, QueueFull
+from serving.application.waiting import place_of
+from serving.domain.errors import ContextLengthExceeded
 from serving.domain.grid import Grid
 from serving.domain.media import Media
 from serving.domain.request import Prompt
@@ -84,12 +85,8 @@ class Gaze:
         answer's first one follows. Raises `ContextLengthExceeded`, `AttentionUndefined`, and `QueueFull` while others compute
         for long.
         """
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise QueueFull("others are asking where a model looked: ask again later")
-        try:
+        with place_of(self._lock, PATIENCE, "others are asking where a model looked: ask again later"):
             return self._rows(prompt, answer)
-        finally:
-            self._lock.release()
 
     @torch.inference_mode()
     def _rows(self, prompt: Prompt, answer: Sequence[int]) -> Tensor:

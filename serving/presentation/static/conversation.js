@@ -3,6 +3,7 @@
 
 const INDEX = "lifecycle.conversations";
 const place = (id) => `lifecycle.conversation.${id}`;
+const idOf = (key) => (key?.startsWith(place("")) ? key.slice(place("").length) : null);
 const MOST = 60; // conversations that are kept
 
 /** As good as `crypto.randomUUID`, which only pages from https or this machine have. */
@@ -93,12 +94,12 @@ export function listed() {
 
 /** The id of the conversation that another tab has changed, from its storage event; null for anything else. */
 export function changedElsewhere({ key, newValue }) {
-  return newValue && key?.startsWith(place("")) ? key.slice(place("").length) : null;
+  return newValue ? idOf(key) : null;
 }
 
 /** The id of the conversation that another tab has deleted, likewise. */
 export function deletedElsewhere({ key, newValue }) {
-  return newValue === null && key?.startsWith(place("")) ? key.slice(place("").length) : null;
+  return newValue === null ? idOf(key) : null;
 }
 
 export function load(id) {

@@ -116,9 +116,13 @@ function fail(words) {
   talk?.microphone?.close();
   talk?.session.close();
   if (talk) talk.ready = false;
+  complain(words);
+  show("idle");
+}
+
+function complain(words) {
   $("voice-problem").textContent = words;
   $("voice-problem").hidden = false;
-  show("idle");
 }
 
 function listen(mine, samples, level) {
@@ -173,8 +177,7 @@ function receive(event) {
       else rest();
       break;
     case "conversation.item.input_audio_transcription.failed":
-      $("voice-problem").textContent = inWords(event.error);
-      $("voice-problem").hidden = false;
+      complain(inWords(event.error));
       if (node) chat.done(node);
       rest();
       break;
@@ -215,10 +218,7 @@ function said(item, role, more, all = null) {
 }
 
 function finished({ status, status_details: details }) {
-  if (status === "failed") {
-    $("voice-problem").textContent = inWords(details.error);
-    $("voice-problem").hidden = false;
-  }
+  if (status === "failed") complain(inWords(details.error));
   if (talk.called) {
     talk.called = false;
     talk.session.send("response.create");
