@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lifecycle.world.sights.grounded import TOPICS, UNSAID
+from lifecycle.see.contrastive import NEVER, held_out_of
+from lifecycle.world.sights.grounded import NOTHING, TOPICS, UNSAID
 
 STEPS, BATCH, LR, DECAY = 600, 1024, 3e-3, 0.03
 RIDGE = 1e-3
@@ -29,7 +30,8 @@ def projection(states: Tensor, parts: Tensor, words: Tensor, embeddings: Tensor,
     told = fit(states, parts, words, seed)  # [inputs, hidden_size]
     common = embeddings.mean(0)
     own = (embeddings - common).norm(dim=1).mean()
-    told *= AT_ONCE * own / (states @ told).norm(dim=1).mean()
+    shown = parts[:, 0] != NOTHING
+    told *= AT_ONCE * own / (states[shown] @ told).norm(dim=1).mean()
     gram = states.T @ states + RIDGE * len(states) * torch.eye(states.shape[1])
     always = torch.linalg.solve(gram, states.sum(0))  # with which every part's states make about 1
     return (told + torch.outer(always, common)).T
@@ -48,8 +50,10 @@ def fit(states: Tensor, parts: Tensor, words: Tensor, seed: int) -> Tensor:
         some = torch.randint(len(states), (BATCH,), generator=generator)
         said = states[some] @ weight  # [BATCH, hidden_size]
         loss = said.new_zeros(())
-        for number, rows in enumerate(topics):
+        for number, (topic, rows) in enumerate(zip(TOPICS, topics, strict=True)):
             logits = sharpness[number].exp() * (said @ rows.T)
+            if (never := held_out_of(topic, parts[some])) is not None:
+                logits = logits.masked_fill(never, NEVER)
             loss = loss + F.cross_entropy(logits, parts[some, number], ignore_index=UNSAID, reduction="sum") / BATCH
         optimizer.zero_grad()
         loss.backward()

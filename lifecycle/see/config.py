@@ -37,7 +37,7 @@ class SeeConfig:
     questions: int = 3
     """Most questions about a picture or a clip."""
     written: int = 1
-    """Pictures of numbers and words among these, for eight of other kinds."""
+    """Pictures of numbers and words among these, for nine of other kinds."""
     clips: float = 0.125
     """Part of them that are clips of eight pictures."""
     text: float = 0.4
@@ -71,7 +71,7 @@ class SeeConfig:
 PRESETS = {
     "tiny": SeeConfig(),
     "laptop": SeeConfig(
-        num_layers=6, num_heads=6, contrastive_pictures=192_000, align_pictures=1600, pictures=64_000, batch=16, questions=4, written=3,
+        num_layers=6, num_heads=6, contrastive_pictures=144_000, align_pictures=1600, pictures=48_000, batch=16, questions=4, written=3,
         clips=0.25, text=0.3,
     ),
 }

@@ -9,22 +9,30 @@ a language that the language model reads already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.vision import MERGE, VisionTower, merge
+from lifecycle.see.vision import MERGE, PATCH, SIZE, VisionTower, merge
+from lifecycle.world.sights import words
 from lifecycle.world.sights.grounded import NEAR, NOTHING, TOPICS, UNSAID
+from lifecycle.world.sights.holdout import colour_is_held_out, count_is_held_out, place_is_held_out
 
 EMPTY = 0.15
-"""Weight of a part that shows nothing."""
-EMPTY_PATCH = 0.05
+"""Weight of a part that shows nothing, and of a colour that a drawing does not have."""
+EMPTY_PATCH = {"name": 0.05, "sign": 0.05, "place": 0.05, "centre": 0.5, "number": 0.0}
+"""The same of a patch; there is always a number."""
 WEIGHTS = {"name": 0.5, "colour": 0.3, "column": 0.3, "row": 0.3, "count": 1.5, "size": 0.3}
 WEIGHT_OF_SIGNS = 0.7
-NEAR_WEIGHTS = {"name": 0.25, "sign": 0.5, "place": 0.5}
+NEAR_WEIGHTS = {"name": 0.25, "sign": 0.5, "place": 0.5, "centre": 0.5, "number": 0.05}
+HALFWAY = "centre"
+"""Of what a patch says, what is asked halfway up the tower, so that later blocks can count."""
+NEVER = -1e4
+"""The logit of what is left out of a choice."""
 
 
 class TwoTowers(nn.Module):
@@ -36,31 +44,78 @@ class TwoTowers(nn.Module):
         self.vision = VisionTower(config)
         self.image_head = nn.Linear(MERGE**2 * config.hidden_size, words.shape[1], bias=False)
         self.embed_words, self.bias = nn.Parameter(words.clone()), nn.Parameter(torch.zeros(len(words)))
-        self.near = nn.Linear(config.hidden_size, sum(len(some) + 1 for some in NEAR.values()))
+        self.near = nn.ModuleDict({topic: nn.Linear(config.hidden_size, len(some) + 1) for topic, some in NEAR.items()})
         generator = torch.Generator().manual_seed(config.seed + 1)
         with torch.no_grad():
-            for weight in (self.image_head.weight, self.near.weight):
-                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
-            self.near.bias.zero_()
+            for layer in (self.image_head, *self.near.values()):
+                layer.weight.normal_(0.0, layer.weight.shape[1] ** -0.5, generator=generator)
+            for layer in self.near.values():
+                layer.bias.zero_()
 
     def loss(self, pixels: Tensor, parts: Tensor, patches: Tensor) -> tuple[Tensor, float]:
         """How unlikely the right words are, in nats a picture, and for how many of the things the right name is the likeliest.
 
-        pixels: [B, 3, 64, 64]. parts, patches: what is true of them, `about_parts` [B, TOKENS, topics] and `about_patches` [B, P, 3].
+        pixels: [B, 3, 64, 64]. parts, patches: what is true of them, `about_parts` [B, TOKENS, topics] and `about_patches` [B, P, topics of `NEAR`].
         """
-        before, states = self.vision.states(pixels)
-        said = self.image_head(merge(states)).float() @ self.embed_words.float().mT + self.bias
-        total, accuracy = pixels.new_zeros(()), 0.0
-        for number, (topic, logits) in enumerate(zip(TOPICS, said.split([len(some) + 1 for some in TOPICS.values()], -1), strict=True)):
+        halfway, before, states = self.vision.states(pixels)
+        total, accuracy = self._of_parts(self.image_head(merge(states)).float() @ self.embed_words.float().mT + self.bias, parts)
+        halfway, before = (F.layer_norm(state, state.shape[-1:]) for state in (halfway, before))
+        for number, (topic, head) in enumerate(self.near.items()):
+            logits, target = head(halfway if topic == HALFWAY else before).float(), patches[..., number]
+            if topic == "name":
+                never = held_out_of("name", parts).repeat_interleave(MERGE, 1)  # of a part's patches, first along a row of parts
+                never = never.unflatten(1, (-1, SIZE // PATCH)).repeat_interleave(MERGE, 1).flatten(1, 2)
+                logits = logits.masked_fill(never.scatter(-1, target.clamp(min=NOTHING)[..., None], False), NEVER)
+            total = total + NEAR_WEIGHTS[topic] * _nats(logits, target, EMPTY_PATCH[topic])
+        return total, accuracy
+
+    def _of_parts(self, logits: Tensor, parts: Tensor) -> tuple[Tensor, float]:
+        """How unlikely the right words are, in nats a picture, and the share of things of which the right name is the likeliest."""
+        total, accuracy = logits.new_zeros(()), 0.0
+        for number, (topic, some) in enumerate(zip(TOPICS, logits.split([len(some) + 1 for some in TOPICS.values()], -1), strict=True)):
             target = parts[..., number]
-            total = total + WEIGHTS.get(topic, WEIGHT_OF_SIGNS) * _nats(logits, target, EMPTY)
+            if (never := held_out_of(topic, parts)) is not None:
+                some = some.masked_fill(never, NEVER)
+            total = total + WEIGHTS.get(topic, WEIGHT_OF_SIGNS) * _nats(some, target, EMPTY)
             if topic == "name":
                 shown = target > NOTHING
-                accuracy = (logits.argmax(-1) == target)[shown].float().mean().item()
-        seen = self.near(F.layer_norm(before, before.shape[-1:])).float()
-        for number, (topic, logits) in enumerate(zip(NEAR, seen.split([len(some) + 1 for some in NEAR.values()], -1), strict=True)):
-            total = total + NEAR_WEIGHTS[topic] * _nats(logits, patches[..., number], EMPTY_PATCH)
+                accuracy = (some.argmax(-1) == target)[shown].float().mean().item()
         return total, accuracy
+
+
+def held_out_of(topic: str, parts: Tensor) -> Tensor | None:
+    """Which words of a topic would tell of a part what is held out: names that are never there or of that colour, colours and numbers that a name never has.
+
+    They are left out of the choice, for what is never shown would be learnt to be wrong (as in `lifecycle.see.untold`).
+    parts: `about_parts`, [..., topics]. A mask [..., words of the topic and "nothing"], False for what is true; None for other topics.
+    """
+    if topic not in ("name", "colour", "count"):
+        return None
+    name, colour, column, row, true = (parts[..., list(TOPICS).index(of)] for of in ("name", "colour", "column", "row", topic))
+    tables = {of: table.to(parts.device) for of, table in _held_out().items()}
+    if topic == "name":
+        place = torch.where((column > NOTHING) & (row > NOTHING), 3 * row + column - 3, NOTHING)
+        never = tables["place"][place] | tables["colour"].mT[colour.clamp(min=NOTHING)]
+    else:
+        never = tables[topic][name.clamp(min=NOTHING)]
+    return never & (torch.arange(never.shape[-1], device=parts.device) != true[..., None])
+
+
+@cache
+def _held_out() -> dict[str, Tensor]:
+    """Names that are never in a place, [places + 1, names + 1]; colours and counts that a name never has, [names + 1, words + 1]; first for none."""
+
+    def table(rows: Sequence[str], topic: str, held_out: Callable[[str, str], bool]) -> Tensor:
+        some = TOPICS[topic]
+        return torch.tensor([[False] * (len(some) + 1), *([False, *(held_out(row, word) for word in some)] for row in rows)])
+
+    names = TOPICS["name"]
+    drawn = (*words.SEEN, *words.SHAPES)
+    return {
+        "place": table(tuple(words.PLACES), "name", lambda place, name: name in drawn and place_is_held_out(name, place)),
+        "colour": table(names, "colour", lambda name, colour: name in words.SHAPES and colour_is_held_out(name, colour)),
+        "count": table(names, "count", lambda name, count: name in drawn and count_is_held_out(name, words.COUNTS.index(count) + 1)),
+    }
 
 
 def _nats(logits: Tensor, target: Tensor, empty: float) -> Tensor:

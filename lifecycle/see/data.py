@@ -26,12 +26,13 @@ from lifecycle.training.batches import Batch, Documents
 from lifecycle.training.remembering import remembered
 from lifecycle.world.sights import Clip, Scene, clips, scenes
 from lifecycle.world.sights.grounded import about_parts, about_patches
+from lifecycle.world.sights.questions import said_in
 
 LONGEST_TEXT = 256
 """Tokens of a conversation without pictures; longer ones are cut."""
-GROUNDED = ("object", "colour", "position", "relation", "anywhere", "anywhere", *["count"] * 3, *["digits"] * 4, *["crowd"] * 4)
+GROUNDED = ("object", "colour", "position", "relation", "anywhere", *["count"] * 5, *["digits"] * 2, *["signs"] * 5, *["crowd"] * 3)
 """Kinds of pictures for the tower, as often as they stand here."""
-ASKED = ("object", "count", "count", "colour", "position", "relation", "relation")
+ASKED = ("object", "count", "count", "colour", "colour", "position", "relation", "relation")
 """The same, about which questions are asked, beside things anywhere and as many writings as `SeeConfig.written` says."""
 ASK_FOR_CAPTION = "Describe the picture."
 PIECES = re.compile(r"<[^<>]+>| ?\w+| ?[^\w\s<]+")
@@ -155,7 +156,7 @@ class Grounded:
     parts: Tensor
     """`about_parts` of what is one token for the language model, [B, TOKENS, topics] int64."""
     patches: Tensor
-    """`about_patches` of what is one patch for the tower, [B, P, 3] int64."""
+    """`about_patches` of what is one patch for the tower, [B, P, topics] int64."""
 
 
 def grounded(config: SeeConfig, step: int) -> Grounded:
@@ -211,16 +212,23 @@ def frames_of(shown: Scene | Clip) -> tuple[list[np.ndarray], list[int]]:
 
 def _some(shown: Scene | Clip, most: int, rng: random.Random) -> list[tuple[str, str]]:
     """At most so many questions with their answers: as many of each skill as of any other, though there are more of some, and now and then
-    what there is, in one sentence."""
+    what there is, in one sentence. Nothing is asked that has been told by then, for that would be read and not looked for."""
     skills: dict[str, list[tuple[str, str]]] = {}
     for question in shown.questions():
         skills.setdefault(question.skill, []).append((question.text, question.answer))
     told = [_caption(shown)] if isinstance(shown, Scene) and rng.random() < CAPTIONS else []
     while skills and len(told) < most:
         skill = shown.kind if shown.kind in skills and rng.random() < FOR_ITS_KIND else rng.choice(list(skills))
-        told.append(skills[skill].pop(rng.randrange(len(skills[skill]))))
+        asked, answer = skills[skill].pop(rng.randrange(len(skills[skill])))
+        if not any(is_told(skill, answer, turn) for turn in told):
+            told.append((asked, answer))
         skills = {name: some for name, some in skills.items() if some}
     return told
+
+
+def is_told(skill: str, answer: str, turn: tuple[str, str]) -> bool:
+    """Whether a question and its answer say all that `answer` does; of which side something is, the question alone says half."""
+    return set(said_in(answer)) <= set(said_in(" ".join(turn) if skill == "relation" else turn[1]))
 
 
 def _caption(scene: Scene) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from lifecycle.see import data
 from lifecycle.see.assembly import Seer, acquainted, language_model, save, tokenizer_of
 from lifecycle.see.beginning import projection
 from lifecycle.see.config import SeeConfig
-from lifecycle.see.contrastive import TwoTowers, words_of
+from lifecycle.see.contrastive import NEVER, TwoTowers, words_of
 from lifecycle.see.data import LONGEST_TEXT, Looked, Writer
 from lifecycle.see.vision import VisionTower, merge, pixels, vision_config
 from lifecycle.sft.data import as_documents, tokenize
@@ -32,16 +32,13 @@ from lifecycle.training.batches import Documents
 from lifecycle.training.processes import require_alone
 from lifecycle.training.remembering import forgotten
 from lifecycle.training.steps import Pace, Step, end, train
-from lifecycle.world.sights.grounded import UNSAID
 from lifecycle.world.sights.provenance import code_hash
 
 NAME, ENCODER = "see", "encoder"
 FITTED, FADING = 4000, 0.5
 """Pictures from which the projection starts, and how loud a token of a word is beside the one before."""
-NEVER = -1e4
-"""The logit of what is left out of a choice."""
 WORDS = "words.safetensors"
-"""Of an encoder: the words it learnt with, and what turns a part of a picture into their space."""
+"""Of an encoder: the words it learnt with, what turns a part of a picture into their space, and what patches are asked."""
 PARENTS = ("sft", "rlhf", "rlhf-dpo", "rlhf-kto")
 ENCODER_FIELDS = ("seed", "num_layers", "hidden_size", "num_heads", "contrastive_pictures", "contrastive_batch", "contrastive_lr",
                    "contrastive_matrix_lr", "warmup", "dtype")  # fmt: skip
@@ -163,10 +160,9 @@ def begin(seer: Seer, config: SeeConfig, tokenizer: PreTrainedTokenizerBase) -> 
     states, parts = [], []
     for step in range(min(FITTED, config.contrastive_pictures) // config.contrastive_batch + 1):
         shown = data.grounded(config, step)
-        known = shown.parts[..., 0] != UNSAID
         with torch.no_grad():
-            states.append(merge(seer.tower(pixels(shown.pictures)))[known])
-        parts.append(shown.parts[known])
+            states.append(merge(seer.tower(pixels(shown.pictures))).flatten(0, 1))
+        parts.append(shown.parts.flatten(0, 1))
     found = projection(torch.cat(states), torch.cat(parts), words, embeddings, config.seed)
     seer.connector.proj.weight.data.copy_(found)
 

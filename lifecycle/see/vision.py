@@ -126,16 +126,16 @@ class VisionTower(nn.Module):
                 layer.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.states(x)[1]
+        return self.states(x)[-1]
 
-    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What stands before the last block and after it, the latter normalised."""
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What stands behind half of the blocks (rounded up), before the last one, and behind it, the latter normalised."""
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        before = x = self.embeddings(x)
+        states = [self.embeddings(x)]
         for block in self.encoder["layers"]:
-            before, x = x, block(x)
-        return before, self.post_layernorm(x)
+            states.append(block(states[-1]))
+        return states[len(states) // 2], states[-2], self.post_layernorm(states[-1])
 
 
 def waves(side: int, size: int) -> Tensor:

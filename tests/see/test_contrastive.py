@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from lifecycle.see import SeeConfig
-from lifecycle.see.contrastive import TwoTowers, words_of
+from lifecycle.see.contrastive import TwoTowers, held_out_of, words_of
 from lifecycle.see.data import grounded
 from lifecycle.see.vision import TOKENS, pixels
-from lifecycle.world.sights.grounded import TOPICS, UNSAID
+from lifecycle.world.sights import words
+from lifecycle.world.sights.grounded import NOTHING, TOPICS, UNSAID
+from lifecycle.world.sights.holdout import colour_is_held_out, count_is_held_out, place_is_held_out
 
+THIRDS = {0.2: "left", 0.5: "middle", 0.8: "right"}
+ROWS = {0.2: "top", 0.5: "middle", 0.8: "bottom"}
 CONFIG = SeeConfig(num_layers=2, hidden_size=32, num_heads=2, contrastive_batch=6)
 
 
@@ -56,6 +60,30 @@ def test_a_part_learns_from_what_is_said_of_it_alone(towers):
     towers.loss(x, parts, torch.full_like(shown.patches, UNSAID))[0].backward()
     moved = x.grad.abs().sum((1, 2, 3)) > 0
     assert moved.tolist() == [number == 2 for number in range(6)]
+
+
+def test_what_is_held_out_is_no_wrong_word_and_what_is_true_stays_one():
+    shown = [grounded(CONFIG, step).parts for step in range(12)]
+    parts = torch.cat(shown).flatten(0, 1)
+    left_out = 0
+    for topic in TOPICS:
+        never, true = held_out_of(topic, parts), parts[:, list(TOPICS).index(topic)]
+        if topic not in ("name", "colour", "count"):
+            assert never is None
+            continue
+        assert not never[true > NOTHING].gather(1, true[true > NOTHING, None]).any() and not never[:, NOTHING].any()
+        for part, masked in zip(parts.tolist(), never, strict=True):
+            known = {name: TOPICS[name][word - 1] for name, word in zip(TOPICS, part, strict=True) if word > NOTHING}
+            for word in (TOPICS[topic][number - 1] for number in masked.nonzero()[:, 0].tolist()):
+                left_out += 1
+                told = {**known, topic: word}
+                place = next((at for at, (x, y) in words.PLACES.items() if (THIRDS[x], ROWS[y]) == (told.get("column"), told.get("row"))), None)
+                assert (
+                    (topic == "name" and place and place_is_held_out(word, place))
+                    or ("colour" in told and told["name"] in words.SHAPES and colour_is_held_out(told["name"], told["colour"]))
+                    or (topic == "count" and count_is_held_out(told["name"], words.COUNTS.index(word) + 1))
+                )
+    assert left_out > 500
 
 
 def test_a_step_follows_from_its_number():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lifecycle.see import SeeConfig
-from lifecycle.see.data import ASKED, GROUNDED, _some, asked, draw, frames_of
+from lifecycle.see.data import ASKED, GROUNDED, _some, asked, draw, frames_of, is_told
 from lifecycle.world.sights import clips, scenes
 from lifecycle.world.sights.clips import LENGTH
 from lifecycle.world.sights.sampling import SPLITS
@@ -34,15 +34,29 @@ def test_questions_are_different_and_not_more_than_wanted():
         assert set(turns) <= known
 
 
+def test_nothing_is_asked_that_has_been_told():
+    rng = random.Random(2)
+    for shown in itertools.islice(scenes(5, kinds=ASKED), 200):
+        turns, skills = _some(shown, 4, rng), {question.answer: question.skill for question in shown.questions()}
+        for number, (_, answer) in enumerate(turns):
+            assert answer not in skills or not any(is_told(skills[answer], answer, turn) for turn in turns[:number]), turns
+
+
+def test_what_is_told():
+    assert is_told("colour", "Red is the star.", ("What do you see?", "The picture shows a red star."))
+    assert is_told("relation", "The cat is left of the dog.", ("Is the dog left or right of the cat?", "The dog is right of the cat."))
+    assert not is_told("position", "The dog is on the right.", ("Is the cat left or right of the dog?", "The cat is left of the dog."))
+
+
 def test_only_kinds_that_training_may_show_are_shown():
     assert {*ASKED, *GROUNDED} <= {*SPLITS["train"]}
-    assert "crowd" not in ASKED
+    assert not {"crowd", "signs"} & {*ASKED}
 
 
 def test_so_many_writings_are_asked_about_as_was_said():
     for written in (1, 7):
         kinds = [shown.kind for shown in draw(SeeConfig(written=written), "tune", 0, 600)]
-        assert abs(kinds.count("digits") / 600 - written / (written + 8)) < 0.06
+        assert abs(kinds.count("digits") / 600 - written / (written + len(ASKED) + 1)) < 0.06
         assert set(kinds) == {*ASKED, "digits", "anywhere"}
 
 

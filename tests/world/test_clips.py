@@ -28,6 +28,12 @@ def test_a_seed_decides_every_frame_and_every_word(split):
         assert first.caption() == second.caption() and first.questions() == second.questions()
 
 
+def test_clips_of_many_things_are_as_frequent_as_if_nothing_were_held_out():
+    assert sum(len(clip.actors) == 2 for clip in some(number=400, kinds=["video_direction"])) == pytest.approx(200, abs=50)
+    number = [len({actor.item.word for actor in clip.actors}) == 1 < len(clip.actors) for clip in some(number=600, kinds=["video_change"])]
+    assert sum(number) == pytest.approx(200, abs=50)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_clip_answers_a_question_of_its_kind(kind):
     for clip in some(kinds=[kind]):

@@ -40,9 +40,11 @@ def test_only_what_is_there_is_said(kind):
         parts = about_parts(scene, 4, SIZE)
         assert parts.shape == (16, len(TOPICS)) and about_patches(scene, 8, SIZE).shape == (64, len(NEAR))
         assert parts.min() >= UNSAID and all(parts[:, n].max() <= len(some) for n, some in enumerate(TOPICS.values()))
+        assert (parts[:, 0] >= NOTHING).all()  # at an edge nothing is said, and nothing is left open
         for part in said(scene):
             if writing:
-                assert all(scene.items[0].word[int(topic[-1]) - 1] == sign for topic, sign in part.items() if topic.startswith("sign"))
+                written = {(f"sign {place}", sign) for item in scene.items for place, sign in enumerate(item.word, start=1)}
+                assert {(topic, sign) for topic, sign in part.items() if topic.startswith("sign")} <= written
             elif part:
                 assert part["name"] in shown and not any(topic.startswith("sign") for topic in part)
 
@@ -56,6 +58,32 @@ def test_a_thing_alone_is_named_where_it_is():
         assert (part["name"], part["column"], part["row"], part.get("colour")) == (item.word, column, row, item.colour)
 
 
+def test_a_drawing_has_no_colour_and_a_shape_has_its_own():
+    for scene in itertools.islice(scenes(7, "train", ["colour", "relation"]), 60):
+        looks = {item.word: item.colour for item in scene.items}
+        assert all(part.get("colour") == looks[part["name"]] for part in said(scene) if part)
+
+
+@pytest.mark.parametrize("kind", ["count", "crowd", "digits", "signs"])
+def test_the_middle_of_each_thing_and_of_each_sign_is_in_one_patch(kind):
+    for scene in itertools.islice(scenes(9, "train", [kind]), 60):
+        patches = dict(zip(NEAR, about_patches(scene, 8, SIZE).T, strict=True))
+        if kind in ("digits", "signs"):
+            middles = [(x, y) for item in scene.items for _, x, y, *_ in signs(item, SIZE)]
+            assert (patches["number"] == UNSAID).all()
+        else:
+            middles = [(item.x * SIZE, item.y * SIZE) for item in scene.items]
+            assert (patches["number"] == len(scene.items)).all()
+        assert set(np.flatnonzero(patches["centre"])) == {int(y // 8) * 8 + int(x // 8) for x, y in middles}
+
+
+def test_two_lines_of_signs_do_not_touch():
+    for scene in itertools.islice(scenes(10, "train", ["signs"]), 100):
+        upper, lower = scene.items
+        heights = [signs(item, SIZE)[0][4] / SIZE for item in scene.items]
+        assert lower.y - upper.y >= sum(heights) / 2 and all(height / 2 <= item.y <= 1 - height / 2 for item, height in zip(scene.items, heights, strict=True))
+
+
 def test_all_signs_of_a_writing_are_said_and_stand_in_order():
     for scene in itertools.islice(scenes(6, "train", ["digits"]), 60):
         (item,) = scene.items
@@ -65,7 +93,7 @@ def test_all_signs_of_a_writing_are_said_and_stand_in_order():
         assert {(topic, sign) for part in parts for topic, sign in part.items() if topic.startswith("sign")} == {
             (f"sign {place}", sign) for place, sign in enumerate(word, start=1)
         }
-        assert {(place, sign) for _, sign, place in patches.tolist() if place > NOTHING} <= {
+        assert {(place, sign) for _, sign, place, *_ in patches.tolist() if place > NOTHING} <= {
             (place, SIGNS.index(sign) + 1) for place, sign in enumerate(word, start=1)
         }
         along = [x for _, x, *_ in signs(item, SIZE)]

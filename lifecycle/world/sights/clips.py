@@ -123,9 +123,10 @@ def _counted(actors: Sequence[Actor]) -> bool:
 
 def _endless(kinds: Sequence[str], test: bool, rng: random.Random) -> Iterator[Clip]:
     while True:
-        kind = rng.choice(kinds)
+        kind, composed = rng.choice(kinds), None if test else rng.getrandbits(32)
         while True:
-            actors = KINDS[kind](Palette(words.SEEN, "openmoji", shapes=True), rng)
+            plan = rng if composed is None else random.Random(composed)  # as for pictures: number and arrangement stay, which things they are is drawn again
+            actors = KINDS[kind](Palette(words.SEEN, "openmoji", shapes=True), plan, rng)
             shown = [item for actor in actors for item in (actor.item, actor.in_frame(LENGTH - 1)) if item]
             clip = Clip(kind, actors, draw_ground(shown, rng), rng.getrandbits(32))
             if holds_out(clip) if test else not (holds_out(clip) or _shows_held_out(clip)):
@@ -138,14 +139,14 @@ def _shows_held_out(clip: Clip) -> bool:
     return any(held_out(scene) for scene in scenes if scene.items)
 
 
-def _move(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
+def _move(palette: Palette, plan: random.Random, rng: random.Random) -> tuple[Actor, ...]:
     """One thing moves, and perhaps another one moves along beside it or stays."""
-    things, across = palette.draw(rng.choice((1, 2)), rng, 0.3), rng.random() < 0.5
+    things, across = palette.draw(plan.choice((1, 2)), plan, rng, 0.3), plan.random() < 0.5
     lanes = [rng.uniform(0.3, 0.7)] if len(things) == 1 else rng.sample((0.26, 0.74), 2)
     actors = []
     for number, (thing, lane) in enumerate(zip(things, lanes, strict=True)):
         forth, far = rng.random() < 0.5, rng.uniform(0.42, 0.56)
-        stays = number > 0 and rng.random() < 0.5
+        stays = number > 0 and plan.random() < 0.5
         start = rng.uniform(0.25, 0.75) if stays else rng.uniform(0.2, 0.8 - far)
         start = start if forth or stays else 1 - start
         item = put(thing, *((start, lane) if across else (lane, start)), rng.uniform(0.24, 0.36), rng)
@@ -154,29 +155,29 @@ def _move(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
     return tuple(actors)
 
 
-def _change(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
+def _change(palette: Palette, plan: random.Random, rng: random.Random) -> tuple[Actor, ...]:
     """Something happens to one thing of one or two; or to two, one after the other; or things become more or fewer."""
-    return rng.choice((_one_event, _two_events, _more_or_fewer))(palette, rng)
+    return plan.choice((_one_event, _two_events, _more_or_fewer))(palette, plan, rng)
 
 
-def _one_event(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
-    items = _places(palette.draw(rng.choice((1, 2)), rng, 0.5), rng, (0.26, 0.4))
-    event = rng.choice(("appears", "vanishes", "turns", "turns"))
+def _one_event(palette: Palette, plan: random.Random, rng: random.Random) -> tuple[Actor, ...]:
+    items = _places(palette.draw(plan.choice((1, 2)), plan, rng, 0.5), rng, (0.26, 0.4))
+    event = plan.choice(("appears", "vanishes", "turns", "turns"))
     return (_befalls(items[0], event, rng.randint(FIRST, LAST), palette, rng), *(Actor(item, "stays") for item in items[1:]))
 
 
-def _two_events(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
-    items = _places(palette.draw(2, rng, 0.3), rng, (0.26, 0.36))
-    event, first = rng.choice(("appears", "vanishes")), rng.randint(FIRST, LAST - 2)
+def _two_events(palette: Palette, plan: random.Random, rng: random.Random) -> tuple[Actor, ...]:
+    items = _places(palette.draw(2, plan, rng, 0.3), rng, (0.26, 0.36))
+    event, first = plan.choice(("appears", "vanishes")), rng.randint(FIRST, LAST - 2)
     frames = (first, rng.randint(first + 2, LAST))
     return tuple(Actor(item, event, at=at) for item, at in zip(items, rng.sample(frames, 2), strict=True))
 
 
-def _more_or_fewer(palette: Palette, rng: random.Random) -> tuple[Actor, ...]:
-    (thing,) = palette.draw(1, rng, 0.3)
-    few, many = sorted(rng.sample(range(1, MOST + 1), 2))
+def _more_or_fewer(palette: Palette, plan: random.Random, rng: random.Random) -> tuple[Actor, ...]:
+    (thing,) = palette.draw(1, plan, rng, 0.3)
+    few, many = sorted(plan.sample(range(1, MOST + 1), 2))
     items = _places([thing] * many, rng, (0.2, 0.27))
-    event = rng.choice(("appears", "vanishes"))
+    event = plan.choice(("appears", "vanishes"))
     events = [Actor(item, event, at=rng.randint(FIRST, LAST)) for item in items[few:]]
     return tuple(rng.sample([Actor(item, "stays") for item in items[:few]] + events, many))
 
@@ -196,7 +197,7 @@ def _places(things: Sequence[tuple[str, str, str]], rng: random.Random, extents:
     return [put(thing, *place, rng.uniform(*extents), rng) for thing, place in zip(things, rng.sample(places, len(things)), strict=True)]
 
 
-KINDS: dict[str, Callable[[Palette, random.Random], tuple[Actor, ...]]] = {"video_direction": _move, "video_change": _change}
+KINDS: dict[str, Callable[[Palette, random.Random, random.Random], tuple[Actor, ...]]] = {"video_direction": _move, "video_change": _change}
 """By the skill that a clip is composed for."""
 
 

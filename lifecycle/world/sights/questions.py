@@ -98,7 +98,7 @@ def caption(items: Sequence[Item], rng: random.Random) -> str:
 
 def _told(items: Sequence[Item]) -> str:
     if items[0].kind == "writing":
-        return f"the {genre(items[0].word)} {items[0].word}"
+        return listed([f"the {genre(item.word)} {item.word}" for item in items])
     names = Counter(described(item) for item in items)
     if len(items) == 1:
         (name,) = names
@@ -128,7 +128,7 @@ def sides_of(one: Item, other: Item) -> Iterator[str]:
 def about(kind: str, items: Sequence[Item], rng: random.Random) -> list[Question]:
     """All questions about a picture that was composed for `kind`, in the order of `SKILLS`, each in a phrasing drawn from `rng`."""
     if items[0].kind == "writing":
-        return [_reading(items[0], rng)]
+        return [_reading(items[0], rng)] if len(items) == 1 else []
     count = (_counts,) if kind == "count" else ()  # elsewhere everything is there once
     return [question for ask in (_objects, *count, _colours, _positions, _relations) for question in ask(items, rng)]
 

@@ -40,7 +40,7 @@ class Scene:
     """Everything that a picture shows; equal scenes render to equal pixels."""
 
     kind: str
-    """What it was composed for, one of `sampling.KINDS`."""
+    """What it was composed for, one of `sampling.KINDS` or `LOOSE`."""
     items: tuple[Item, ...]
     """From the back to the front."""
     ground: Ground
