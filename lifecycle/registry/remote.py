@@ -25,7 +25,7 @@ from pathlib import Path
 from lifecycle.errors import LifecycleError
 from lifecycle.registry.aliases import ALIASES, AliasMove, new_move, parse_move, read_moves
 from lifecycle.registry.files import hash_file, sync
-from lifecycle.registry.manifest import MANIFEST, ModelVersion
+from lifecycle.registry.manifest import MANIFEST, FileRecord, ModelVersion
 from lifecycle.registry.staging import exclusive
 
 CLAIM = ".claim"
@@ -63,13 +63,16 @@ class RemoteRegistry:
             self._pull_moves()
 
     def fetch(self, version: ModelVersion) -> None:
-        """Bring the files of a version into the mirror. Raises LifecycleError naming one that is not what was published."""
+        """Bring the files of a version into the mirror, those again that have been spoilt there.
+
+        Raises LifecycleError naming one that is not what was published.
+        """
         for path, record in version.manifest.files.items():
             target = version.path / path
-            if target.is_file() and target.stat().st_size == record.size:
+            if _holds(target, record):
                 continue
             blob = self.mirror / BLOBS / record.sha256
-            if not blob.is_file():
+            if not _holds(blob, record):
                 self._download(f"{version.ref}/{path}", blob, version.ref)
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(blob, target)
@@ -221,6 +224,11 @@ def mirror_of(url: str) -> Path:
     """Where this machine keeps what it has fetched from `url`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "lifecycle" / "registries" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def _holds(path: Path, record: FileRecord) -> bool:
+    """Whether a file is there, and what was published."""
+    return path.is_file() and hash_file(path) == record
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from serving.application.deltas import ChoiceFinished, Delta, TextDelta, Thought
 from serving.application.generation import Generation
 from serving.application.ports import ServedModel
 from serving.domain.canary import CanaryRules, Outcome, Sample, chosen, judge, summarize
-from serving.domain.errors import ServingError
+from serving.domain.errors import Draining, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -155,11 +155,13 @@ class Shadow:
                 self._canary.count(FAILED)
             elif self._whole:
                 self._canary.count(SAME if texts == _joined(self._given) else DIFFERENT)
+        except ServingError:  # the candidate is not one to be asked this
+            self._canary.count(SKIPPED)
         finally:
             self._canary.release()
 
     def _answer(self, begin: Callable[[ServedModel], Generation], candidate: ServedModel) -> dict[int, str] | None:
-        """The whole answer by choice, or None: it failed."""
+        """The whole answer by choice, or None: it failed. Raises a refusal that does not tell against the candidate."""
         started, first, tokens, told = time.monotonic(), None, 0, []
         failed = False
         try:
@@ -169,7 +171,9 @@ class Shadow:
                 tokens = sum(choice.completion_tokens for choice in generation.choices)
                 first = first if first is not None or not tokens else time.monotonic()
                 failed |= any(isinstance(one, ChoiceFinished) and one.reason == "error" for one in deltas)
-        except ServingError:
+        except ServingError as error:
+            if not tells_against(error):
+                raise
             failed = True
         except Exception:
             log.exception("a shadow of %s broke", candidate.version)
@@ -177,6 +181,11 @@ class Shadow:
         gap = (time.monotonic() - first) / (tokens - 1) if first is not None and tokens > 1 else None
         self._canary.observe(candidate.version, Outcome(failed, None if first is None else first - started, gap))
         return None if failed else _joined(told)
+
+
+def tells_against(error: ServingError) -> bool:
+    """Whether a refusal is a failure of the version that it comes from, and neither what was asked nor that it is leaving."""
+    return (error.status >= 500 or error.status == 429) and not isinstance(error, Draining)
 
 
 def _texts(deltas: list[Delta]) -> list[tuple[int, str]]:

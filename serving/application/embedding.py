@@ -30,14 +30,16 @@ class EmbedTexts:
         return texts
 
     def vectors(self, model: ServedModel, texts: list[tuple[int, ...]]) -> list[list[float]]:
-        """One of length 1 for each of the `tokens`. Raises `InvalidRequest`, when all has been computed already."""
-        vectors = model.embed(texts)
+        """One of length 1 for each of the `tokens`. Raises `QueueFull` while others are read for long."""
+        return model.embed(texts)
+
+    def check_dimensions(self, model: ServedModel, vectors: list[list[float]]) -> None:
+        """Raises `InvalidRequest`: how many there are is known when all has been computed already."""
         if self.dimensions not in (None, len(vectors[0])):
             raise InvalidRequest(
                 f"{model.name} makes vectors of {len(vectors[0])} dimensions and no others: leave the field out",
                 param="dimensions",
             )
-        return vectors
 
     @staticmethod
     def _check(model: ServedModel, texts: list[tuple[int, ...]]) -> None:

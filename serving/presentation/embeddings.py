@@ -23,8 +23,9 @@ def embeddings(state: ServerState) -> Response:
     command = EmbedTexts(asked.input, asked.dimensions)
     texts = command.tokens(model)
     read_tokens = sum(map(len, texts))
-    state.charge(lambda: read_tokens)  # before they are read: vectors that turn out to be of no use cost as much
     vectors = command.vectors(model, texts)
+    state.charge(lambda: read_tokens)  # vectors that turn out to be of no use cost as much, a refusal to read costs nothing
+    command.check_dimensions(model, vectors)
     write = packed if asked.encoding_format == "base64" else list
     data = [{"object": "embedding", "index": at, "embedding": write(one)} for at, one in enumerate(vectors)]
     usage = {"prompt_tokens": read_tokens, "total_tokens": read_tokens}

@@ -11,7 +11,7 @@ from pathlib import Path
 from flask import Request, g, request
 
 from serving.application.access import Caller, Keys, anonymous_tenant, find_caller
-from serving.application.canary import Canary
+from serving.application.canary import Canary, tells_against
 from serving.application.generation import Generation
 from serving.application.media import OpenMedia
 from serving.application.ports import ModelCatalog, ServedModel
@@ -121,7 +121,7 @@ class ServerState:
             try:
                 return begin(routed)
             except ServingError as error:
-                if (error.status >= 500 or error.status == 429) and not isinstance(error, Draining):
+                if tells_against(error):
                     self.canary.observe(routed.version, Outcome(failed=True))
         generation = begin(model)
         g.shadow = self.canary.shadow(generation, begin, name, key)

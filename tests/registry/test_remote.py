@@ -158,6 +158,18 @@ def test_files_are_fetched_once_and_two_versions_share_them(machine, write):
     assert there.load("sft/1").ref == "sft/1"
 
 
+def test_what_was_spoilt_on_this_machine_is_fetched_again(machine, write):
+    here, there = map(machine, MACHINES)
+    here.publish("sft", write)
+    weights = there.load("sft/1").path / "model.safetensors"
+    published = weights.read_bytes()
+    for spoilt in (published[:-1] + b"!", published[:-1]):
+        weights.chmod(0o644)  # and with it what it is linked to
+        weights.write_bytes(spoilt)
+        assert there.load("sft/1").ref == "sft/1" and weights.read_bytes() == published
+    assert there.verify("sft/1") == []
+
+
 def test_processes_that_fetch_the_same_at_once_do_not_disturb_each_other(machine, write):
     here, there = map(machine, MACHINES)
     here.publish("sft", write)

@@ -14,7 +14,7 @@ AnswerStatus = Literal["in_progress", "completed", "cancelled", "incomplete", "f
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """Somebody began to speak; `at_ms` since the first sound of the session. What they say will be this item."""
+    """Somebody began to speak. What they say will be this item; its sound, padding included, begins at `at_ms` of the session's."""
 
     item_id: str
     at_ms: int

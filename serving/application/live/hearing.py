@@ -194,7 +194,7 @@ class Ears:
             began = moment - rules.least_speech
             self._from = self._piece = max(began - rules.padding, self._start / self._format.rate)
             self._asked = False
-            self._listener.turn_started(self._turn, _ms(max(began, 0.0)))
+            self._listener.turn_started(self._turn, _ms(self._from))
         elif change == "stopped":
             self._end(moment, moment - silence - self._window)
         elif was_speaking and not taking.silence and self._asked:

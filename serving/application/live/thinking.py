@@ -177,8 +177,7 @@ class Thinker:
         if not messages:
             raise InvalidRequest("there is nothing to answer: the conversation is empty")
         model = self._model.model()
-        stats = model.engine.stats()
-        room = (1 - ROOM) * min(model.tokenizer.context_length, stats.kv_total * stats.block_size)
+        room = (1 - ROOM) * model.capacity
         first = 1 if messages[0]["role"] == "system" else 0
         while len(messages) > first + 1 and len(RenderChat(messages, list(tools)).tokens(model)) > room:
             after = next((at for at in range(first + 1, len(messages)) if messages[at]["role"] == "user"), None)

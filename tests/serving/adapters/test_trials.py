@@ -10,7 +10,7 @@ from lifecycle.registry import ModelRegistry
 from serving.application.canary import Canary
 from serving.composition import ServingConfig, build_catalog
 from serving.domain.canary import Outcome
-from serving.domain.errors import Conflict, QueueFull
+from serving.domain.errors import Conflict, Draining, QueueFull
 from serving.infrastructure.catalog import BUSY
 from serving.infrastructure.following import Follower
 from serving.infrastructure.trials import Trials, examine
@@ -121,6 +121,27 @@ def test_a_shadow_of_the_same_weights_says_the_same(desk, mine):
     assert server.version() == "tiny/1"
     wait(lambda: server.canary.shadows.total() == 1)
     assert server.canary.shadows["same"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "failures"),
+    [
+        (Conflict("the model was replaced while it listened"), "skipped", 0),
+        (Draining("it takes no new requests"), "skipped", 0),
+        (QueueFull("no place"), "failed", 1),
+    ],
+)
+def test_a_shadow_that_is_refused_fails_only_where_the_candidate_does(desk, error, result, failures):
+    server = desk(shadow_percent=100)
+
+    def refuse(request):
+        raise error
+
+    server.catalog.get("candidate").engine.submit = refuse
+    assert server.version() == "tiny/1"
+    wait(lambda: server.canary.shadows.total() == 1)
+    sample = server.canary.windows.sample("tiny/2")
+    assert server.canary.shadows[result] == 1 and (sample.requests, sample.failures) == (failures, failures)
 
 
 @pytest.mark.parametrize(

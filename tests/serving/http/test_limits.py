@@ -12,7 +12,7 @@ from scripted_engine import Catalog, scripted_model
 
 from serving.application.access import Caller
 from serving.application.quota import Limiter
-from serving.domain.errors import RateLimited
+from serving.domain.errors import QueueFull, RateLimited
 from serving.domain.quota import Bucket, Limits
 from serving.presentation.app import create_app
 from serving.presentation.guard import duration, outlive
@@ -253,6 +253,16 @@ def test_vectors_are_charged_even_if_nobody_wants_them(extra, status):
     app, _ = app_of(model, Clock(), acme=Limits(tokens_per_minute=1))
     assert post(app, "acme", {"input": "hello hello", **extra}, "/v1/embeddings").status_code == status
     assert post(app, "acme").json["error"]["code"] == "tokens_limit_exceeded"
+
+
+def test_texts_that_nobody_has_time_to_read_cost_nothing():
+    def busy(texts):
+        raise QueueFull("other texts are being read")
+
+    app, _ = app_of(replace(scripted_model("hello"), embed=busy), Clock(), acme=Limits(tokens_per_minute=1))
+    refused = post(app, "acme", {"input": "hello hello"}, "/v1/embeddings")
+    assert (refused.status_code, refused.json["error"]["code"]) == (429, "queue_full")
+    assert post(app, "acme").status_code == 200
 
 
 def test_counting_holds_under_threads():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,9 +120,18 @@ def test_events_come_in_the_order_of_the_protocol(talk):
         "response.output_item.done",
         "response.done",
     ]
-    started = next(one for one in talk.events if one.type == "input_audio_buffer.speech_started")
-    assert abs(started.audio_start_ms - 400) < 100
     assert len({one.event_id for one in talk.events}) == len(talk.events)
+
+
+@pytest.mark.parametrize(("padding", "began"), [(0, 400), (300, 100), (1000, 0)])
+def test_a_turn_begins_with_its_padding(talk, padding, began):
+    talk.update(audio={"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": padding}}})
+    talk.say("What is 6 x 7?")
+    started = talk.until("input_audio_buffer.speech_started").audio_start_ms
+    stopped = talk.until("input_audio_buffer.speech_stopped").audio_end_ms
+    usage = talk.until("conversation.item.input_audio_transcription.completed").usage
+    assert abs(started - began) < 100
+    assert stopped - started == pytest.approx(1000 * usage.seconds, abs=2), "from here to there it was listened to"
 
 
 def test_a_second_turn_has_the_first_one_before_it(talk, model):
@@ -233,6 +243,17 @@ def test_a_long_conversation_forgets_its_beginning(talk, model):
     assert talk.answer().status == "completed"
     prompt = prompt_of(model, model.engine.requests[-1])
     assert prompt.startswith("system: Stay.\nuser: 1 ") or prompt.startswith("system: Stay.\nuser: 2 ")
+
+
+def test_a_long_conversation_has_the_room_of_one_replica(talk, model):
+    together = replace(model.engine.stats(), replicas=2)
+    model.engine.stats = lambda: together
+    talk.update(output_modalities=["text"], instructions="Stay.")
+    for at in range(3):
+        talk.write(f"{at} " + "word " * 300)
+    talk.connection.response.create()
+    assert talk.answer().status == "completed"
+    assert prompt_of(model, model.engine.requests[-1]).startswith("system: Stay.\nuser: 2 ")
 
 
 def test_an_answer_that_fails_says_why_and_the_conversation_goes_on(serve, model):
