@@ -17,9 +17,12 @@ CUDA_ROWS, CUDA_COLUMNS = 32, 8
 
 
 def quantise_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """[n, k] floating point to int8 [n, k] and scales [n, 1], with rows = values * scales up to rounding."""
+    """[n, k] floating point to int8 [n, k] and scales [n, 1], with rows = values * scales up to rounding.
+
+    The scale of a row with a NaN is NaN: there is none among integers.
+    """
     most = rows.abs().amax(-1, keepdim=True)
-    scales = torch.where(most > 0, most / LARGEST, 1.0)
+    scales = torch.where(most == 0, 1.0, most / LARGEST)
     return (rows / scales).round().to(torch.int8), scales
 
 

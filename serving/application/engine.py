@@ -84,7 +84,7 @@ class EngineLoop:
         self._constraints = Constraints()
         self._runner = StepRunner(backend, sampler, self._scheduler, self._constraints)
         self._speculation = (
-            None if drafter is None else Speculation(drafter, self._scheduler, config, self._constraints)
+            None if drafter is None else Speculation(drafter, self._scheduler, config, self._constraints, self._room)
         )
         self._multi_step = MultiStep(self._scheduler, config.multi_step_seconds if backend.goes_ahead else 0.0, self._room)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

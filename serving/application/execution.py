@@ -152,5 +152,6 @@ class StepRunner:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a smaller step might succeed. torch has an error of its own, and this layer does not import torch."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    """Whether a smaller step might succeed. torch has an error of its own on CUDA, on a CPU only a message; it is not imported here."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return of_torch or isinstance(error, MemoryError)

@@ -338,8 +338,8 @@ class ModelBackend(Protocol):
 
         May be a `Chosen` when some slices that ask for logits are plain, and is a whole one, with 1 + `ahead` tokens a
         slice, when tokens ahead are asked for. Running the same slices again is harmless: an error may leave keys and values
-        half written. An error that a smaller batch might not meet is a MemoryError, or of a class called OutOfMemoryError
-        (torch's).
+        half written. An error that a smaller batch might not meet is a MemoryError, of a class called OutOfMemoryError
+        (torch's on CUDA), or names the DefaultCPUAllocator (torch's on a CPU).
         """
 
     def seconds(self) -> Mapping[str, float]:

@@ -10,12 +10,14 @@ dropped (`Scheduler.complete`). So an answer consists of the very choices that w
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from serving.application.constraints import Constraints
 from serving.application.ports import Drafter, Draw, Opening
 from serving.domain.config import SchedulerConfig
 from serving.domain.scheduler import Scheduler, Work
+from serving.domain.sequence import Sequence as RunningSequence
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +26,21 @@ class Speculation:
     """Adds guesses to a step that is planned already, in what it leaves of the budget and of the pool.
 
     Belongs to the engine's thread. A drafter that fails is not asked again: everything goes on without guesses.
+    `room`: tokens that a sequence may generate before its reader takes some.
     """
 
     def __init__(
-        self, drafter: Drafter, scheduler: Scheduler, config: SchedulerConfig, constraints: Constraints
+        self,
+        drafter: Drafter,
+        scheduler: Scheduler,
+        config: SchedulerConfig,
+        constraints: Constraints,
+        room: Callable[[RunningSequence], float] = lambda _: math.inf,
     ) -> None:
         self._drafter = drafter
         self._constraints = constraints
         self._scheduler = scheduler
+        self._room = room
         self._most = config.num_speculative_tokens
         self._max_seqs = config.speculative_max_seqs
         self._broken = False
@@ -63,13 +72,13 @@ class Speculation:
         self._drafter.release(sequence_id)
 
     def _openings(self, work: Sequence[Work]) -> dict[int, Opening]:
-        """What may be guessed, by place in `work`: only decodes, and nothing beyond the end of an answer."""
+        """What may be guessed, by place in `work`: only decodes, and nothing beyond the end of an answer or its room."""
         left = self._scheduler.limits.max_num_batched_tokens - sum(item.count for item in work)
         openings = {}
         for at, item in enumerate(work):
             sequence = item.sequence
             sampling = sequence.request.sampling
-            most = min(self._most, left, sampling.max_tokens - sequence.generated - 1)
+            most = min(self._most, left, sampling.max_tokens - sequence.generated - 1, self._room(sequence) - 1)
             if item.samples and item.count == 1 and most > 0:
                 left -= most
                 draw = Draw(sampling, sequence.seed, sequence.generated, sequence.tokens)

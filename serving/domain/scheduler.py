@@ -252,8 +252,10 @@ class Scheduler:
         """End every sequence whose deadline has passed."""
         events: list[Event] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, sequence_id = heapq.heappop(self._deadlines)
-            events += self.finish(sequence_id, "error", "deadline_exceeded")
+            deadline, sequence_id = heapq.heappop(self._deadlines)
+            sequence = self._running.get(sequence_id) or self._waiting.get(sequence_id)
+            if sequence is not None and sequence.request.deadline == deadline:  # else it ended, and another has its name
+                events += self.finish(sequence_id, "error", "deadline_exceeded")
         return events
 
     def finish_all(self, reason: FinishReason, error: str | None = None) -> list[Event]:

@@ -19,8 +19,9 @@ from serving.infrastructure.checkpoint import arithmetic, opening
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.conformance import UnsupportedArchitecture
 from serving.infrastructure.native.backend import BLOCK, NativeBackend
+from serving.infrastructure.native.description import describe
 from serving.infrastructure.native.library import NativeUnavailable
-from serving.infrastructure.native.weights import Checkpoint
+from serving.infrastructure.native.weights import Checkpoint, packed_bytes
 from serving.infrastructure.pool_size import kv_bytes
 
 if TYPE_CHECKING:
@@ -79,14 +80,20 @@ def load_native(directory: Path, config: ServingConfig, device: torch.device) ->
         raise UnsupportedArchitecture(f"the kernels have blocks of {BLOCK} tokens, and {config.block_size} were asked for")
     with opening(directory):
         model_config = read_config(directory)
+    how = arithmetic(directory, config)
     native = NativeBackend(
         model_config,
         Checkpoint(directory),
         num_blocks=config.num_blocks,
-        kv_bytes=kv_bytes(config.kv_memory_mb, device),
+        kv_bytes=kv_bytes(config.kv_memory_mb, device, packed_bytes(describe(model_config), int8=how is not None)),
         int8=config.dtype == "int8",
         int8_cache=config.kv_cache_dtype == "int8",
     )
-    how = arithmetic(directory, config) or "bfloat16"
-    log.info("native backend for %s: %s kernels, %d threads, %s", model_config.model_type, native.level, native.threads, how)
+    log.info(
+        "native backend for %s: %s kernels, %d threads, %s",
+        model_config.model_type,
+        native.level,
+        native.threads,
+        how or "bfloat16",
+    )
     return native

@@ -20,9 +20,12 @@ def blocks_that_fit(kv_bytes: int, bytes_per_block: int) -> int:
     return max(1, min(MOST_BLOCKS, kv_bytes // bytes_per_block))
 
 
-def kv_bytes(kv_memory_mb: int | None, device: torch.device) -> int:
-    """The memory asked for, or else a share of what is free. Storage grows with use, so nothing is taken by this."""
-    return int(SHARE * free_bytes(device)) if kv_memory_mb is None else kv_memory_mb * MEBIBYTE
+def kv_bytes(kv_memory_mb: int | None, device: torch.device, weights: int = 0) -> int:
+    """The memory asked for, or else a share of what is free once `weights` bytes more are loaded.
+
+    Storage grows with use, so nothing is taken by this.
+    """
+    return int(SHARE * max(0, free_bytes(device) - weights)) if kv_memory_mb is None else kv_memory_mb * MEBIBYTE
 
 
 def free_bytes(device: torch.device) -> int:

@@ -164,7 +164,7 @@ def _among_likeliest(
 ) -> tuple[Tensor, Tensor]:
     """One token per row out of its `width` likeliest, and whether that many were enough to know."""
     device, vocab = probabilities.device, probabilities.shape[1]
-    top_k = torch.tensor([p.top_k or vocab for p in params], device=device)[:, None]
+    top_k = torch.tensor([p.top_k if p.top_k > 0 else vocab for p in params], device=device)[:, None]
     top_p = torch.tensor([p.top_p for p in params], dtype=torch.float32, device=device)[:, None]
     values, candidates = probabilities.topk(width, -1)
     min_p = torch.tensor([p.min_p for p in params], dtype=torch.float32, device=device)[:, None]

@@ -46,6 +46,13 @@ def test_zeros_stay_zeros():
     assert not values.any() and torch.equal(scales, torch.ones(2, 1))
 
 
+def test_a_token_that_is_no_number_stays_none_and_spoils_no_other():
+    x = torch.randn(3, 40)
+    x[1, 5] = torch.nan
+    y = Int8Linear.of(linear())(x)
+    assert y[[0, 2]].isfinite().all() and not y[1].isfinite().any()
+
+
 def test_new_weights_in_floating_point_are_rounded_as_they_are_loaded():
     first, second = linear(), linear()
     with torch.no_grad():

@@ -35,16 +35,18 @@ def read_clip(data: bytes, name: str, most: int, limits: MediaLimits) -> EvenFra
             raise MediaTooLarge(f"is longer than {limits.media_seconds:g} seconds")
         check_size(context.width, context.height, limits.media_pixels)
         context.options, context.thread_count = guard, 1
-        begin = None
+        begin, unseen = None, 0
         for packet in container.demux(stream):
             if packet.is_corrupt:
                 raise InvalidRequest("is damaged, or its end is missing")
+            unseen += packet.is_discard  # an editor has cut it away, and only what follows needs it
             for frame in packet.decode():
                 seconds = frames.seen / float(stream.average_rate or 25) if frame.time is None else frame.time
                 begin = seconds if begin is None else begin
                 frames.offer(max(0.0, seconds - begin), lambda frame=frame: _frame(frame, most, limits))
-        if stream.frames > frames.seen + MISSING:
-            raise InvalidRequest(f"ends after {frames.seen} of {stream.frames} frames: it is damaged, or its end is missing")
+        told = len(stream.index_entries) - unseen if stream.frames else 0  # `frames` counts what is cut away, too
+        if told > frames.seen + MISSING:
+            raise InvalidRequest(f"ends after {frames.seen} of {told} frames: it is damaged, or its end is missing")
     return frames
 
 

@@ -47,6 +47,7 @@ def read_animation(data: bytes, name: str, most: int, limits: MediaLimits) -> Ev
                 image.seek(frames.seen)
             except EOFError:
                 return frames
+            check_size(*image.size, limits.media_pixels)  # which a frame beyond the canvas has made larger
             image.load()
             frames.offer(seconds, lambda: _frame(_small(image, reduced(*image.size, most))))
             seconds += image.info.get("duration", 0) / 1000 or INSTANT

@@ -42,10 +42,7 @@ class Workers:
     def decode(self, kind: str, coarse: bool, data: bytes, limits: MediaLimits) -> Media:
         """Raises `InvalidRequest` and its kinds."""
         for _ in range(ATTEMPTS):
-            try:
-                worker = self._idle.pop()
-            except IndexError:
-                worker = Worker()
+            worker = self._ready()
             try:
                 media = worker.decode(kind, coarse, data, limits)
             except InvalidRequest:
@@ -65,6 +62,19 @@ class Workers:
                 self._idle.append(worker)
                 return media
         raise InvalidRequest("cannot be decoded: the decoder crashed over it")
+
+    def _ready(self) -> Worker:
+        """One that waits for work; those that died meanwhile, all of them perhaps, are no attempt."""
+        while self._idle:
+            try:
+                worker = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if worker.status is None:
+                return worker
+            worker.end()
+            log.warning("an idle decoder of pictures ended with status %s", worker.status)
+        return Worker()
 
 
 class Worker:

@@ -177,7 +177,6 @@ class NativeBackend:
         if rows <= self._rows and wanted <= self._wanted:
             return
         rows, wanted = (padded(most, FEWEST_ROWS) for most in (max(rows, self._rows), max(wanted, self._wanted)))
-        self._rows, self._wanted = rows, wanted
         d, layer, model = self._description, self._weights.layers[0], self._weights.model
         attended, gated = padded(d.heads * d.head_dim), layer.gate_up.outputs // 2
         copies = max(rows, ALONE * self.threads)
@@ -200,6 +199,7 @@ class NativeBackend:
         }
         # Zeros: what is added to fill a panel is never written, and a weight of zero does not cancel a NaN.
         self._buffers = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+        self._rows, self._wanted = rows, wanted  # only now: where memory runs out there is room for as many as before
         for name, _ in Scratch._fields_[:-1]:
             setattr(self._scratch, name, self._buffers[name].data_ptr())
         self._scratch.seconds = self._seconds.ctypes.data

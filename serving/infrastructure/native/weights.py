@@ -117,7 +117,7 @@ class PackedWeights:
         self._weights = weights
         self._unread = {name for name in weights if not name.endswith("rotary_emb.inv_freq")}
         self._kept: list[Tensor] = []  # what the structures point to
-        self._arena = Arena(_packed_bytes(description))
+        self._arena = Arena(packed_bytes(description))
         d = description
         self.layers = (Layer * d.layers)()
         for index, layer in enumerate(self.layers):
@@ -284,8 +284,10 @@ def _joined(biases: list[Tensor | None], sizes: list[int]) -> Tensor | None:
     return torch.cat([torch.zeros(size) if bias is None else bias for bias, size in zip(biases, sizes, strict=True)])
 
 
-def _packed_bytes(d: Description) -> int:
+def packed_bytes(d: Description, *, int8: bool = False) -> int:
+    """Memory of all weights, most of which is packed; `int8`: the layers' matrices are rounded."""
     width, gated = padded(d.hidden), padded(d.intermediate, HALF_PANEL)
     attended, qkv = padded(d.heads * d.head_dim), padded((d.heads + 2 * d.kv_heads) * d.head_dim)
     layer = qkv * width + width * attended + 2 * gated * width + width * gated
-    return 2 * d.layers * layer + 3 * padded(d.vocabulary) * width + 4 * LINE * (d.layers + 2)
+    head, embedding = 3 * padded(d.vocabulary) * width, 2 * d.vocabulary * d.hidden
+    return (1 if int8 else 2) * d.layers * layer + head + embedding + 4 * LINE * (d.layers + 2)

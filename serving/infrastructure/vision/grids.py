@@ -24,10 +24,10 @@ SEEN = 1e-3
 
 
 class Grids:
-    """For one model. `process` makes a tower's arguments of a picture; `patch` is the height and width of a patch in pixels;
-    `row_ends`: the model puts a vector of its own behind each row of tokens."""
+    """For one model. `process` makes a tower's arguments of pictures that are shown together; `patch` is the height and width of
+    a patch in pixels; `row_ends`: the model puts a vector of its own behind each row of tokens."""
 
-    def __init__(self, process: Callable[[Image.Image], Mapping[str, Any]], patch: Any, *, row_ends: bool) -> None:
+    def __init__(self, process: Callable[[list[Image.Image]], Mapping[str, Any]], patch: Any, *, row_ends: bool) -> None:
         self._process = process
         self._patch = patch
         self._row_ends = row_ends
@@ -44,19 +44,19 @@ class Grids:
         tiles = math.prod(pixels.shape[:-3])
         down, across = (self._patch, self._patch) if isinstance(self._patch, int) else self._patch
         patches = (pixels.shape[-2] // down, pixels.shape[-1] // across)
+        boxes = self._boxes(height, width, int(inputs.get("batch_num_images", (1,))[0]) == 1)
         if self._row_ends and size > math.prod(patches):
-            return self._with_row_ends(height, width, size, tiles - 1, *patches)
-        boxes = self._boxes(height, width)
+            return self._with_row_ends(boxes[0], width / height, size, tiles - 1, *patches)
         if size % tiles or len(boxes) != tiles:
             raise undefined(f"its {tiles} tiles do not share {size} tokens evenly")
         each = size // tiles
         return tuple(laid(each, *patches, box, at * each) for at, box in enumerate(boxes))
 
     def _with_row_ends(
-        self, height: int, width: int, size: int, tiles: int, rows: int, columns: int
+        self, shown: Box, aspect: float, size: int, tiles: int, rows: int, columns: int
     ) -> tuple[Grid, ...]:
         """The whole picture, then the same from tiles put together and their margin cut off, which leaves one side whole."""
-        whole = laid(rows * columns, rows, columns, self._boxes(height, width)[0], 0)
+        whole = laid(rows * columns, rows, columns, shown, 0)
         if (rest := size - rows * columns) == 1:
             return (whole,)
         shapes = [(one, rest // one - 1) for one in range(1, rest) if rest % one == 0 and rest // one > 1]
@@ -66,17 +66,17 @@ class Grids:
             for down, across in shapes
             if any((down == most and across <= wide) or (down <= most and across == wide) for most, wide in together)
         ]
-        down, across = min(cut or shapes, key=lambda shape: abs(math.log(shape[0] / shape[1] * width / height)))
-        box = _square_cells(down, across, width / height) if cut else WHOLE
+        down, across = min(cut or shapes, key=lambda shape: abs(math.log(shape[0] / shape[1] * aspect)))
+        box = _square_cells(down, across, aspect) if cut else WHOLE
         return whole, Grid(down, across, down, across, box, rows * columns, across + 1)
 
-    def _measured(self, height: int, width: int) -> list[Box]:
-        """Of each tile, the part of a picture of that size that it shows."""
+    def _measured(self, height: int, width: int, alone: bool) -> list[Box]:
+        """Of each tile, the part of a picture of that size that it shows; beside another it may be laid out another way."""
         across = np.broadcast_to((np.arange(width) + 0.5) / width, (height, width))
         down = np.broadcast_to(((np.arange(height) + 0.5) / height)[:, None], (height, width))
         ones = np.ones((height, width))
-        shown = self._pixels(np.stack([across, down, ones], -1))
-        black, white = (self._pixels(np.stack([one * ones] * 3, -1)) for one in (0, 1))
+        shown = self._pixels(np.stack([across, down, ones], -1), alone)
+        black, white = (self._pixels(np.stack([one * ones] * 3, -1), alone) for one in (0, 1))
         inside = np.abs(white - black) > SEEN
         places = np.divide(shown - black, white - black, out=np.full_like(shown, np.nan), where=inside)
         boxes = []
@@ -86,11 +86,13 @@ class Grids:
             boxes.append((left, top, right, bottom))
         return boxes
 
-    def _pixels(self, picture: np.ndarray) -> np.ndarray:
+    def _pixels(self, picture: np.ndarray, alone: bool) -> np.ndarray:
         """[tiles, 3, height, width] of a picture [height, width, 3] of shares of full brightness."""
         image = Image.fromarray((picture * 255).round().astype(np.uint8))
-        pixels = np.asarray(self._process(image)["pixel_values"], dtype=np.float64)
-        return pixels.reshape(-1, *pixels.shape[-3:])
+        images = [image] if alone else [image, image]
+        pixels = np.asarray(self._process(images)["pixel_values"], dtype=np.float64)
+        tiles = pixels.reshape(-1, *pixels.shape[-3:])
+        return tiles[: len(tiles) // len(images)]
 
 
 def laid(count: int, patch_rows: int, patch_columns: int, box: Box, first: int) -> Grid:

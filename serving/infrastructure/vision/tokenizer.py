@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lifecycle.errors import LifecycleError
-from serving.domain.errors import InvalidRequest
+from serving.domain.errors import ContextLengthExceeded, InvalidRequest
 from serving.domain.media import Media, Placement
 from serving.domain.request import Prompt
 from serving.infrastructure.tokenizer import HFTokenizer
@@ -48,7 +48,7 @@ class VisionTokenizer(HFTokenizer):
         )
         patch = getattr(config.vision_config, "patch_size", None)
         row_ends = any(name.endswith("image_newline") for name, _ in model.named_parameters())
-        self.grids = Grids(lambda image: self._process([image]), patch, row_ends=row_ends)
+        self.grids = Grids(self._process, patch, row_ends=row_ends)
         """Where the tokens of a picture lie in it."""
         self.clips_as_pictures = not hasattr(model, "get_video_features")
         self.sees = frozenset({"image", "video"})
@@ -56,8 +56,8 @@ class VisionTokenizer(HFTokenizer):
     def place(self, text: str, media: Sequence[Media]) -> Prompt:
         """Tokens of a rendered template whose placeholders are as many as each picture needs.
 
-        Raises InvalidRequest for a clip that would need a video processor, for a text that writes placeholders itself, and
-        for a picture that the processor refuses.
+        Raises ContextLengthExceeded for more pictures than can be read; InvalidRequest for a clip that would need a video
+        processor, for a text that writes placeholders itself, and for a picture that the processor refuses.
         """
         if any(one.kind == "video" for one in media):
             raise InvalidRequest(
@@ -103,8 +103,18 @@ class VisionTokenizer(HFTokenizer):
                 )
                 for at in range(len(images))
             ]
-        processed = [self._process([image]) for image in images]
-        return [(dict(self._known(one)), self._processor.replace_image_token(one, image_idx=0)) for one in processed]
+        pictures, size = [], 0
+        for image in images:
+            processed = self._process([image])
+            pictures.append((dict(self._known(processed)), self._processor.replace_image_token(processed, image_idx=0)))
+            size += self.encode_rendered(pictures[-1][1]).count(self._placeholder)
+            if size > self.context_length:  # before the rest take time and memory, too: a small file may become many megabytes
+                raise ContextLengthExceeded(
+                    f"the first {len(pictures)} of {len(images)} pictures and frames have {size} tokens already, and this model "
+                    f"reads at most {self.context_length}: show fewer",
+                    param="messages",
+                )
+        return pictures
 
     def _process(self, images: list[Image.Image]) -> Any:
         return self._processor.image_processor([images], return_tensors="pt", **getattr(self._processor, "images_kwargs", {}))

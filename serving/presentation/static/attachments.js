@@ -48,7 +48,7 @@ async function add(files, wanted) {
     for (const [file, kind] of taken) {
       const url = kind === "image" ? await shrunk(file) : await dataUrl(file);
       const strip = kind === "video" ? await filmstrip(url) : null;
-      chosen.push({ name: file.name, part: PARTS[kind](url), strip });
+      if (kinds.includes(kind)) chosen.push({ name: file.name, part: PARTS[kind](url), strip }); // another model may be chosen by now
       reading = reading.filter((one) => one !== file);
       draw();
     }
@@ -103,6 +103,7 @@ export function view(part, strip, name = "") {
 // -- the camera -----------------------------------------------------------------------------------------------------
 
 let closeCamera = null; // while it is open
+let asked = 0; // how often for it: browsers ask their user first, and that may take long
 
 /** Whether there was a camera to put away. */
 export function putCameraAway() {
@@ -113,6 +114,7 @@ export function putCameraAway() {
 
 async function openCamera() {
   putCameraAway();
+  const mine = (asked += 1);
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
@@ -121,16 +123,19 @@ async function openCamera() {
     $("camera").hidden = false;
     return;
   }
+  const end = () => stream.getTracks().forEach((track) => track.stop());
+  if (mine !== asked) return end(); // it was asked for once more meanwhile
   const video = el("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream });
   const close = () => {
     closeCamera = null;
-    for (const track of stream.getTracks()) track.stop();
+    end();
     $("camera").hidden = true;
     $("camera").replaceChildren();
     $("prompt").focus();
   };
   closeCamera = close;
   const shoot = async () => {
+    if (!video.videoWidth) return; // there is nothing to be seen yet
     const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));

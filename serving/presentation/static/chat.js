@@ -132,7 +132,7 @@ async function goOn(node) {
 const act = {
   redraw: () => draw(),
   /** Whether an answer can be judged: what is kept of a conversation is its text. */
-  judged: (node) => feedback.isAvailable() && conversation.upTo(node.id).every((one) => !one.parts),
+  judged: (node) => feedback.isAvailable() && conversation.upTo(node.id).every((one) => !one.parts && !one.unkept),
   /** Whether it makes sense to ask where the model looked as it wrote an answer. */
   looked: (node) => node.content && !node.tool_calls && !node.error && shown(node).length > 0,
   async look(node) {

@@ -11,6 +11,7 @@ from vision.families import FAMILIES
 
 from serving.composition import ServingConfig, build_engine
 from serving.infrastructure.catalog import Catalog
+from serving.infrastructure.feedback_sqlite import SqliteFeedback
 from serving.infrastructure.media.limits import MediaLimits
 from serving.infrastructure.media.reader import MediaReader
 from serving.presentation.app import create_app
@@ -32,7 +33,8 @@ def seeing(tmp_path_factory):
     """A server of a model that sees pictures, and clips as their frames."""
     directory = FAMILIES["smolvlm"].save(tmp_path_factory.mktemp("smolvlm"))
     model = build_engine(directory, ServingConfig(dtype="float32", num_blocks=64), name="eye")
-    app = create_app(Catalog([model]), media=MediaReader(MediaLimits(media_frames=3)))
+    media, feedback = MediaReader(MediaLimits(media_frames=3)), SqliteFeedback(":memory:")
+    app = create_app(Catalog([model]), media=media, feedback=feedback)
     with run_in_thread(app) as server:
         yield server
         app.extensions["serving"].draining.set()
@@ -147,6 +149,28 @@ def test_no_message_goes_without_what_is_still_being_read(looking):
     answered(page)
 
 
+def test_what_is_read_for_another_model_is_let_go(looking):
+    page = looking
+
+    def add_a_blind_one(route):
+        told = route.fetch().json()
+        route.fulfill(json={**told, "data": [*told["data"], {**told["data"][0], "id": "blind", "capabilities": []}]})
+
+    page.route("**/v1/models", add_a_blind_one)
+    page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_selector("#model option[value=blind]", state="attached")
+    page.evaluate("""() => {
+      const read = FileReader.prototype.readAsDataURL;
+      FileReader.prototype.readAsDataURL = function (file) { window.goOn = () => read.call(this, file); };
+    }""")
+    drop(page, still("PNG", pattern()), "a.png", "image/png")
+    until(page, "Boolean(window.goOn)")
+    page.select_option("#model", "blind")
+    page.evaluate("() => window.goOn()")
+    until(page, "!document.querySelector('#attached').textContent.includes('Reading')")
+    assert page.locator("#attached *").count() == 0
+
+
 def test_the_picture_shows_where_the_model_looked(looking):
     page = looking
     drop(page, still("PNG", pattern()), "a.png", "image/png")
@@ -205,6 +229,9 @@ def test_a_picture_too_large_to_be_kept_is_told_of(looking):
     assert page.locator(".message.user .pictures img").count() == 1
     page.reload()
     page.wait_for_selector("text=no room to keep what was attached")
+    page.wait_for_selector("#examples button", state="attached")  # by then the page knows that answers can be judged
+    page.wait_for_selector(".message.assistant >> text=Copy")
+    assert page.locator("[aria-label='Good answer']").count() == 0, "what is kept of it would lack the picture"
 
 
 def test_a_picture_is_taken_with_the_camera(looking):
@@ -218,6 +245,35 @@ def test_a_picture_is_taken_with_the_camera(looking):
     page.wait_for_selector("#camera video")
     page.keyboard.press("Escape")
     assert page.is_hidden("#camera") and page.locator("#attached img").count() == 1
+
+
+def test_a_camera_that_was_asked_for_twice_is_put_away_once(looking):
+    page = looking
+    page.evaluate("""() => {
+      window.streams = [];
+      const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await open(wanted);
+        window.streams.push(stream);
+        return stream;
+      };
+      const button = [...document.querySelectorAll("#attachments button")].find((one) => one.textContent === "Camera");
+      button.click();
+      button.click();
+    }""")
+    until(page, "window.streams.length === 2")
+    page.click("#camera >> text=Close")
+    open_tracks = "window.streams.flatMap((stream) => stream.getTracks()).filter((track) => track.readyState === 'live').length"
+    assert page.evaluate(open_tracks) == 0
+
+
+def test_nothing_is_taken_before_the_camera_shows_anything(looking):
+    page = looking
+    page.evaluate("() => { Object.defineProperty(HTMLVideoElement.prototype, 'videoWidth', { get: () => 0 }); }")
+    page.click("text=Camera")
+    page.click("text=Take the picture")
+    page.evaluate("() => new Promise((done) => document.createElement('canvas').toBlob(() => done(null)))")  # as long as a picture takes
+    assert page.is_visible("#camera") and page.locator("#attached *").count() == 0
 
 
 def test_a_model_that_does_not_see_is_offered_nothing(page):

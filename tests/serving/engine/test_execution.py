@@ -31,6 +31,11 @@ class OutOfMemoryError(RuntimeError):
     """As torch calls it."""
 
 
+def on_a_cpu(_):
+    """What torch raises there."""
+    return RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: ...")
+
+
 def answers(engine, asked):
     engine.pause()
     streams = [engine.submit(request(index, prompt)) for index, prompt in enumerate(asked)]
@@ -38,7 +43,7 @@ def answers(engine, asked):
     return [collect(stream) for stream in streams]
 
 
-@pytest.mark.parametrize("error", [MemoryError, OutOfMemoryError])
+@pytest.mark.parametrize("error", [MemoryError, OutOfMemoryError, on_a_cpu])
 def test_out_of_memory_makes_steps_smaller_and_changes_no_answer(model, error):
     asked = prompts(20, 6)
     backend = TooSmall(model, 9, error)

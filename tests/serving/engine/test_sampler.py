@@ -49,6 +49,7 @@ def test_frequencies_are_those_of_the_softmax(temperature):
         ({"top_p": 0.5}, {0}),  # probabilities are .56 .21 .12 .08 .03 .004
         ({"top_p": 0.6}, {0, 1}),
         ({"top_p": 0.9}, {0, 1, 2, 3}),
+        ({"top_k": -1, "top_p": 0.6}, {0, 1}),  # as generation_config.json may have it: all
         ({"top_k": 2, "top_p": 0.7}, {0}),  # of two tokens the first has .73
         ({"top_k": 2, "top_p": 0.75}, {0, 1}),
     ],

@@ -200,6 +200,15 @@ def test_deadlines_end_waiting_and_running_sequences():
     assert scheduler.pool.used == 0 and scheduler.expire(99.0) == []
 
 
+def test_a_deadline_ends_its_own_request_and_no_later_one_of_that_name():
+    scheduler = make()
+    scheduler.add(sequence("x", max_tokens=1, deadline=5.0))
+    step(scheduler)
+    scheduler.add(sequence("x", max_tokens=50))
+    step(scheduler)
+    assert scheduler.expire(9.0) == [] and scheduler.num_running == 1
+
+
 class Careless:
     """A policy that admits whatever waits and hands out four tokens to everybody, without a look at need or memory."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+import time
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -197,6 +199,20 @@ def test_several_tokens_come_in_one_event_with_their_logprobs(model):
     sizes = [len(event.tokens) for event in events[:-1]]
     assert sizes == [len(event.logprobs) for event in events[:-1]]
     assert sum(sizes) == 12 and max(sizes) > 1
+
+
+def test_right_guesses_go_no_further_ahead_of_a_reader_than_an_answer_may(model):
+    prompt = prompts(6, 1)[0]
+    answer = generate(model, prompt, 25)
+    with running(model, drafter=Known([*prompt, *answer])) as engine:
+        paced = engine.submit(replace(request("paced", prompt, max_tokens=25), ahead=3))
+        until = time.monotonic() + PATIENCE
+        while paced.unread < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert paced.unread == 3
+        assert collect(paced).tokens == answer
+        assert engine.stats().accepted_tokens
 
 
 def test_what_was_answered_is_found_in_the_prefix_cache_and_right(model):

@@ -1,5 +1,7 @@
 """Clips: the same frames whatever the format, evenly chosen, within the limits."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,21 @@ def test_half_a_clip_is_refused(clips, name):
             READ([source("video", data[:cut])])
 
 
+def trimmed(data: bytes, seconds: float) -> bytes:
+    """An MP4 from there on, as phones and editors cut that write nothing anew: an edit list leaves out what is before."""
+    clip, (rate,) = bytearray(data), struct.unpack_from(">I", data, data.rindex(b"mdhd") + 16)
+    entry = data.rindex(b"elst") + 12
+    length, start = struct.unpack_from(">II", data, entry)
+    struct.pack_into(">II", clip, entry, length - round(1000 * seconds), start + round(rate * seconds))
+    return bytes(clip)
+
+
+def test_what_was_cut_away_is_neither_seen_nor_missed(clips):
+    (media,) = READ([source("video", trimmed(clips["mp4"], 1))])
+    assert np.abs(media.frames[0].astype(int) - pattern(RATE)).mean() < 8
+    assert media.times[0] == 0 and media.times[-1] == pytest.approx(0.9, abs=0.11)
+
+
 def test_what_is_no_clip_is_refused():
     for data, words in (
         (still("PNG"), 'a picture .*"image_url"'),
@@ -101,3 +118,13 @@ def test_what_is_no_clip_is_refused():
 def test_an_animation_of_one_frame_is_a_clip_of_one_frame():
     (media,) = READ([source("video", animation("GIF", 1))])
     assert len(media.frames) == 1 and media.times == (0.0,)
+
+
+@pytest.mark.parametrize("between", [b"", b"\0", b"\x21\xf9\0\x01;\0"], ids=["nothing", "a byte", "an extension"])
+def test_no_later_frame_has_more_pixels_than_may_be(between):
+    """Whatever is before it that a decoder passes over."""
+    small, large = still("GIF"), still("GIF", pattern(0, 2 * WIDTH, 2 * HEIGHT))
+    frame = large[large.index(b"\x2c\0\0\0\0", 13 + 3 * 2 ** (1 + (large[10] & 7))) :]
+    read = MediaReader(MediaLimits(media_pixels=3 * WIDTH * HEIGHT))
+    with pytest.raises(MediaTooLarge, match=f"{2 * WIDTH} x {2 * HEIGHT} pixels"):
+        read([source("video", small[:-1] + between + frame)])

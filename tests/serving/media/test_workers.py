@@ -64,6 +64,16 @@ def test_a_process_that_died_meanwhile_is_replaced(workers):
     assert workers._idle != [worker]
 
 
+def test_all_that_died_meanwhile_are_replaced(workers):
+    dead = [Worker() for _ in range(2)]
+    for worker in dead:
+        worker._process.kill()
+        worker._process.wait()
+    workers._idle += dead
+    assert (see(workers)[0] == pattern()).all()
+    assert not {*dead} & {*workers._idle}
+
+
 def test_a_picture_that_crashes_its_decoder_is_refused_and_others_are_not(workers, tmp_path, monkeypatch):
     """The decoder of this test aborts, as a fault in native code would."""
     (tmp_path / "sitecustomize.py").write_text("import os, PIL.Image\nPIL.Image.open = lambda *_, **__: os.abort()\n")

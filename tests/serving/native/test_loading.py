@@ -17,6 +17,7 @@ from lifecycle.model.tokenizer import train_tokenizer
 from serving.application.engine import EngineLoop
 from serving.domain.events import Finished
 from serving.domain.request import Request, SamplingParams
+from serving.infrastructure import pool_size
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.loading import load_backend
 from serving.infrastructure.native import library
@@ -41,6 +42,15 @@ def test_a_model_of_the_family_gets_the_kernels(llama, caplog):
     with caplog.at_level(logging.INFO, "serving"):
         assert isinstance(load_backend(llama, ServingConfig(**POOL)), NativeBackend)
     assert library.best_level().name in caplog.text
+
+
+@pytest.mark.parametrize(("dtype", "bytes_of_a_weight"), [("auto", 2), ("int8", 1)])
+def test_keys_and_values_get_half_of_what_the_weights_leave(llama, monkeypatch, dtype, bytes_of_a_weight):
+    free = 2**20
+    monkeypatch.setattr(pool_size, "free_bytes", lambda device: free)
+    weights = bytes_of_a_weight * build(CONFIGS["llama"]()).num_parameters()
+    backend = load_backend(llama, ServingConfig(device="cpu", dtype=dtype))
+    assert free // 8 < len(backend._pool) <= (free - weights) // 2
 
 
 def test_a_start_with_the_kernels_does_not_wait_for_transformers_models(llama, tmp_path):

@@ -91,14 +91,15 @@ def test_a_sequence_gets_the_same_bits_alone_and_in_any_company(level, threads):
         assert torch.equal(torch.cat(mixed[which]), whole)
 
 
-def test_a_sequence_that_overflows_leaves_nothing_behind_for_who_inherits_its_blocks():
+@pytest.mark.parametrize("knobs", [{}, {"int8": True}, {"int8_cache": True}], ids=["bf16", "int8", "int8 cache"])
+def test_a_sequence_that_overflows_leaves_nothing_behind_for_who_inherits_its_blocks(knobs):
     model = build(CONFIGS["llama"]())
     with torch.no_grad():  # token 7, and no other, points where projections are too large for a number
         model.model.embed_tokens.weight[:, 0] = 0
         model.model.embed_tokens.weight[7, 0] = 100
         for name in ("q_proj", "k_proj", "v_proj"):
             getattr(model.model.layers[0].self_attn, name).weight[:, 0] = 3e38
-    backend = native(model)
+    backend = native(model, **knobs)
     sequences = [[7] * 33, [3, 4, 5]]
     assert not backend.execute([SequenceSlice("a", sequences[0], 0, [4, 9], 1)]).isfinite().all()
     heir = backend.execute([SequenceSlice("b", sequences[1], 0, [9], 3)])
@@ -135,3 +136,19 @@ def test_steps_longer_than_any_before_get_their_room():
         one = small.execute([SequenceSlice("x", sequence[start : start + 50], start, list(range(10)), 1)])
     again = large.execute([SequenceSlice("x", sequence[250:], 250, list(range(10)), 1)])
     assert torch.equal(one, again)
+
+
+def test_where_memory_for_a_longer_step_runs_out_there_is_room_for_as_many_rows_as_before(monkeypatch):
+    model = build(CONFIGS["llama"]())
+    backend = native(model)
+    step = [SequenceSlice("x", tokens()[0], 0, list(range(10)), 1)]
+
+    def scarce(*shape, **knobs):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as without_memory:
+        without_memory.setattr(torch, "zeros", scarce)
+        with pytest.raises(MemoryError):
+            backend.execute(step)
+    assert len(backend._buffers["residual"]) >= backend._rows, "or the kernels write beyond the end"
+    assert torch.equal(backend.execute(step), native(model).execute(step))

@@ -12,6 +12,7 @@ from serving.domain.errors import AttentionUndefined, ContextLengthExceeded, Inv
 from serving.domain.media import Media
 from serving.infrastructure.vision.embeddings import PictureEmbeddings
 from serving.infrastructure.vision.grids import WHOLE, laid
+from serving.infrastructure.vision.tokenizer import VisionTokenizer
 
 from .conftest import Seeing, chat, picture
 from .families import FAMILIES
@@ -118,6 +119,18 @@ def test_every_token_lies_where_its_embedding_comes_from(family, size):
                 hits += numbers[int(change.argmax())] == grid.first + row * grid.step + column
                 tried += 1
     assert tried and hits / tried > 0.8, f"{hits} of {tried}"
+
+
+def test_a_picture_beside_another_lies_where_it_is_shown_then(tmp_path):
+    """LLaVA-OneVision pads it to a square; alone it is stretched to one."""
+    tokenizer = VisionTokenizer(FAMILIES["llava_onevision"].save(tmp_path))
+
+    def box(*pictures):
+        placed = tokenizer.place(tokenizer.mark * len(pictures), pictures).media[0]
+        return tokenizer.grids.of(20, 44, placed.inputs, placed.size)[0].box
+
+    assert box(picture(69, 20, 44)) == pytest.approx(WHOLE, abs=0.15)
+    assert box(picture(69, 20, 44), picture(70)) == pytest.approx((0, -0.6, 1, 1.6), abs=0.15)
 
 
 def test_frames_of_a_clip_are_told_one_by_one(idefics):

@@ -7,7 +7,8 @@ import pytest
 from lifecycle.errors import LifecycleError
 from serving.application.rendering import RenderChat
 from serving.composition import ServingConfig, build_engine
-from serving.domain.errors import InvalidRequest
+from serving.domain.errors import ContextLengthExceeded, InvalidRequest
+from serving.domain.media import Media
 
 from .conftest import CONFIG, chat, picture
 from .families import BIDIRECTIONAL, FAMILIES
@@ -63,3 +64,13 @@ def test_a_picture_of_any_size_is_shown_or_refused(family, size):
         assert "cannot be shown" in error.message
     else:
         assert family.answers(asked) == [family.generate(asked)]
+
+
+def test_no_more_frames_are_made_ready_than_can_be_read(idefics, monkeypatch):
+    tokenizer, ready = idefics.served.tokenizer, []
+    process = tokenizer._process
+    monkeypatch.setattr(tokenizer, "_process", lambda images: ready.append(1) or process(images))
+    clip = Media("video", "long", picture(1).frames * 128, tuple(map(float, range(128))))
+    with pytest.raises(ContextLengthExceeded, match="of 128 pictures and frames"):
+        chat("what happens? ", clip).prompt(idefics.served)
+    assert len(ready) < 64

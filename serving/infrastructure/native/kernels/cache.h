@@ -164,7 +164,7 @@ struct Int8Cache {
         memcpy(block + BLOCK * head_dim + 4 * offset, &worth, 4);
     }
 
-    // 16 bits, stored as x + 32768 in two bytes.
+    // 16 bits, stored as x + 32768 in two bytes. One that is no number spoils all of its scores, as in bf16.
     struct Query {
         uint8_t high[MOST_HEAD_DIM], low[MOST_HEAD_DIM];
         float worth;
@@ -172,7 +172,7 @@ struct Int8Cache {
             worth = round(query, head_dim, 32767, 32768, [&](int i, Ints units) {
                 write(high + i, __builtin_convertvector(units >> 8, Bytes));
                 write(low + i, __builtin_convertvector(units & 255, Bytes));
-            });
+            }) + spoilt(query, head_dim);
         }
     };
 

@@ -92,6 +92,16 @@ INLINE void write_bf16(bf16* to, Floats v) {
 #endif
 }
 
+// 0, or NaN where one of the numbers is none: what rounds them to integers would hide it.
+INLINE float spoilt(const bf16* x, int size) {
+    Floats none = Floats{};
+    for (int i = 0; i < size; i += LANES) {
+        Floats v = read_bf16(x + i);
+        none += v - v;
+    }
+    return sum(none);
+}
+
 // e^x to about 1e-7 of its value: 2^n times a polynomial on [-1/2, 1/2]. Below -87 it is 0 to a float's precision.
 INLINE Floats exponential(Floats x) {
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the lowest bits

@@ -18,7 +18,7 @@ static void rms_norm(const float* x, const float* weight, bf16* out, int size, i
         write_bf16(out + i, read<Floats>(x + i) * scale * read<Floats>(weight + i));
 }
 
-// Symmetric rounding of a row to int8, stored as x + 128; returns what one unit is worth.
+// Symmetric rounding of a row to int8, stored as x + 128; returns what one unit is worth: NaN when one is no number.
 static float quantise(const bf16* x, uint8_t* out, int width) {
     Floats most = Floats{};
     for (int i = 0; i < width; i += LANES) {
@@ -32,7 +32,7 @@ static float quantise(const bf16* x, uint8_t* out, int width) {
         Ints rounded = (Ints)(read_bf16(x + i) * inverse + magic) - (Ints)all(magic) + 128;
         write(out + i, __builtin_convertvector(rounded, Bytes));
     }
-    return scale;
+    return scale + spoilt(x, width);
 }
 
 // One head [D] in place: normalised if there is a weight (Qwen3), then each pair (i, i + D/2) turned by the position's
