@@ -28,7 +28,11 @@ def read_rows(path: Path, missing: str, read: Callable[[Any], dict[str, Any]], e
         if not line.strip():
             continue
         try:
-            rows.append(read(json.loads(line)))
+            value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair passes JSON and is no text
+            rows.append(read(value))
+        except UnicodeEncodeError:
+            raise LifecycleError(f"{path}, line {number}: half of a surrogate pair, \\ud800 to \\udfff, is no text: take it out") from None
         except (json.JSONDecodeError, KeyError, TypeError):
             raise LifecycleError(f"{path}, line {number}: expected {expected}") from None
         except LifecycleError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -70,7 +71,7 @@ class Endpoint:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise LifecycleError(f"{address} answered {error.code}: {_reason(error)}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise LifecycleError(f"no answer from {address}: {error}. Is it running? Start one with: lifecycle serve") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.config import check_above_zero, check_seed
+from lifecycle.config import check_above_zero, check_not_negative, check_seed
 from lifecycle.errors import LifecycleError
 
 
@@ -33,7 +33,8 @@ class FeedbackConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        check_above_zero(self, "save_every", "least", "steps")
+        check_above_zero(self, "save_every", "least", "steps", "lr", "beta")
+        check_not_negative(self, "sft_weight", "leaves it out")
         if self.batch < 2:
             raise LifecycleError(f"batch must be at least 2, not {self.batch}: KTO compares with the other answers of a batch")
 

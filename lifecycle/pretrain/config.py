@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lifecycle.config import check_above_zero, check_seed, choose, override
+from lifecycle.config import check_above_zero, check_not_negative, check_seed, choose, override
 from lifecycle.errors import LifecycleError
 from lifecycle.model.presets import PRESETS as MODEL_PRESETS
 from lifecycle.model.presets import ModelConfig
@@ -78,7 +78,11 @@ class PretrainConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise LifecycleError(f'{name} "{getattr(self, name)}" is unknown: choose one of {", ".join(allowed)}')
-        check_above_zero(self, "tokens", "batch_tokens", "grad_accumulation", "bucket_batches", "lr", "grad_clip", "eval_every", "eval_tokens")
+        check_above_zero(self, "tokens", "batch_tokens", "grad_accumulation", "bucket_batches", "lr", "matrix_lr", "grad_clip", "eval_every", "eval_tokens")
+        check_not_negative(self, "weight_decay", "leaves it out")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise LifecycleError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
         if not 0 < self.decay <= 1:
             raise LifecycleError(f"decay is a part of the budget, above 0 and at most 1, not {self.decay}")
         at_once = self.batch_tokens // self.grad_accumulation

@@ -47,6 +47,13 @@ def collect(root: Path, keep: int, dry_run: bool) -> Garbage:
     return Garbage(unneeded, temporary, size)
 
 
+def sweep(root: Path) -> None:
+    """Remove what killed publishers left here, and nothing else."""
+    with exclusive(root):
+        for place in abandoned(root):
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def _all(root: Path) -> Iterator[ModelVersion]:
     for name, found in numbers(root).items():
         for number in found:

@@ -219,6 +219,7 @@ class ModelRegistry:
         if self.remote and not dry_run:
             for version in found.versions:
                 self.remote.remove(version.ref)
+            garbage.sweep(self.root)
             self._look()
         return found
 

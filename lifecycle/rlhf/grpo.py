@@ -97,6 +97,7 @@ def run(
     leave_padding_out(model, judge, *references, dtype=config.dtype, temperature=config.grpo_temperature)
     with closing(engine):
         history = trainers.train(trainer, meter, "grpo_lr")
+    watch.recall(trainer.args, trainer.state)
     watch.restore(model)
     kept = history
     if watch.ended is not None:  # what the steps after that say is of weights that are not published

@@ -75,6 +75,15 @@ class Watch(TrainerCallback):
                 control.should_training_stop = True
         return control
 
+    def recall(self, args: Any, state: Any) -> None:
+        """What the checkpoint of a last step knows: no step comes after it that would end the run again."""
+        kept = _beside(args, state)
+        if self.ended is None and self.limits and self.on_runaway == "stop" and kept.is_file():
+            beyond, good_step, good = torch.load(kept, weights_only=True, map_location=args.device)
+            if beyond >= PATIENCE:
+                self.good_step, self._good = good_step, good
+                self.ended = f"beyond a limit for {PATIENCE} steps at step {state.global_step}"
+
     def restore(self, model: Any) -> None:
         """Give a model whose run was ended its last good weights."""
         if self.ended is not None:

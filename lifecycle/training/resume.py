@@ -61,11 +61,16 @@ class Progress:
 def keep_arithmetic(workspace: Path) -> None:
     """Go on in the numbers that this run began in, in all of its processes: which are faster now, or elsewhere, must not change what is learnt."""
     together, file = processes(), workspace / "arithmetic"
-    found = file.read_text() if file.exists() else str(choose_arithmetic("auto", torch.device("cpu"))).removeprefix("torch.")
-    name = together.tell(found)
-    if together.leads and not file.exists():
+    kept = file.read_text() if file.exists() else ""  # empty where whoever wrote it came to no end
+    name = together.tell(kept or str(choose_arithmetic("auto", torch.device("cpu"))).removeprefix("torch."))
+    if together.leads and not kept:
         workspace.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
+        partial = file.with_suffix(".partial")
+        with open(partial, "w") as written:
+            written.write(name)
+            written.flush()
+            os.fsync(written.fileno())
+        os.replace(partial, file)
     agree_on_arithmetic(choose("arithmetic", name, DTYPES))
 
 

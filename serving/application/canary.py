@@ -13,11 +13,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.application.deltas import ChoiceFinished, Delta, TextDelta, ThoughtDelta
+from serving.application.deltas import ChoiceFinished, Delta, TextDelta, ThoughtDelta, ToolCallDelta
 from serving.application.generation import Generation
 from serving.application.ports import ServedModel
 from serving.domain.canary import CanaryRules, Outcome, Sample, chosen, judge, summarize
-from serving.domain.errors import Draining, ServingError
+from serving.domain.errors import Draining, GrammarTooComplex, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Shadow:
                 told += _texts(deltas)
                 tokens = sum(choice.completion_tokens for choice in generation.choices)
                 first = first if first is not None or not tokens else time.monotonic()
-                failed |= any(isinstance(one, ChoiceFinished) and one.reason == "error" for one in deltas)
+                failed |= any(isinstance(one, ChoiceFinished) and is_failure(one) for one in deltas)
         except ServingError as error:
             if not tells_against(error):
                 raise
@@ -188,8 +188,19 @@ def tells_against(error: ServingError) -> bool:
     return (error.status >= 500 or error.status == 429) and not isinstance(error, Draining)
 
 
+def is_failure(end: ChoiceFinished) -> bool:
+    """Whether the end of an answer is a failure of its version; a grammar that turns out to be too complex is what was asked."""
+    return end.reason == "error" and end.error != GrammarTooComplex.code
+
+
 def _texts(deltas: list[Delta]) -> list[tuple[int, str]]:
-    return [(delta.choice, delta.text) for delta in deltas if isinstance(delta, ThoughtDelta | TextDelta)]
+    """What was said and called, in its order."""
+    return [(one.choice, _text(one)) for one in deltas if isinstance(one, ThoughtDelta | TextDelta | ToolCallDelta)]
+
+
+def _text(delta: ThoughtDelta | TextDelta | ToolCallDelta) -> str:
+    """Without the id of a call, which is another one every time."""
+    return f"<tool_call>{delta.name}({delta.arguments})</tool_call>" if isinstance(delta, ToolCallDelta) else delta.text
 
 
 def _joined(pieces: list[tuple[int, str]]) -> dict[int, str]:

@@ -24,8 +24,9 @@ class StopStrings:
         """
         if self.stopped or not self._stops:
             return "" if self.stopped else text
+        known = len(self._held)
         self._held += text
-        cut = self._first_completed() if armed else None
+        cut = self._first_completed(known) if armed else None
         if cut is not None:
             self.stopped = True
             safe, self._held = self._held[:cut], ""
@@ -39,9 +40,10 @@ class StopStrings:
         held, self._held = self._held, ""
         return held
 
-    def _first_completed(self) -> int | None:
-        """Where the stop string that ends first begins, if there is one."""
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+    def _first_completed(self, known: int) -> int | None:
+        """Where the stop string that ends first begins, of those that end behind the `known` characters, if there is one."""
+        ends = ((stop, self._held.find(stop, max(0, known + 1 - len(stop)))) for stop in self._stops)
+        found = [(at + len(stop), at) for stop, at in ends if at >= 0]
         return min(found)[1] if found else None
 
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from serving.application.speech import Audio, Segment, SpeechChunk
-from serving.domain.errors import InvalidRequest, ModelNotFound, NotSupported, ServingError
+from serving.domain.errors import InvalidRequest, ModelNotFound, NotSupported
 from serving.presentation import subtitles
 from serving.presentation.body import read_json
 from serving.presentation.errors import error_body
@@ -22,7 +22,7 @@ from serving.presentation.schemas.audio import SpeechRequest, TranscriptionReque
 from serving.presentation.schemas.translate import read
 from serving.presentation.seeing import large_body
 from serving.presentation.state import ServerState
-from serving.presentation.streaming import ClientGone, dump, events_response
+from serving.presentation.streaming import ClientGone, dump, events_response, told
 
 HEARING = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 SPEAKING = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -120,8 +120,8 @@ def transcript_events(stretches: Iterator[list[Segment]], seconds: float) -> Ite
         yield event({"type": "transcript.text.done", "text": " ".join(said), "usage": usage(seconds)})
     except ClientGone:
         return
-    except ServingError as error:
-        yield event(error_body(error))
+    except Exception as error:
+        yield event(error_body(told(error)))
 
 
 def speak(state: ServerState) -> Response:
@@ -149,8 +149,8 @@ def speech_events(file: Iterator[bytes]) -> Iterator[bytes]:
         yield event({"type": "speech.audio.done"})
     except ClientGone:
         return
-    except ServingError as error:
-        yield event(error_body(error))
+    except Exception as error:
+        yield event(error_body(told(error)))
 
 
 def sounds(chunks: Iterable[SpeechChunk]) -> Iterator[Audio]:

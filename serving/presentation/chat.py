@@ -43,12 +43,12 @@ def chat_completions(state: ServerState) -> Response:
         return jsonify(whole if asked.metadata is None else {**whole, "metadata": asked.metadata})
     chunks = Chunks(generation, "chat.completion.chunk", include_usage=asked.include_usage)
     if native is not None:
-        return stream_response(generation, native_stream(generation, peer, meter, state, chunks, native, chunk_choices))
+        return stream_response(generation, meter, native_stream(generation, peer, meter, state, chunks, native, chunk_choices))
     if speaker is not None:
-        return stream_response(generation, spoken_stream(generation, peer, meter, state, chunks, speaker, chunk_choices))
+        return stream_response(generation, meter, spoken_stream(generation, peer, meter, state, chunks, speaker, chunk_choices))
     opening = [_choice(one.index, {"role": "assistant", "content": ""}) for one in generation.choices]
     return stream_response(
-        generation, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)
+        generation, meter, event_stream(generation, peer, meter, state.config, chunks, opening, chunk_choices)
     )
 
 

@@ -36,6 +36,7 @@ def completions(state: ServerState) -> Response:
     opening = [_choice(index, echo) for index, echo in enumerate(echoes) if echo]
     return stream_response(
         generation,
+        meter,
         event_stream(generation, peer, meter, state.config, chunks, opening, partial(chunk_choices, echoes)),
     )
 

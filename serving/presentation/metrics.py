@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from serving.application.canary import Canary, Shadow
+from serving.application.canary import Canary, Shadow, is_failure
 from serving.application.deltas import ChoiceFinished, Delta
 from serving.application.generation import Generation
 from serving.application.ports import EngineStats, ServedModel
@@ -123,6 +123,7 @@ class Meter:
         self, metrics: Metrics, generation: Generation, canary: Canary | None = None, shadow: Shadow | None = None
     ) -> None:
         self._canary, self._shadow, self._failed = canary, shadow, False
+        self._closed = False
         self._metrics = metrics
         self._generation = generation
         self._model = generation.model.name
@@ -144,7 +145,10 @@ class Meter:
                 self._finish(delta, now)
 
     def close(self) -> None:
-        """It is over; whose choices have not finished, that client left."""
+        """It is over; whose choices have not finished, that client left. More often does no harm."""
+        if self._closed:
+            return
+        self._closed = True
         left = [choice for choice in self._generation.choices if not choice.finished]
         for _ in left:
             self._metrics.finish(self._model, "abort")
@@ -176,7 +180,7 @@ class Meter:
 
     def _finish(self, end: ChoiceFinished, now: float) -> None:
         progress = self._progress[end.choice]
-        self._failed |= end.reason == "error"
+        self._failed |= is_failure(end)
         self._metrics.finish(self._model, ENDS.get(end.reason, end.reason))
         self._observe("e2e_request_latency_seconds", now - self._start)
         self._observe("request_prompt_tokens", len(self._generation.prompts[end.choice // self._per_prompt]))

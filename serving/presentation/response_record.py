@@ -123,7 +123,9 @@ class ResponseRecord:
         if isinstance(delta, ToolCallDelta):
             return [*self._close_thought(), *self._close_message(), *self._call(delta)]
         if isinstance(delta, ChoiceFinished):
-            events = [*self._close_thought(), *(() if self.output else self._open_message()), *self._close_message()]
+            ended = "incomplete" if delta.reason == "length" and not self.cancelled else "completed"
+            opened = () if self.output else self._open_message()
+            events = [*self._close_thought(ended), *opened, *self._close_message(ended)]
             self._let_go()
             if self.cancelled:  # and the engine was done a moment earlier
                 self.status = "cancelled"
@@ -216,12 +218,12 @@ class ResponseRecord:
         self._thought["content"][0]["text"] += delta.text
         yield self._event("response.reasoning_text.delta", **self._place(self._thought), delta=delta.text)
 
-    def _close_thought(self) -> Iterator[dict[str, Any]]:
+    def _close_thought(self, status: str = "completed") -> Iterator[dict[str, Any]]:
         if self._thought is None:
             return
         thought, self._thought = self._thought, None
         part = thought["content"][0]
-        thought["status"] = "completed"
+        thought["status"] = status
         yield self._event("response.reasoning_text.done", **self._place(thought), text=part["text"])
         yield self._event("response.content_part.done", **self._place(thought), part=dict(part))
         yield self._event("response.output_item.done", output_index=self._last, item=_copy(thought))
@@ -249,13 +251,13 @@ class ResponseRecord:
             "response.output_text.delta", **self._place(self._message), delta=delta.text, logprobs=_logprobs(delta.logprobs)
         )
 
-    def _close_message(self) -> Iterator[dict[str, Any]]:
+    def _close_message(self, status: str = "completed") -> Iterator[dict[str, Any]]:
         if self._message is None:
             return
         message, place = self._message, self._place(self._message)
         part = message["content"][0]
         part["logprobs"] = _logprobs(self._scores)
-        message["status"] = "completed"
+        message["status"] = status
         yield self._event("response.output_text.done", **place, text=part["text"], logprobs=part["logprobs"])
         yield self._event("response.content_part.done", **place, part=dict(part))
         yield self._event("response.output_item.done", output_index=self._last, item=_copy(message))

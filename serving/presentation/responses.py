@@ -99,7 +99,7 @@ def create_response(state: ServerState, shelf: ResponseShelf) -> Response:
         return jsonify(begun)
     if asked.stream:
         events = event_stream(generation, peer, meter, state.config, record, record.opening(), record.take)
-        response = stream_response(generation, events)
+        response = stream_response(generation, meter, events)
         response.call_on_close(record.abandon)
         return response
     if error := fill(record, peer, meter, state):

@@ -72,11 +72,8 @@ class Chunks:
             return DONE
         return f'{self._head}],"usage":{dump(usage_json(self._generation.usage))}}}\n\n{DONE}'
 
-    def failed(self, error: Exception) -> str:
-        """An error after the status line, and the end mark. For an exception that is being handled: what nobody expected is logged."""
-        if not isinstance(error, ServingError):
-            log.exception("a stream broke")
-            error = ServingError("the server made a mistake; its log has the details")
+    def failed(self, error: ServingError) -> str:
+        """An error after the status line, and the end mark."""
         return f"data: {dump(error_body(error))}\n\n{DONE}"
 
 
@@ -118,7 +115,15 @@ def body_of(written: Iterator[str], chunks: Chunks, ping_seconds: float) -> Iter
     except ClientGone:
         return
     except Exception as error:
-        yield chunks.failed(error).encode()
+        yield chunks.failed(told(error)).encode()
+
+
+def told(error: Exception) -> ServingError:
+    """What a client hears of an exception that is being handled: what nobody expected is logged."""
+    if isinstance(error, ServingError):
+        return error
+    log.exception("a stream broke")
+    return ServingError("the server made a mistake; its log has the details")
 
 
 def events_response(events: Iterator[bytes]) -> Response:
@@ -129,11 +134,12 @@ def events_response(events: Iterator[bytes]) -> Response:
     return response
 
 
-def stream_response(generation: Generation, events: Iterator[bytes]) -> Response:
-    """The response around an event stream; however it ends, the generation ends too."""
+def stream_response(generation: Generation, meter: Meter, events: Iterator[bytes]) -> Response:
+    """The response around an event stream; however it ends, the generation ends too, and is counted."""
     response = events_response(events)
     # A generator that was never started skips its `finally` when it is closed.
     response.call_on_close(generation.cancel)
+    response.call_on_close(meter.close)
     return response
 
 

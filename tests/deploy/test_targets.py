@@ -112,6 +112,27 @@ def test_an_engine_that_is_missing_is_named(start, without_engines):
     assert not start.registry.versions("deploy-openvino") and not start.workspaces()
 
 
+def test_a_worker_that_says_much_beside_its_answers_is_not_stopped_by_it(tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import signal, sys\n"
+        "signal.alarm(20)  # it would wait for ever for somebody to read what it says\n"
+        "for line in sys.stdin:\n"
+        "    sys.stderr.write('a warning\\n' * 20_000)\n"
+        "    print('\"talkative\"', flush=True)\n"
+    )
+    engine = processes.ProcessEngine(processes.Library("json", "json", "none", str(worker)), tmp_path)
+    assert engine.name == "talkative"
+    engine.close()
+
+
+def test_a_worker_that_ends_is_told_of_with_its_last_words(tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import sys\nsys.exit('no such instruction')\n")
+    with pytest.raises(LifecycleError, match="json does not run the artefact: no such instruction"):
+        processes.ProcessEngine(processes.Library("json", "json", "none", str(worker)), tmp_path)
+
+
 def test_an_adapter_is_deployed_alone_or_merged(start):
     base = start.model("sft")
     adapter = adapter_of(start, base)

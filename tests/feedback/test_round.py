@@ -76,6 +76,12 @@ def test_files_that_hold_no_feedback_are_named(tmp_path):
             collect(tmp_path / name, 2)
 
 
+@pytest.mark.parametrize("wrong", [{"lr": -1e-4}, {"lr": 0.0}, {"beta": 0.0}, {"sft_weight": -1.0}])
+def test_settings_that_teach_nothing_or_the_opposite_are_refused(wrong):
+    with pytest.raises(LifecycleError, match=f"{next(iter(wrong))} must"):
+        FeedbackConfig(**wrong)
+
+
 def test_pairs_teach_by_dpo_and_lone_thumbs_by_kto_once(start, tmp_path, monkeypatch):
     marks = write(tmp_path / "f.sqlite", [*PAIRS, *LONE])
     learn = lambda: stage.run(CONFIG, start.registry, parent=start.registry.load("sft/1"), marks=marks)  # noqa: E731

@@ -28,6 +28,9 @@ def test_settings_and_the_model_shape_are_set_by_name():
         ({"model": "laptop"}, "model.num_layers"),
         ({"schedule": "linear"}, "choose one of cosine, wsd"),
         ({"tokens": "0"}, "above zero"),
+        ({"matrix_lr": "-0.005"}, "matrix_lr must be above zero"),
+        ({"weight_decay": "-1"}, "weight_decay must not be negative"),
+        ({"beta2": "1"}, "beta2 must be from 0 to below 1"),
         ({"batch_tokens": "100"}, "less than a document"),
     ],
 )

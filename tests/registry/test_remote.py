@@ -203,6 +203,17 @@ def test_garbage_goes_everywhere_and_its_number_is_not_given_out_again(machine, 
     assert sum(path.endswith(CLAIM) for path in objects(here)) == 4
 
 
+def test_what_a_killed_publisher_left_on_this_machine_goes_as_well(machine, write):
+    here = machine("here")
+    here.publish("sft", write)
+    left = here.root / ".staging" / "killed"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half of it")
+    assert here.gc(dry_run=True).temporary == (left,) and left.is_dir()
+    assert here.gc().temporary == (left,) and not left.exists()
+    assert here.gc().temporary == () and here.verify("sft/1") == []
+
+
 def test_names_and_aliases_stay_apart_and_places_that_cannot_be_are_named(machine, write):
     here = machine("here")
     here.publish("sft", write)

@@ -133,6 +133,7 @@ def test_pairs_of_a_file_are_kept_as_they_are_once_with_its_hash(tmp_path):
         ([pair("a"), {**pair("b"), "prompt": []}], 'no message in "prompt"'),
         ([pair("a"), {**pair("b"), "rejected": []}], 'no message in "rejected"'),
         ([pair("a"), *[pair("b")] * 4], "only 2 of 5 pairs are different ones"),
+        ([pair("a"), {**pair("b"), "chosen": [{"role": "assistant", "content": "cut \ud83d"}]}], "line 2: half of a surrogate pair"),
     ],
 )
 def test_a_file_that_holds_no_pairs_is_named_with_the_line(tmp_path, lines, said):

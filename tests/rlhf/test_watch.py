@@ -68,3 +68,18 @@ def test_without_a_limit_nothing_is_kept(tmp_path):
     run.step(watch, kl=9.0)
     watch.on_save(run.args, run.state, run.control)
     assert not list(tmp_path.iterdir()) and watch.ended is None
+
+
+def test_a_run_that_its_last_step_ended_stays_ended_when_it_is_only_to_be_published(tmp_path):
+    run = Run(tmp_path)
+    watch = run.begin(Watch([LIMIT], "stop"))
+    run.step(watch, kl=0.1)  # began with 0
+    for _ in range(PATIENCE):
+        run.step(watch, kl=0.9)
+    run.save(watch)
+    for on_runaway in ("warn", "stop"):
+        again = Watch([LIMIT], on_runaway)
+        again.recall(run.args, run.state)
+        again.restore(run.model)
+        assert bool(again.ended) == (on_runaway == "stop")
+    assert run.model.weight.item() == 0 and again.good_step == 1

@@ -169,3 +169,12 @@ def test_half_of_what_torchrun_says_is_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(LifecycleError, match="RANK.* is not: start several processes with torchrun --nproc-per-node"):
         Together()
+
+
+def test_a_choice_of_arithmetic_that_was_never_written_down_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "_agreed", [])
+    (tmp_path / "arithmetic").touch()  # what is left of it when the machine dies
+    for _ in range(2):
+        Checkpoints(tmp_path)
+        assert (tmp_path / "arithmetic").read_text() in hardware.DTYPES
+    assert [file.name for file in tmp_path.iterdir()] == ["arithmetic"]

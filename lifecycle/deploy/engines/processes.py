@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ class ProcessEngine:
     def __init__(self, library: Library, artefact: Path) -> None:
         command = [str(library.required()), str(WORKERS / library.worker), str(artefact)]
         self._package = library.package
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # a pipe that nobody empties stops the worker when it is full
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True)
         self.name = str(self._ask({"ask": "name"}))
 
     def answers(self, prompts: Sequence[list[int]], max_tokens: int, stop: Sequence[int]) -> list[list[int]]:
@@ -76,6 +78,7 @@ class ProcessEngine:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+        self._words.close()
 
     def _ask(self, question: dict[str, Any]) -> Any:
         try:
@@ -85,6 +88,8 @@ class ProcessEngine:
             pass
         line = self._process.stdout.readline()
         if not line:
-            said = [line for line in self._process.communicate()[1].splitlines() if line.strip()]
+            self._process.communicate()
+            self._words.seek(0)
+            said = [line for line in self._words.read().splitlines() if line.strip()]
             raise LifecycleError(f"{self._package} does not run the artefact: {said[-1][:300] if said else 'it ended without a word'}")
         return json.loads(line)

@@ -1,12 +1,16 @@
 """Answers of a scripted engine: what no random model says (tool calls, errors, refusals), streamed and not."""
 
+import dataclasses
 import json
+import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_engine import Catalog, scripted_model
 
+from serving.application.canary import Canary, Trial
+from serving.domain.canary import CanaryRules
 from serving.presentation.app import create_app
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -273,6 +277,18 @@ def test_the_tenant_comes_from_the_key_and_never_from_the_body():
     assert tenants[0] == tenants[1] == "default"
     assert len(set(tenants)) == 3
     assert not any(tenant == "k" for tenant in tenants)
+
+
+@pytest.mark.parametrize(("called", "result"), [(CALL, "same"), (CALL.replace("1", "2"), "different")])
+def test_a_shadow_is_compared_by_what_it_calls_too(called, result):
+    canary = Canary(CanaryRules(shadow_percent=100))
+    canary.trial = Trial("production", dataclasses.replace(scripted_model(called), version="parrot/2", aliases=()))
+    client = create_app(Catalog(scripted_model(CALL)), canary=canary).test_client()
+    assert client.post("/v1/chat/completions", json={"messages": HELLO, "tools": TOOLS}).status_code == 200
+    for thread in threading.enumerate():
+        if thread.name == "shadow":
+            thread.join(20)
+    assert canary.shadows == {result: 1}
 
 
 def test_metrics_are_readable_by_prometheus():

@@ -88,6 +88,8 @@ def test_a_line_that_is_no_question_is_named(tmp_path, row):
 def test_troubles_say_what_to_do(server):
     with pytest.raises(LifecycleError, match="lifecycle serve"):
         Endpoint("http://127.0.0.1:9", "tiny", timeout=2).tokenize("a")
+    with pytest.raises(LifecycleError, match="no answer from"):
+        Endpoint("http://127.0.0.1:9/a b", "tiny", timeout=2).tokenize("a")
     with pytest.raises(LifecycleError, match="404.*nobody"):
         Endpoint(server.url, "nobody").log_likelihoods("the fox", ["jumps"])
     with pytest.raises(LifecycleError, match="must not be empty"):

@@ -8,6 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripted_engine import Catalog, scripted_model
 from test_limits import Tenants
 
+from serving.application.canary import Canary
+from serving.domain.canary import CanaryRules
+from serving.domain.errors import GrammarTooComplex
 from serving.domain.quota import Limits
 from serving.presentation.app import create_app
 from serving.presentation.state import HttpConfig
@@ -75,6 +78,11 @@ def test_buckets_are_cumulative_and_complete(client):
         assert sorted(buckets)[-1][0] == float("inf")
 
 
+def test_a_client_that_leaves_at_once_is_counted(client):
+    client.post("/v1/chat/completions", json={**HELLO, "stream": True}).close()
+    assert value(scrape(client), "request_success_total", finished_reason="abort") == 1
+
+
 def test_reasons_are_vllms():
     model = scripted_model('<tool_call>{"name": "add", "arguments": {}}</tool_call>')
     client = create_app(Catalog(model)).test_client()
@@ -92,6 +100,15 @@ def test_reasons_are_vllms():
     assert {
         dict(key[1:])["finished_reason"]: count for key, count in samples.items() if key[0] == "request_success_total"
     } == {"stop": 1, "length": 0, "abort": 1, "error": 1}
+
+
+def test_a_grammar_that_is_too_complex_is_no_failure_of_the_version(model):
+    canary = Canary(CanaryRules())
+    model.engine.error = GrammarTooComplex.code
+    answer = create_app(Catalog(model), canary=canary).test_client().post("/v1/chat/completions", json=HELLO)
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, GrammarTooComplex.code)
+    sample = canary.windows.sample("parrot/1")
+    assert (sample.requests, sample.failures) == (1, 0)
 
 
 def test_labels_are_escaped(model):

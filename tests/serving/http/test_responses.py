@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import httpx
 import openai
 import pytest
-from scripted_engine import Catalog, scripted_model
+from scripted_engine import ByteDetokenizer, Catalog, scripted_model
 
 from serving.application.deltas import ChoiceFinished, ScoredToken, TextDelta, Usage
 from serving.presentation.app import create_app
@@ -74,6 +74,14 @@ def test_the_events_of_a_stream(scripted):
     assert (message.content[0].text, call.name, json.loads(call.arguments)) == ("so:", "add", {"a": 1})
     assert {event.item_id for event in events if hasattr(event, "item_id")} == {message.id, call.id}
     assert scripted.responses.retrieve(final.id) == final
+
+
+@pytest.mark.parametrize("said", ["hello", "<think>hello"])
+def test_an_item_that_is_cut_off_is_incomplete_in_its_own_event(scripted, said):
+    scripted.parrot.script = lambda request: said
+    *_, done, last = create(scripted, stream=True, max_output_tokens=len(said) - 3)
+    assert (done.type, done.item.status) == ("response.output_item.done", "incomplete")
+    assert (last.type, last.response.output[-1].status) == ("response.incomplete", "incomplete")
 
 
 def test_an_empty_answer_is_an_empty_message(scripted):
@@ -156,6 +164,16 @@ def test_a_failed_stream_ends_with_an_event(scripted):
     assert (last.type, last.response.status, last.response.error.message) == ("response.failed", "failed", "step failed")
     with pytest.raises(openai.InternalServerError):
         create(scripted)
+
+
+def test_a_stream_that_breaks_unexpectedly_ends_with_an_event(monkeypatch, scripted):
+    def broken(self, tokens):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(ByteDetokenizer, "push", broken)
+    *_, last = create(scripted, stream=True)
+    assert (last.type, last.response.status, last.response.error.code) == ("response.failed", "failed", "server_error")
+    assert scripted.responses.retrieve(last.response.id).status == "failed"
 
 
 def test_logprobs_are_included_on_demand(scripted):

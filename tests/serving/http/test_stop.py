@@ -54,3 +54,10 @@ def test_a_stop_string_that_began_before_the_minimum_still_counts():
     assert matcher.push("xEN", armed=False) == "x"
     assert matcher.push("D") == ""
     assert matcher.stopped
+
+
+def test_a_stop_string_before_the_minimum_is_ordinary_text_even_if_it_begins_another():
+    matcher = StopStrings(["\n", "\n\n"])
+    assert matcher.push("a\n", armed=False) + matcher.push("b") == "a\nb"
+    assert not matcher.stopped and matcher.push("c\n") == "c"
+    assert matcher.stopped

@@ -11,10 +11,12 @@ import httpx
 import openai
 import pytest
 
+from serving.application.speech import Segment
 from serving.infrastructure.config import ServingConfig
 from serving.infrastructure.speech.encoding import wav_header
 from serving.infrastructure.speech.voice import build_voice
 from serving.presentation.app import create_app
+from serving.presentation.audio import speech_events, transcript_events
 from serving.presentation.subtitles import srt, stamp, vtt
 from tests.serving.speech.serving import Catalog, scripted_model, speaking_server
 
@@ -73,6 +75,20 @@ def test_transcripts_stream_in_pieces_that_make_the_whole(client, spoken):
     assert [one.type for one in events[:-1]] == ["transcript.text.delta"] * (len(events) - 1)
     assert events[-1].type == "transcript.text.done"
     assert "".join(one.delta for one in events[:-1]) == events[-1].text and plain(events[-1].text) == plain(SAID)
+
+
+def test_a_stream_that_breaks_unexpectedly_ends_with_an_error():
+    def heard():
+        yield [Segment("one", 0.0, 1.0)]
+        raise RuntimeError("a mistake")
+
+    def written():
+        yield b"RIFF"
+        raise RuntimeError("a mistake")
+
+    for events in (transcript_events(heard(), 1.0), speech_events(written())):
+        *_, last = events
+        assert json.loads(last[6:])["error"]["type"] == "server_error"
 
 
 def test_speech_streams_from_the_first_sentence(client):
