@@ -71,7 +71,7 @@ class SeeConfig:
 PRESETS = {
     "tiny": SeeConfig(),
     "laptop": SeeConfig(
-        num_layers=6, num_heads=6, contrastive_pictures=144_000, pictures=26_000, questions=4, written=3,
+        num_layers=6, num_heads=6, contrastive_pictures=192_000, align_pictures=1600, pictures=64_000, batch=16, questions=4, written=3,
         clips=0.25, text=0.3,
     ),
 }
