@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,16 +42,19 @@ def collect(root: Path, keep: int, dry_run: bool) -> Garbage:
         if not dry_run:
             for version in unneeded:
                 discard(root, version.path)
-            for place in temporary:
-                shutil.rmtree(place, ignore_errors=True)  # its owner may be clearing up this moment
+            _clear(temporary)
     return Garbage(unneeded, temporary, size)
 
 
 def sweep(root: Path) -> None:
     """Remove what killed publishers left here, and nothing else."""
     with exclusive(root):
-        for place in abandoned(root):
-            shutil.rmtree(place, ignore_errors=True)
+        _clear(abandoned(root))
+
+
+def _clear(places: Iterable[Path]) -> None:
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)  # its owner may be clearing up this moment
 
 
 def _all(root: Path) -> Iterator[ModelVersion]:

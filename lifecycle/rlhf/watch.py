@@ -47,9 +47,8 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         self._good = self._copy(model)
-        kept = _beside(args, state)
-        if self.limits and kept.is_file():  # a run that goes on
-            beyond, self.good_step, self._good = torch.load(kept, weights_only=True, map_location=args.device)
+        if kept := self._kept(args, state):  # a run that goes on
+            beyond, self.good_step, self._good = kept
             self._beyond = min(beyond, PATIENCE - 1)  # where it was ended, the next step ends it again
 
     def on_save(self, args, state, control, **kwargs):
@@ -77,9 +76,8 @@ class Watch(TrainerCallback):
 
     def recall(self, args: Any, state: Any) -> None:
         """What the checkpoint of a last step knows: no step comes after it that would end the run again."""
-        kept = _beside(args, state)
-        if self.ended is None and self.limits and self.on_runaway == "stop" and kept.is_file():
-            beyond, good_step, good = torch.load(kept, weights_only=True, map_location=args.device)
+        if self.ended is None and self.on_runaway == "stop" and (kept := self._kept(args, state)):
+            beyond, good_step, good = kept
             if beyond >= PATIENCE:
                 self.good_step, self._good = good_step, good
                 self.ended = f"beyond a limit for {PATIENCE} steps at step {state.global_step}"
@@ -96,6 +94,11 @@ class Watch(TrainerCallback):
             log.warning("%s: the run ends with the weights from before", what)
         else:
             log.warning("%s: the reward may be hacked; look at the answers", what)
+
+    def _kept(self, args: Any, state: Any) -> tuple[int, int, dict[str, Any]] | None:
+        """What `on_save` wrote: steps beyond a limit, the last good step and its weights."""
+        file = _beside(args, state)
+        return torch.load(file, weights_only=True, map_location=args.device) if self.limits and file.is_file() else None
 
     def _copy(self, model: Any) -> dict[str, Any]:
         if not self.limits:

@@ -58,23 +58,24 @@ class TwoTowers(nn.Module):
         pixels: [B, 3, 64, 64]. parts, patches: what is true of them, `about_parts` [B, TOKENS, topics] and `about_patches` [B, P, topics of `NEAR`].
         """
         halfway, before, states = self.vision.states(pixels)
-        total, accuracy = self._of_parts(self.image_head(merge(states)).float() @ self.embed_words.float().mT + self.bias, parts)
+        left_out = {topic: held_out_of(topic, parts) for topic in TOPICS}
+        total, accuracy = self._of_parts(self.image_head(merge(states)).float() @ self.embed_words.float().mT + self.bias, parts, left_out)
         halfway, before = (F.layer_norm(state, state.shape[-1:]) for state in (halfway, before))
         for number, (topic, head) in enumerate(self.near.items()):
             logits, target = head(halfway if topic == HALFWAY else before).float(), patches[..., number]
             if topic == "name":
-                never = held_out_of("name", parts).repeat_interleave(MERGE, 1)  # of a part's patches, first along a row of parts
+                never = left_out["name"].repeat_interleave(MERGE, 1)  # of a part's patches, first along a row of parts
                 never = never.unflatten(1, (-1, SIZE // PATCH)).repeat_interleave(MERGE, 1).flatten(1, 2)
                 logits = logits.masked_fill(never.scatter(-1, target.clamp(min=NOTHING)[..., None], False), NEVER)
             total = total + NEAR_WEIGHTS[topic] * _nats(logits, target, EMPTY_PATCH[topic])
         return total, accuracy
 
-    def _of_parts(self, logits: Tensor, parts: Tensor) -> tuple[Tensor, float]:
+    def _of_parts(self, logits: Tensor, parts: Tensor, left_out: dict[str, Tensor | None]) -> tuple[Tensor, float]:
         """How unlikely the right words are, in nats a picture, and the share of things of which the right name is the likeliest."""
         total, accuracy = logits.new_zeros(()), 0.0
         for number, (topic, some) in enumerate(zip(TOPICS, logits.split([len(some) + 1 for some in TOPICS.values()], -1), strict=True)):
             target = parts[..., number]
-            if (never := held_out_of(topic, parts)) is not None:
+            if (never := left_out[topic]) is not None:
                 some = some.masked_fill(never, NEVER)
             total = total + WEIGHTS.get(topic, WEIGHT_OF_SIGNS) * _nats(some, target, EMPTY)
             if topic == "name":
@@ -92,7 +93,7 @@ def held_out_of(topic: str, parts: Tensor) -> Tensor | None:
     if topic not in ("name", "colour", "count"):
         return None
     name, colour, column, row, true = (parts[..., list(TOPICS).index(of)] for of in ("name", "colour", "column", "row", topic))
-    tables = {of: table.to(parts.device) for of, table in _held_out().items()}
+    tables = _held_out(parts.device)
     if topic == "name":
         place = torch.where((column > NOTHING) & (row > NOTHING), 3 * row + column - 3, NOTHING)
         never = tables["place"][place] | tables["colour"].mT[colour.clamp(min=NOTHING)]
@@ -102,12 +103,12 @@ def held_out_of(topic: str, parts: Tensor) -> Tensor | None:
 
 
 @cache
-def _held_out() -> dict[str, Tensor]:
+def _held_out(device: torch.device) -> dict[str, Tensor]:
     """Names that are never in a place, [places + 1, names + 1]; colours and counts that a name never has, [names + 1, words + 1]; first for none."""
 
     def table(rows: Sequence[str], topic: str, held_out: Callable[[str, str], bool]) -> Tensor:
         some = TOPICS[topic]
-        return torch.tensor([[False] * (len(some) + 1), *([False, *(held_out(row, word) for word in some)] for row in rows)])
+        return torch.tensor([[False] * (len(some) + 1), *([False, *(held_out(row, word) for word in some)] for row in rows)], device=device)
 
     names = TOPICS["name"]
     drawn = (*words.SEEN, *words.SHAPES)

@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 
@@ -65,13 +66,18 @@ def keep_arithmetic(workspace: Path) -> None:
     name = together.tell(kept or str(choose_arithmetic("auto", torch.device("cpu"))).removeprefix("torch."))
     if together.leads and not kept:
         workspace.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with open(partial, "w") as written:
-            written.write(name)
-            written.flush()
-            os.fsync(written.fileno())
-        os.replace(partial, file)
+        _replace(file, lambda written: written.write(name.encode()))
     agree_on_arithmetic(choose("arithmetic", name, DTYPES))
+
+
+def _replace(file: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Have a file written anew: a crash leaves the old one, or none."""
+    partial = file.with_suffix(".partial")
+    with open(partial, "wb") as written:
+        write(written)
+        written.flush()
+        os.fsync(written.fileno())
+    os.replace(partial, file)
 
 
 class Checkpoints:
@@ -93,12 +99,7 @@ class Checkpoints:
         }
         if not processes().leads:
             return
-        partial = self.state_file.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.state_file)
+        _replace(self.state_file, lambda written: torch.save(state, written))
 
     def restore(self, model: Decoder, optimizer: MuonAdamW) -> Progress:
         """Load the checkpoint into `model` and `optimizer`, or start from nothing; the log is cut to match."""
